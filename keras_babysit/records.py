@@ -1,0 +1,191 @@
+"""What was recorded, as frozen values: plain floats and NumPy arrays.
+
+A record is made once, from one observed step or one epoch, and handed to the
+history and the sinks. It knows nothing of Keras, TensorFlow or TensorBoard.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TensorStats:
+    """Summary of one tensor.
+
+    Attributes:
+        size: number of elements.
+        nan: number of NaN elements.
+        inf: number of infinite elements.
+        norm: L2 norm; not finite if an element is not.
+        min: smallest finite element (NaN if there is none), like the next three.
+        max: largest finite element.
+        mean: mean of the finite elements.
+        std: population standard deviation of the finite elements.
+    """
+
+    size: float
+    nan: float
+    inf: float
+    norm: float
+    min: float
+    max: float
+    mean: float
+    std: float
+
+
+TENSOR_STATS = tuple(f.name for f in dataclasses.fields(TensorStats))
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts over equally wide bins between the smallest and largest value.
+
+    Attributes:
+        left: left edge of the first bin.
+        right: right edge of the last bin.
+        counts: float array of shape `(bins,)`.
+        sampled_from: size of the tensor of which the counts are a sample, or
+            `None` if every finite element was counted.
+    """
+
+    left: float
+    right: float
+    counts: np.ndarray
+    sampled_from: int | None = None
+
+
+@dataclass(frozen=True)
+class VariableStats:
+    """One trainable variable in one observed step.
+
+    Attributes:
+        path: the variable's Keras path, for example `"dense/kernel"`.
+        weight: the variable before the update.
+        update: what the step added to it: weights after minus weights before.
+        gradient: its gradient, unscaled, before clipping. `None` if it had none.
+        update_ratio: `update.norm / weight.norm`; NaN where the weight is zero.
+        gradient_histogram: histogram of the gradient.
+    """
+
+    path: str
+    weight: TensorStats | None = None
+    update: TensorStats | None = None
+    gradient: TensorStats | None = None
+    update_ratio: float | None = None
+    gradient_histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
+class LayerStats:
+    """The output of one layer in one observed step.
+
+    Attributes:
+        path: the layer's path or name; a layer called again in the same step has
+            `"@2"`, `"@3"` behind it.
+        activation: statistics of the output.
+        zero_fraction: share of elements that are exactly zero.
+        saturation_fraction: share of elements close to an asymptote of the
+            layer's activation function; `None` if it has none.
+        dead_fraction: share of units that were zero for every sample seen in the
+            window of `dead_window` observed steps; `None` unless the activation
+            is a ReLU.
+        dead_window: number of observed steps that `dead_fraction` covers.
+        histogram: histogram of the output.
+    """
+
+    path: str
+    activation: TensorStats | None = None
+    zero_fraction: float | None = None
+    saturation_fraction: float | None = None
+    dead_fraction: float | None = None
+    dead_window: int | None = None
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One observed training step.
+
+    Attributes:
+        step: optimizer updates since the start of the run, 0-based.
+        epoch: position as a float: 2.5 is half-way through the third epoch.
+        loss: loss of this batch, or `None` if the step does not track one.
+        learning_rate: the rate that this step used.
+        gradient_norm: global L2 norm over all gradients.
+        variables: a `VariableStats` for each variable that was updated, in the
+            order of the model's `trainable_variables`.
+        layers: a `LayerStats` for each layer output, in the order of the calls.
+    """
+
+    step: int
+    epoch: float
+    loss: float | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+    variables: tuple[VariableStats, ...] = ()
+    layers: tuple[LayerStats, ...] = ()
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture: `pixels` is uint8 of shape `(height, width, 3)`."""
+
+    tag: str
+    pixels: np.ndarray
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """The end of one epoch (or, with `epoch=0` and no logs, the start of the run).
+
+    Attributes:
+        epoch: number of finished epochs.
+        step: optimizer updates so far.
+        logs: Keras's epoch logs, `val_` names included.
+        loss_mean: mean of the losses of this epoch's observed batches.
+        loss_std: their standard deviation: how noisy the batch loss is.
+        loss_count: how many batches that were.
+        weight_histograms: variable path to histogram.
+        images: pictures, for example of the first layer's weights.
+        notes: variable or layer to a sentence that says what could not be drawn.
+    """
+
+    epoch: int
+    step: int
+    logs: dict[str, float] = field(default_factory=dict)
+    loss_mean: float | None = None
+    loss_std: float | None = None
+    loss_count: int = 0
+    weight_histograms: dict[str, Histogram] = field(default_factory=dict)
+    images: tuple[Image, ...] = ()
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ObservationCost:
+    """What observing decided and what it cost; see `Babysitter.observation`.
+
+    Attributes:
+        steps: training steps so far.
+        observed: how many of them were observed.
+        plain_seconds: median duration of a step that was not observed.
+        observed_seconds: median duration of an observed step.
+        extra_seconds: time that observing added so far, building left out.
+        overhead: `extra_seconds` as a share of the training time without them.
+        build_seconds: time spent once on tracing and compiling the observed step.
+        every: distance between observed steps in force now, in steps.
+    """
+
+    steps: int
+    observed: int
+    plain_seconds: float
+    observed_seconds: float
+    extra_seconds: float
+    overhead: float
+    build_seconds: float
+    every: int

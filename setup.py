@@ -1,0 +1,47 @@
+"""Packaging of keras_babysit. Tools' settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TENSORFLOW = ["tensorflow>=2.21"]
+EXAMPLES = [*TENSORFLOW, "mlxtend>=0.25", "scikit-learn>=1.9", "rich>=15.0"]
+DEVELOPMENT = [
+    *EXAMPLES,
+    "hypothesis>=6.170",
+    "mypy>=2.4",
+    "pytest>=9.2",
+    "pytest-timeout>=2.4",
+    "ruff>=0.17",
+]
+
+setup(
+    name="keras_babysit",
+    version="0.1.0.dev0",
+    description="Looks after Keras training: one callback, TensorBoard, plain words.",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["keras_babysit", "keras_babysit.*"]),
+    package_data={"keras_babysit": ["py.typed"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "keras>=3.15",
+        "numpy>=2.0",
+        "pillow>=11.0",
+        "tensorboard>=2.21",
+    ],
+    extras_require={
+        "tensorflow": TENSORFLOW,
+        "examples": EXAMPLES,
+        "dev": DEVELOPMENT,
+    },
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
