@@ -70,28 +70,29 @@ def describe(x: Tensor) -> Tensor:
     nans = ops.sum(ops.cast(ops.isnan(x), "float32"))
     count = ops.sum(ops.cast(finite, "float32"))
     total = size(x)
+    infs = total - count - nans
     low = ops.min(ops.where(finite, x, np.inf), initial=np.inf)
     high = ops.max(ops.where(finite, x, -np.inf), initial=-np.inf)
-    # The middle of the range keeps the sums small whatever the offset, and the
-    # half-range keeps the squares inside float32 whatever the scale.
     some = count > 0
-    centre = ops.where(some, low / 2 + high / 2, 0.0)
-    spread = ops.where(some, high / 2 - low / 2, 0.0)
-    scale = ops.where(spread > 0, spread, 1.0)
-    z = ops.where(finite, (x - centre) / scale, 0.0)
+    # Scaled to [-1, 1], squares stay inside float32 whatever the magnitude.
+    largest = ops.where(some, ops.maximum(ops.abs(low), ops.abs(high)), 0.0)
+    scale = ops.where(largest > 0, largest, 1.0)
+    z = ops.where(finite, x / scale, 0.0)
+    z_norm = ops.sqrt(ops.sum(ops.square(z)))
     divisor = ops.maximum(count, 1.0)
     z_mean = ops.sum(z) / divisor
     z_var = ops.sum(ops.where(finite, ops.square(z - z_mean), 0.0)) / divisor
+    not_finite = ops.where(infs > 0, np.inf, 0.0) + ops.where(nans > 0, np.nan, 0.0)
     nothing = ops.where(some, 0.0, np.nan)
     return ops.stack(
         [
             total,
             nans,
-            total - count - nans,
-            norm(x),
+            infs,
+            scale * z_norm + not_finite,
             ops.where(some, low, np.nan),
             ops.where(some, high, np.nan),
-            centre + scale * z_mean + nothing,
+            scale * z_mean + nothing,
             scale * ops.sqrt(z_var) + nothing,
         ]
     )

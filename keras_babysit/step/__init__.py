@@ -1,0 +1,1 @@
+"""The observed training step: building it, choosing it, one backend a file."""

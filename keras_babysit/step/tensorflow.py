@@ -1,0 +1,104 @@
+"""The TensorFlow backend's trainer: the only file that knows it.
+
+Every function here is part of the backend seam that `step.observe` uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+Tensor = Any
+
+
+def make_function(model: Any, step: Callable) -> Callable:
+    """Compiles `step` exactly as Keras compiles the model's own `train_step`.
+
+    Args:
+        model: a compiled Keras model.
+        step: function of one batch that returns its logs.
+
+    Returns:
+        Function of an iterator over batches that returns the logs of the last.
+    """
+    return model._make_function(step)
+
+
+def can_observe(model: Any) -> str | None:
+    """Returns why the model's steps cannot be observed, or `None` if they can."""
+    from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+
+    for name in ("make_train_function", "_make_function"):
+        if getattr(type(model), name) is not getattr(TensorFlowTrainer, name):
+            return f"{type(model).__name__} overrides {name}()"
+    return None
+
+
+def compiled(function: Callable) -> Callable:
+    """Compiles a side-effect-free function of tensors."""
+    return tf.function(function, reduce_retracing=True)
+
+
+def next_batches(iterator: Iterator, n: int) -> list:
+    """Takes up to `n` batches from Keras's epoch iterator.
+
+    Raises:
+        StopIteration: if there is none left, as Keras's own step function does.
+    """
+    batches = [data for _, data in zip(range(n), iterator, strict=False)]
+    if not batches:
+        raise StopIteration
+    return batches
+
+
+def graph() -> Any:
+    """Returns a token for the graph that is being traced; `None` when eager."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def belongs_to(tensor: Tensor, graph: Any) -> bool:
+    """Whether `tensor` can be used in `graph`, as `graph()` returned it."""
+    if not tf.is_tensor(tensor) or isinstance(tensor, tf.IndexedSlices):
+        return False
+    if graph is None:
+        return hasattr(tensor, "numpy")
+    return getattr(tensor, "graph", None) is graph
+
+
+def value_of(variable: Any) -> Tensor:
+    """Reads a Keras variable as a tensor that later updates leave alone."""
+    return tf.identity(tf.convert_to_tensor(getattr(variable, "value", variable)))
+
+
+def dense(gradient: Any) -> Tensor:
+    """Returns a gradient as a tensor; repeated rows of a sparse one are summed."""
+    return tf.convert_to_tensor(gradient)
+
+
+def replicas() -> int:
+    """Returns how many replicas run the step that is being traced."""
+    if tf.distribute.in_cross_replica_context():
+        return 1
+    return tf.distribute.get_replica_context().num_replicas_in_sync
+
+
+def sum_over_replicas(tensors: list[Tensor]) -> list[Tensor]:
+    """Sums each tensor over the replicas; call it inside the step."""
+    if replicas() == 1 or not tensors:
+        return tensors
+    return tf.distribute.get_replica_context().all_reduce("sum", tensors)
+
+
+def gather_replicas(tensor: Tensor) -> Tensor:
+    """Stacks a tensor of all replicas along a new first axis, in every replica."""
+    if replicas() == 1:
+        return tensor[None]
+    return tf.distribute.get_replica_context().all_gather(tensor[None], axis=0)
+
+
+def numpy_of(tensor: Tensor) -> np.ndarray:
+    """Fetches a tensor that a step returned."""
+    return np.asarray(tensor)

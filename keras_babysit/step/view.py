@@ -1,0 +1,138 @@
+"""What probes see of a training step while it is being traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+Tensor = Any
+
+
+@dataclass
+class VariableView:
+    """A trainable variable around one update; all tensors in its own shape.
+
+    Attributes:
+        path: its Keras path, made unique.
+        before: value before the update.
+        gradient: dense, unscaled, summed over replicas, before clipping; or `None`.
+        after: value after the update.
+    """
+
+    path: str
+    before: Tensor
+    gradient: Tensor | None
+    after: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """One output of one call of a layer."""
+
+    path: str
+    layer: Any
+    output: Tensor
+
+
+@dataclass
+class StepView:
+    """Everything that one training step shows, as tensors of that step's graph."""
+
+    variables: list[VariableView] = field(default_factory=list)
+    layers: list[LayerView] = field(default_factory=list)
+    loss: Tensor | None = None
+    learning_rate: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class StepNames:
+    """The names behind the rows of the probes' tensors, fixed while tracing."""
+
+    variables: tuple[str, ...] = ()
+    gradients: tuple[str, ...] = ()
+    layers: tuple[LayerInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What reading a layer's rows needs to know.
+
+    Attributes:
+        path: name of the output.
+        units: number of ReLU units (or channels), 0 if there are none.
+        saturates: whether the activation function has an asymptote.
+        sampled: whether the histogram is of a sample.
+    """
+
+    path: str
+    units: int
+    saturates: bool
+    sampled: bool
+
+
+#: What a probe measures: name to a float32 tensor.
+Blocks = dict[str, Tensor]
+#: The same on the host; axis 0 is the replica.
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a probe reads out of its arrays: fields of the records, by path."""
+
+    variables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    step: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Measures one quantity.
+
+    Attributes:
+        name: as users write it in `probes=`.
+        measure: called while the observed step is traced, with its `StepView`;
+            returns float32 tensors, few and packed: each is an output of the step.
+        read: called on the host with these tensors as arrays (axis 0: replicas)
+            and the `StepNames`; returns fields of `StepRecord` and its parts.
+        epoch: called on the host before the first step and after each epoch, with
+            the `EpochView`; returns fields of `EpochRecord`.
+        needs_layers: whether `measure` looks at layer outputs.
+    """
+
+    name: str
+    measure: Callable[[StepView], Blocks] | None = None
+    read: Callable[[Arrays, StepNames], Reading] | None = None
+    epoch: Callable[[EpochView], dict[str, Any]] | None = None
+    needs_layers: bool = False
+
+
+@dataclass(frozen=True)
+class EpochView:
+    """What probes see between epochs.
+
+    Attributes:
+        model: the Keras model.
+        paths: trainable variables' unique paths, in the model's order.
+        compiled: compiles a function of tensors for the backend, once per key.
+        image_shape: shape `(height, width[, channels])` of the inputs as given by
+            the user, or `None`.
+    """
+
+    model: Any
+    paths: tuple[str, ...]
+    compiled: Callable[[str, Callable], Callable]
+    image_shape: tuple[int, ...] | None = None
+
+
+def unique(names: list[str], mark: str = "@") -> list[str]:
+    """Returns `names` with `mark` and a running number behind repeated ones."""
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name}{mark}{seen[name]}")
+    return out
