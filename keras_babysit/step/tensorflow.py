@@ -10,8 +10,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 Tensor = Any
+
+#: Keras's own training step, which feeds the model the batch as it is.
+STANDARD_TRAIN_STEP = TensorFlowTrainer.train_step
 
 
 def make_function(model: Any, step: Callable) -> Callable:
@@ -29,8 +33,6 @@ def make_function(model: Any, step: Callable) -> Callable:
 
 def can_observe(model: Any) -> str | None:
     """Returns why the model's steps cannot be observed, or `None` if they can."""
-    from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
-
     for name in ("make_train_function", "_make_function"):
         if getattr(type(model), name) is not getattr(TensorFlowTrainer, name):
             return f"{type(model).__name__} overrides {name}()"

@@ -1,4 +1,4 @@
-"""What probes see of a training step while it is being traced."""
+"""What a probe is, and what it sees of a training step while that is traced."""
 
 from __future__ import annotations
 
@@ -47,32 +47,6 @@ class StepView:
     learning_rate: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class StepNames:
-    """The names behind the rows of the probes' tensors, fixed while tracing."""
-
-    variables: tuple[str, ...] = ()
-    gradients: tuple[str, ...] = ()
-    layers: tuple[LayerInfo, ...] = ()
-
-
-@dataclass(frozen=True)
-class LayerInfo:
-    """What reading a layer's rows needs to know.
-
-    Attributes:
-        path: name of the output.
-        units: number of ReLU units (or channels), 0 if there are none.
-        saturates: whether the activation function has an asymptote.
-        sampled: whether the histogram is of a sample.
-    """
-
-    path: str
-    units: int
-    saturates: bool
-    sampled: bool
-
-
 #: What a probe measures: name to a float32 tensor.
 Blocks = dict[str, Tensor]
 #: The same on the host; axis 0 is the replica.
@@ -96,8 +70,10 @@ class Probe:
         name: as users write it in `probes=`.
         measure: called while the observed step is traced, with its `StepView`;
             returns float32 tensors, few and packed: each is an output of the step.
+        context: called right after `measure` with the same view; returns what
+            `read` has to know, such as the names of the rows.
         read: called on the host with these tensors as arrays (axis 0: replicas)
-            and the `StepNames`; returns fields of `StepRecord` and its parts.
+            and the context; returns fields of `StepRecord` and its parts.
         epoch: called on the host before the first step and after each epoch, with
             the `EpochView`; returns fields of `EpochRecord`.
         needs_layers: whether `measure` looks at layer outputs.
@@ -105,7 +81,8 @@ class Probe:
 
     name: str
     measure: Callable[[StepView], Blocks] | None = None
-    read: Callable[[Arrays, StepNames], Reading] | None = None
+    context: Callable[[StepView], Any] | None = None
+    read: Callable[[Arrays, Any], Reading] | None = None
     epoch: Callable[[EpochView], dict[str, Any]] | None = None
     needs_layers: bool = False
 

@@ -1,0 +1,52 @@
+"""Rows of packed statistics, back on the host: replicas merged, as records."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_babysit.records import Histogram, TensorStats
+
+
+def tensor_stats(rows: np.ndarray) -> TensorStats:
+    """Merges what `statistics.describe` said of each replica's part of a tensor.
+
+    Args:
+        rows: float array of shape `(replicas, 8)`.
+
+    Returns:
+        The `TensorStats` of the parts taken together.
+    """
+    rows = np.asarray(rows, np.float64)
+    size, nan, inf, norm, low, high, mean, std = rows.T
+    if len(rows) == 1:
+        return TensorStats(*(float(v) for v in rows[0]))
+    count = size - nan - inf
+    some = count > 0
+    total = max(count.sum(), 1.0)
+    mid = float(np.sum((count * mean)[some]) / total) if some.any() else np.nan
+    square = np.sum((count * (std**2 + (mean - mid) ** 2))[some]) / total
+    return TensorStats(
+        size=float(size.sum()),
+        nan=float(nan.sum()),
+        inf=float(inf.sum()),
+        norm=float(np.sqrt(np.sum(norm**2))),
+        min=float(low[some].min()) if some.any() else np.nan,
+        max=float(high[some].max()) if some.any() else np.nan,
+        mean=mid,
+        std=float(np.sqrt(square)) if some.any() else np.nan,
+    )
+
+
+def histogram(row: np.ndarray, sampled_from: int | None = None) -> Histogram:
+    """Returns one row of `statistics.histogram` as a record.
+
+    Args:
+        row: float array of shape `(bins + 2,)`.
+        sampled_from: size of the tensor if the row is of a sample of it.
+    """
+    return Histogram(
+        left=float(row[0]),
+        right=float(row[1]),
+        counts=np.array(row[2:], np.float64),
+        sampled_from=sampled_from,
+    )
