@@ -50,3 +50,32 @@ def histogram(row: np.ndarray, sampled_from: int | None = None) -> Histogram:
         counts=np.array(row[2:], np.float64),
         sampled_from=sampled_from,
     )
+
+
+def merged_histogram(
+    parts: np.ndarray, sampled_from: int | None = None
+) -> Histogram:
+    """Adds up the histograms of several replicas.
+
+    Where their ranges differ, the counts of a bin are spread evenly over it.
+
+    Args:
+        parts: float array of shape `(replicas, bins + 2)`.
+        sampled_from: as in `histogram`.
+    """
+    if len(parts) == 1 or np.isnan(parts[:, 0]).all():
+        return histogram(parts[0], sampled_from)
+    bins = parts.shape[1] - 2
+    left, right = np.nanmin(parts[:, 0]), np.nanmax(parts[:, 1])
+    edges = np.linspace(left, right, bins + 1)
+    total = np.zeros(bins)
+    for part in parts[~np.isnan(parts[:, 0])]:
+        low, high, counts = part[0], part[1], part[2:]
+        if high > low:
+            below = np.concatenate([[0.0], np.cumsum(counts)])
+            own = np.linspace(low, high, bins + 1)
+            total += np.diff(np.interp(edges, own, below))
+        else:
+            at = np.searchsorted(edges, low, side="right") - 1
+            total[min(max(at, 0), bins - 1)] += counts.sum()
+    return Histogram(float(left), float(right), total, sampled_from)
