@@ -1,0 +1,277 @@
+"""TensorBoard event files, written off the training thread, without TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import queue
+import socket
+import threading
+import time
+import weakref
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image as PillowImage
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as custom_scalar
+from tensorboard.plugins.histogram import metadata as histograms
+from tensorboard.plugins.image import metadata as images
+from tensorboard.plugins.scalar import metadata as scalars
+from tensorboard.plugins.text import metadata as texts
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from keras_babysit.records import Histogram, Image
+
+#: Name of our own plugin, under which the full tables are kept.
+PLUGIN = "keras_babysit"
+
+#: The writer flushes by itself when it has had nothing to do for so long.
+IDLE_SECONDS = 1.0
+#: Events that may wait; more means that the disk does not keep up.
+MAX_QUEUE = 4096
+#: How long the training thread waits for a slow disk before observing stops.
+MAX_WAIT_SECONDS = 30.0
+
+_serial = itertools.count()
+_FLUSH, _CLOSE = object(), object()
+
+Value = summary_pb2.Summary.Value
+
+
+class EventFile:
+    """One event file of one run, with the thread that writes it.
+
+    What the thread has flushed survives even if the process is killed. The file is
+    closed by `close()`, when the object is collected, or when Python exits.
+
+    Args:
+        directory: directory of the run, made if it does not exist.
+
+    Raises:
+        OSError: if the directory or the file cannot be made.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        name = (
+            f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
+            f".{os.getpid()}.{next(_serial)}.babysit"
+        )
+        self.path = directory / name
+        file = open(self.path, "wb")  # noqa: SIM115 - closed by the thread
+        # Values travel as protocol buffers; the thread serializes and writes them.
+        self._queue: queue.Queue[Any] = queue.Queue(MAX_QUEUE)
+        self._errors: list[BaseException] = []
+        first = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
+        self._queue.put(first)
+        self._thread = threading.Thread(
+            target=_write,
+            args=(file, self._queue, self._errors),
+            name="keras_babysit_events",
+            daemon=True,
+        )
+        self._thread.start()
+        self._finish = weakref.finalize(self, _stop, self._queue, self._thread)
+
+    def add(self, values: list[Value], step: int) -> None:
+        """Queues values for one step.
+
+        Raises:
+            OSError: if an earlier write failed, or the disk does not keep up.
+        """
+        self._check()
+        if values:
+            summary = summary_pb2.Summary(value=values)
+            self._put(
+                event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
+            )
+
+    def flush(self, wait: bool = False) -> None:
+        """Asks the thread to flush; with `wait`, returns when it has.
+
+        Raises:
+            OSError: if a write failed.
+        """
+        self._check()
+        done = threading.Event() if wait else None
+        self._put((_FLUSH, done))
+        if done is not None:
+            done.wait(MAX_WAIT_SECONDS)
+            self._check()
+
+    def close(self) -> None:
+        """Writes what is queued and closes the file.
+
+        Raises:
+            OSError: if a write failed.
+        """
+        self._finish()
+        self._check()
+
+    def _put(self, item: Any) -> None:
+        try:
+            self._queue.put(item, timeout=MAX_WAIT_SECONDS)
+        except queue.Full:
+            raise OSError(f"{self.path}: the disk does not keep up") from None
+
+    def _check(self) -> None:
+        if self._errors:
+            raise OSError(f"Could not write {self.path}: {self._errors[0]}")
+
+
+def _stop(waiting: queue.Queue, thread: threading.Thread) -> None:
+    with contextlib.suppress(queue.Full):
+        waiting.put(_CLOSE, timeout=MAX_WAIT_SECONDS)
+        thread.join(MAX_WAIT_SECONDS)
+
+
+def _write(file: BinaryIO, waiting: queue.Queue, errors: list) -> None:
+    """The writer thread. After an error it only empties the queue."""
+    writer = RecordWriter(file)
+    dirty = False
+    while True:
+        try:
+            item = waiting.get(timeout=IDLE_SECONDS if dirty else None)
+        except queue.Empty:
+            item = (_FLUSH, None)
+        try:
+            if isinstance(item, event_pb2.Event):
+                if not errors:
+                    writer.write(item.SerializeToString())
+                    dirty = True
+                continue
+            if not errors:
+                file.flush()
+            dirty = False
+        except Exception as e:
+            errors.append(e)
+            dirty = False
+        if item is _CLOSE:
+            # Closing flushes, which fails again on a full disk: said already.
+            with contextlib.suppress(OSError):
+                file.close()
+            return
+        if isinstance(item, tuple) and item[1] is not None:
+            item[1].set()
+
+
+def _float_tensor(array: Any) -> tensor_pb2.TensorProto:
+    array = np.asarray(array)
+    double = array.dtype == np.float64
+    array = np.ascontiguousarray(array, np.float64 if double else np.float32)
+    return tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_DOUBLE if double else types_pb2.DT_FLOAT,
+        tensor_shape=_shape(array.shape),
+        tensor_content=array.tobytes(),
+    )
+
+
+def _string_tensor(strings: list[bytes], scalar: bool = False) -> Any:
+    return tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_STRING,
+        tensor_shape=_shape(() if scalar else (len(strings),)),
+        string_val=strings,
+    )
+
+
+def _shape(sizes: tuple[int, ...]) -> TensorShapeProto:
+    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=n) for n in sizes])
+
+
+def scalar(tag: str, value: float) -> Value:
+    """A point of a chart in the Time Series and Scalars tabs."""
+    metadata = scalars.create_summary_metadata("", "")
+    return Value(tag=tag, metadata=metadata, tensor=_float_tensor(np.float32(value)))
+
+
+def histogram(tag: str, value: Histogram, description: str = "") -> Value:
+    """A histogram as its tab wants it: `[left, right, count]` for each bin."""
+    counts = value.counts
+    if value.right > value.left:
+        edges = np.linspace(value.left, value.right, len(counts) + 1)
+        table = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    else:
+        # All values are equal: one bin around them, as wide as they are large.
+        half = 0.5 * (abs(value.left) or 1.0)
+        total = counts.sum()
+        table = np.array([[value.left - half, value.right + half, total]])
+    if value.sampled_from is not None:
+        note = f"A sample of {counts.sum():,.0f} of {value.sampled_from:,} values."
+        description = f"{description} {note}".strip()
+    metadata = histograms.create_summary_metadata("", description)
+    table = table.astype(np.float64)
+    return Value(tag=tag, metadata=metadata, tensor=_float_tensor(table))
+
+
+def image(value: Image) -> Value:
+    """A picture in the Images tab."""
+    height, width = value.pixels.shape[:2]
+    png = io.BytesIO()
+    PillowImage.fromarray(value.pixels).save(png, format="png")
+    metadata = images.create_summary_metadata("", value.description)
+    parts = [str(width).encode(), str(height).encode(), png.getvalue()]
+    return Value(tag=value.tag, metadata=metadata, tensor=_string_tensor(parts))
+
+
+def text(tag: str, markdown: str) -> Value:
+    """A paragraph in the Text tab."""
+    metadata = texts.create_summary_metadata("", "")
+    tensor = _string_tensor([markdown.encode()])
+    return Value(tag=tag, metadata=metadata, tensor=tensor)
+
+
+def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> Value:
+    """A table of numbers in our own plugin's tag.
+
+    Args:
+        tag: the tag.
+        rows: what each row is of, for example variable paths.
+        columns: what each column is.
+        values: float array of shape `(len(rows), len(columns))`.
+    """
+    metadata = summary_pb2.SummaryMetadata(
+        plugin_data=summary_pb2.SummaryMetadata.PluginData(
+            plugin_name=PLUGIN,
+            content=json.dumps({"rows": rows, "columns": columns}).encode(),
+        ),
+        data_class=summary_pb2.DATA_CLASS_TENSOR,
+    )
+    tensor = _float_tensor(np.asarray(values, np.float32))
+    return Value(tag=tag, metadata=metadata, tensor=tensor)
+
+
+def layout(categories: dict[str, dict[str, list[str]]]) -> Value:
+    """The layout of the Custom Scalars tab.
+
+    Args:
+        categories: title of a group to its charts, each a title and the regular
+            expressions of the tags in it.
+    """
+    proto = layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(
+                title=title,
+                chart=[
+                    layout_pb2.Chart(
+                        title=name,
+                        multiline=layout_pb2.MultilineChartContent(tag=tags),
+                    )
+                    for name, tags in charts.items()
+                ],
+            )
+            for title, charts in categories.items()
+        ]
+    )
+    return Value(
+        tag=custom_scalar.CONFIG_SUMMARY_TAG,
+        metadata=custom_scalar.create_summary_metadata(),
+        tensor=_string_tensor([proto.SerializeToString()], scalar=True),
+    )

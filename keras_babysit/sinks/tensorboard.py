@@ -1,0 +1,239 @@
+"""The TensorBoard sink: records to tags, in runs as Keras's own callback has them.
+
+Batch-level values are charted by step, epoch-level ones by epoch. The charts show
+the quantities one looks at; the full tables are in our own plugin's tags, so that
+the event files hold everything that was recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from keras_babysit.records import (
+    TENSOR_STATS,
+    EpochRecord,
+    LayerStats,
+    ObservationCost,
+    StepRecord,
+    TensorStats,
+    VariableStats,
+)
+from keras_babysit.sinks import events
+
+#: Constant lines that show where update ratios are healthy.
+BAND = {
+    "~ 1e-2 high": -2.0,
+    "~ 1e-3 healthy": -3.0,
+    "~ 1e-4 low": -4.0,
+}
+_RATIO = "log10_update_ratio"
+
+
+class TensorBoardSink:
+    """Writes records to `<log_dir>/train` and `<log_dir>/validation`.
+
+    Args:
+        log_dir: directory of the run.
+
+    Raises:
+        OSError: if the directory cannot be written.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike):
+        self._log_dir = Path(log_dir)
+        self._train = events.EventFile(self._log_dir / "train")
+        self._validation: events.EventFile | None = None
+        self._has_layout = False
+
+    def emit(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
+        """Queues a record for writing.
+
+        Raises:
+            OSError: if an earlier write failed.
+        """
+        if isinstance(record, StepRecord):
+            self._emit_step(record)
+        elif isinstance(record, EpochRecord):
+            self._emit_epoch(record)
+        else:
+            text = _cost_text(record)
+            self._train.add([events.text("babysit/observation", text)], record.steps)
+
+    def flush(self, wait: bool = False) -> None:
+        """Flushes the files; see `EventFile.flush`."""
+        for file in self._files():
+            file.flush(wait)
+
+    def close(self) -> None:
+        """Closes the files; see `EventFile.close`."""
+        for file in self._files():
+            file.close()
+
+    def _files(self) -> list[events.EventFile]:
+        return [f for f in (self._train, self._validation) if f is not None]
+
+    def _emit_step(self, record: StepRecord) -> None:
+        if not self._has_layout and record.variables:
+            self._train.add([_layout(record)], record.step)
+            self._has_layout = True
+        values = []
+        for tag, value in (
+            ("loss/batch", record.loss),
+            ("learning_rate", record.learning_rate),
+            ("gradients/global_norm", record.gradient_norm),
+        ):
+            if value is not None:
+                values.append(events.scalar(tag, value))
+        for variable in record.variables:
+            values += _variable_values(variable)
+        if any(v.update_ratio is not None for v in record.variables):
+            values += [events.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
+        for layer in record.layers:
+            values += _layer_values(layer)
+        values += _tables(record)
+        self._train.add(values, record.step)
+
+    def _emit_epoch(self, record: EpochRecord) -> None:
+        # Keras numbers the finished epoch from zero; pictures and histograms also
+        # have the state before the first epoch.
+        index = record.epoch - 1
+        train, validation = [], []
+        for name, value in record.logs.items():
+            if name.startswith("val_"):
+                validation.append(events.scalar(f"epoch_{name[4:]}", value))
+            else:
+                train.append(events.scalar(f"epoch_{name}", value))
+        if record.loss_mean is not None and record.loss_std is not None:
+            train.append(events.scalar("loss/batch_mean", record.loss_mean))
+            train.append(events.scalar("loss/batch_std", record.loss_std))
+        self._train.add(train, index)
+        if validation:
+            if self._validation is None:
+                self._validation = events.EventFile(self._log_dir / "validation")
+            self._validation.add(validation, index)
+        state = [
+            events.histogram(f"weights/{path}", h)
+            for path, h in record.weight_histograms.items()
+            if h.counts.sum() > 0
+        ]
+        state += [events.image(picture) for picture in record.images]
+        state += [
+            events.text(f"first_layer/{path}", note)
+            for path, note in record.notes.items()
+        ]
+        self._train.add(state, record.epoch)
+
+
+def _variable_values(v: VariableStats) -> list[events.Value]:
+    values = []
+    ratio = v.update_ratio
+    if ratio is not None and math.isfinite(ratio):
+        values.append(events.scalar(f"update_ratio/{v.path}", ratio))
+        if ratio > 0:
+            values.append(events.scalar(f"{_RATIO}/{v.path}", math.log10(ratio)))
+    if v.weight is not None:
+        values.append(events.scalar(f"weights/{v.path}/norm", v.weight.norm))
+        values += _non_finite(f"weights/{v.path}", v.weight)
+    if v.gradient is not None:
+        values.append(events.scalar(f"gradients/{v.path}/norm", v.gradient.norm))
+        values += _non_finite(f"gradients/{v.path}", v.gradient)
+    if v.gradient_histogram is not None and v.gradient_histogram.counts.sum() > 0:
+        values.append(events.histogram(f"gradients/{v.path}", v.gradient_histogram))
+    return values
+
+
+def _layer_values(layer: LayerStats) -> list[events.Value]:
+    tag = f"activations/{layer.path}"
+    values = []
+    if layer.activation is not None:
+        values.append(events.scalar(f"{tag}/mean", layer.activation.mean))
+        values.append(events.scalar(f"{tag}/std", layer.activation.std))
+        values += _non_finite(tag, layer.activation)
+    for name in ("zero_fraction", "saturation_fraction", "dead_fraction"):
+        value = getattr(layer, name)
+        if value is not None:
+            values.append(events.scalar(f"{tag}/{name}", value))
+    if layer.histogram is not None and layer.histogram.counts.sum() > 0:
+        values.append(events.histogram(tag, layer.histogram))
+    return values
+
+
+def _non_finite(tag: str, stats: TensorStats) -> list[events.Value]:
+    """A chart that only exists where something went wrong."""
+    bad = stats.nan + stats.inf
+    return [events.scalar(f"{tag}/nan_or_inf", bad)] if bad else []
+
+
+def _tables(record: StepRecord) -> list[events.Value]:
+    """Everything of a step, a table for each kind of tensor."""
+    values = []
+    for kind in ("weight", "update", "gradient"):
+        found = [(v.path, getattr(v, kind)) for v in record.variables]
+        values += _table(f"babysit/{kind}", found, {})
+    extras = ("zero_fraction", "saturation_fraction", "dead_fraction")
+    more = {name: [getattr(v, name) for v in record.layers] for name in extras}
+    found = [(v.path, v.activation) for v in record.layers]
+    values += _table("babysit/activation", found, more)
+    return values
+
+
+def _table(
+    tag: str,
+    found: list[tuple[str, TensorStats | None]],
+    more: dict[str, list[float | None]],
+) -> list[events.Value]:
+    rows = [path for path, stats in found if stats is not None]
+    if not rows:
+        return []
+    numbers = [
+        [
+            *dataclasses.astuple(stats),
+            *(math.nan if column[i] is None else column[i] for column in more.values()),
+        ]
+        for i, (_, stats) in enumerate(found)
+        if stats is not None
+    ]
+    columns = [*TENSOR_STATS, *more]
+    return [events.table(tag, rows, columns, np.array(numbers, np.float64))]
+
+
+def _layout(record: StepRecord) -> events.Value:
+    paths = [re.escape(v.path) for v in record.variables]
+    with_gradient = [re.escape(v.path) for v in record.variables if v.gradient]
+    band = [rf"^{_RATIO}/{re.escape(name)}$" for name in BAND]
+    charts = {
+        "Update ratio (log10; about -3 is healthy)": [
+            *band,
+            *(rf"^{_RATIO}/{path}$" for path in paths),
+        ],
+        "Gradient norm, by depth": [rf"^gradients/{p}/norm$" for p in with_gradient],
+    }
+    return events.layout(
+        {
+            "Learning": {
+                "Loss: train and validation": [r"^epoch_loss$"],
+                "Metrics: train and validation": [
+                    r"^epoch_(?!loss$|learning_rate$).*$"
+                ],
+                "Loss of single batches": [r"^loss/batch$"],
+                "Learning rate": [r"^learning_rate$"],
+            },
+            "Layers": charts,
+        }
+    )
+
+
+def _cost_text(cost: ObservationCost) -> str:
+    return (
+        f"Observed {cost.observed} of {cost.steps} steps, every {cost.every} now. "
+        f"A plain step takes {cost.plain_seconds * 1e3:.2f} ms, an observed one "
+        f"{cost.observed_seconds * 1e3:.2f} ms; observing added "
+        f"{cost.extra_seconds:.2f} s ({cost.overhead:.1%}) to the training, and "
+        f"{cost.build_seconds:.1f} s once for building the observed step."
+    )
