@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_babysit.probes.interface import (
     LayerView,
@@ -62,16 +63,26 @@ class Observation:
         logs: the step's own logs, clean.
         tensors: block name to tensor, not fetched yet.
         contexts: probe name to what its `read` has to know.
+        paths: the updated variables, in order.
         built: whether this call traced the step, so that its duration says nothing.
+        steps: how many training steps ran; the last one was observed.
+        fetch: turns a tensor into an array.
     """
 
     logs: Any
     tensors: dict[str, Any]
     contexts: dict[str, Any]
+    paths: tuple[str, ...]
     built: bool
+    steps: int
+    fetch: Callable[[Any], np.ndarray]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Fetches the tensors, which waits until the device has computed them."""
+        return {name: self.fetch(tensor) for name, tensor in self.tensors.items()}
 
 
-class ObservationFailed(RuntimeError):
+class ObservationError(RuntimeError):
     """Observing failed, the training step itself did not; has the step's `logs`."""
 
     def __init__(self, message: str, logs: Any):
@@ -128,6 +139,8 @@ class ObservedStep:
             )
         )
         self._order = {path: i for i, path in enumerate(self._paths.values())}
+        self._updated: tuple[str, ...] = ()
+        self._compiled_as = _compile_state(model)
         self._train_step = model.train_step
         self._function = backend.make_function(model, self._step)
 
@@ -147,7 +160,7 @@ class ObservedStep:
 
         Raises:
             StopIteration: if there is no batch left.
-            ObservationFailed: if the step ran but could not be observed.
+            ObservationError: if the step ran but could not be observed.
         """
         batches = self._backend.next_batches(iterator, self.model.steps_per_execution)
         if len(batches) > 1:
@@ -158,9 +171,9 @@ class ObservedStep:
                 logs = self._function(iter(batches[-1:]))
         except Exception as e:
             logs = plain(iter(batches[-1:]))
-            raise ObservationFailed(_explain(e), logs) from e
+            raise ObservationError(_explain(e), logs) from e
         if not isinstance(logs, dict) or KEY not in logs:
-            raise ObservationFailed(
+            raise ObservationError(
                 _explain(self._failure)
                 if self._failure
                 else "train_step() returned no dict of logs",
@@ -169,7 +182,23 @@ class ObservedStep:
         logs = dict(logs)
         tensors = logs.pop(KEY)
         built = self._traces > traces and not self.model.run_eagerly
-        return Observation(logs, tensors, self._contexts, built)
+        return Observation(
+            logs=logs,
+            tensors=tensors,
+            contexts=self._contexts,
+            paths=self._updated,
+            built=built,
+            steps=len(batches),
+            fetch=self._backend.numpy_of,
+        )
+
+    def fits(self, model: Any, probes: tuple[Probe, ...]) -> bool:
+        """Whether this was built for the model as it is compiled now."""
+        return (
+            self.model is model
+            and self.probes == tuple(p for p in probes if p.measure is not None)
+            and _same(self._compiled_as, _compile_state(model))
+        )
 
     def _step(self, data: Any) -> Any:
         """The user's training step; its logs have the statistics too."""
@@ -236,6 +265,7 @@ class ObservedStep:
         ):
             if value is not None:
                 blocks[name] = keras.ops.cast(value, "float32")
+        self._updated = tuple(v.path for v in view.variables)
         return {k: backend.gather_replicas(v) for k, v in blocks.items()}
 
     def _layer_views(self, capture: _Capture) -> list[LayerView]:
@@ -294,10 +324,7 @@ class ObservedStep:
             capture = getattr(self._local, "capture", None)
             if capture is not None and capture.forward_inputs is not None:
                 given = keras.tree.flatten(args[0]) if args else []
-                expected = capture.forward_inputs
-                capture.same_inputs |= len(given) == len(expected) and all(
-                    a is b for a, b in zip(given, expected, strict=True)
-                )
+                capture.same_inputs |= _same(given, capture.forward_inputs)
             return call(*args, **kwargs)
 
         return watched
@@ -375,6 +402,22 @@ def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
             object.__setattr__(owner, name, old)
         else:
             object.__delattr__(owner, name)
+
+
+def _compile_state(model: Any) -> list:
+    """Objects that change when Keras would build another train function."""
+    return [
+        model.optimizer,
+        model._compile_metrics,
+        model._compile_loss,
+        model.jit_compile,
+        model.run_eagerly,
+        *model.trainable_variables,
+    ]
+
+
+def _same(a: list, b: list) -> bool:
+    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _optimizers(model: Any) -> list[Any]:

@@ -104,19 +104,19 @@ class Position:
         batch: its number in the epoch.
         batches: how many the epoch has, or `None` if that is not known.
         observed_in_epoch: how many steps of this epoch were observed.
-        since_observed: steps since the last observed one.
+        per_execution: steps that one call of the train function makes.
     """
 
     step: int
     batch: int
     batches: int | None
     observed_in_epoch: int
-    since_observed: int
+    per_execution: int
 
 
 def every_steps(every: int, position: Position, times: StepTimes) -> bool:
-    """Whether a step is due when one in `every` is observed, from the first on."""
-    return position.step == 0 or position.since_observed >= every
+    """Whether an execution has a step in it whose number `every` divides."""
+    return position.step % every < position.per_execution
 
 
 def within_budget(overhead: float, position: Position, times: StepTimes) -> bool:
@@ -133,7 +133,10 @@ def within_budget(overhead: float, position: Position, times: StepTimes) -> bool
     """
     if position.step == 0:
         return True
-    last = position.batches is not None and position.batch == position.batches - 1
+    last = (
+        position.batches is not None
+        and position.batch + position.per_execution >= position.batches
+    )
     if not position.observed_in_epoch and (last or position.batches is None):
         # Ending an epoch unobserved; where its length is unknown, sooner than never.
         if position.batches is None:

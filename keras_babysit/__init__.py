@@ -1,0 +1,34 @@
+"""keras_babysit looks after Keras training; start with `Babysitter`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0.dev0"
+
+# Loaded when asked for, so that importing the package costs next to nothing.
+_PUBLIC = {
+    "ActivationHistogramLogger": "loggers",
+    "Babysitter": "babysitter",
+    "FirstLayerImageLogger": "loggers",
+    "GradientHistogramLogger": "loggers",
+    "RunHistory": "history",
+    "UpdateRatioLogger": "loggers",
+    "records": "",
+}
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _PUBLIC[name]
+    if not module:
+        return importlib.import_module(f"{__name__}.{name}")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
