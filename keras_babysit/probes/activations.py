@@ -164,5 +164,9 @@ def read(arrays: Arrays, layers: tuple[LayerContext, ...]) -> Reading:
 
 
 PROBE = Probe(
-    "activations", measure=measure, context=context, read=read, needs_layers=True
+    "activations",
+    measure=measure,
+    context=context,
+    read=read,
+    needs=frozenset({"layers"}),
 )

@@ -56,4 +56,10 @@ def read(arrays: Arrays, names: tuple[tuple[str, int | None], ...]) -> Reading:
     return reading
 
 
-PROBE = Probe("gradients", measure=measure, context=context, read=read)
+PROBE = Probe(
+    "gradients",
+    measure=measure,
+    context=context,
+    read=read,
+    needs=frozenset({"gradients"}),
+)

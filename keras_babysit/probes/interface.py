@@ -11,20 +11,21 @@ import numpy as np
 Tensor = Any
 
 
-@dataclass
+@dataclass(frozen=True)
 class VariableView:
     """A trainable variable around one update; all tensors in its own shape.
 
     Attributes:
         path: its Keras path, made unique.
-        before: value before the update.
-        gradient: dense, unscaled, summed over replicas, before clipping; or `None`.
-        after: value after the update.
+        gradient: dense, unscaled, summed over replicas, before clipping; `None` if
+            it has none, or no probe needs gradients.
+        before: value before the update, if a probe needs updates.
+        after: value after the update, if a probe needs updates.
     """
 
     path: str
-    before: Tensor
-    gradient: Tensor | None
+    gradient: Tensor | None = None
+    before: Tensor | None = None
     after: Tensor | None = None
 
 
@@ -37,14 +38,12 @@ class LayerView:
     output: Tensor
 
 
-@dataclass
+@dataclass(frozen=True)
 class StepView:
     """Everything that one training step shows, as tensors of that step's graph."""
 
     variables: list[VariableView] = field(default_factory=list)
     layers: list[LayerView] = field(default_factory=list)
-    loss: Tensor | None = None
-    learning_rate: Tensor | None = None
 
 
 #: What a probe measures: name to a float32 tensor.
@@ -76,7 +75,8 @@ class Probe:
             and the context; returns fields of `StepRecord` and its parts.
         epoch: called on the host before the first step and after each epoch, with
             the `EpochView`; returns fields of `EpochRecord`.
-        needs_layers: whether `measure` looks at layer outputs.
+        needs: what `measure` looks at: some of `"gradients"`, `"updates"` (values
+            before and after), or `"layers"` alone.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Probe:
     context: Callable[[StepView], Any] | None = None
     read: Callable[[Arrays, Any], Reading] | None = None
     epoch: Callable[[EpochView], dict[str, Any]] | None = None
-    needs_layers: bool = False
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

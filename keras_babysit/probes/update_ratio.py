@@ -46,4 +46,10 @@ def read(arrays: Arrays, paths: tuple[str, ...]) -> Reading:
     return reading
 
 
-PROBE = Probe("update_ratio", measure=measure, context=context, read=read)
+PROBE = Probe(
+    "update_ratio",
+    measure=measure,
+    context=context,
+    read=read,
+    needs=frozenset({"updates"}),
+)

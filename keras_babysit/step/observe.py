@@ -1,7 +1,7 @@
 """The observed step: the user's own training step, with statistics among its logs.
 
-It is built beside the model's compiled `train_function` and called in its place on
-due steps. Nothing is added to the model or the optimizer, and whatever has to be
+It is built beside the model's compiled `train_function` and runs in its place on due
+steps. Nothing is added to the model or the optimizer, and whatever has to be
 wrapped to look inside is wrapped only while the observed step runs.
 """
 
@@ -94,25 +94,31 @@ class ObservationError(RuntimeError):
 class _Capture:
     """What one replica's trace of one step collects."""
 
-    view: StepView = field(default_factory=StepView)
     graph: Any = None
-    forward: list[tuple[Any, Any]] = field(default_factory=list)
-    real: list[tuple[Any, Any]] = field(default_factory=list)
-    in_forward: bool = False
-    forward_inputs: list | None = None
-    same_inputs: bool = False
+    loss: Any = None
+    learning_rate: Any = None
+    gradients: dict[str, Any] = field(default_factory=dict)
+    scales: dict[str, Any] = field(default_factory=dict)
+    calls: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 class ObservedStep:
-    """Builds the observed variant of a compiled model's training step.
+    """Builds and runs the observed variant of a compiled model's training step.
+
+    Three compiled functions do the work, apart from each other so that the compiler
+    cannot fuse measuring into training and round the training differently:
+
+    - the forward pass, with the layers' outputs described inside; none of its side
+      effects is kept;
+    - the user's training step, whose raw gradients leave through its logs;
+    - the description of gradients and of the variables before and after.
 
     Args:
         model: compiled and built Keras model.
         backend: the seam's module, see `step.backend.load`.
         probes: what to measure.
         activations: `"forward"` reads layer outputs in a second forward pass of the
-            same batch that has no side effects; `"tap"` reads those of the real one,
-            which is cheaper and may change how the compiler rounds.
+            same batch; `"tap"` in the training pass itself.
     """
 
     def __init__(
@@ -123,26 +129,35 @@ class ObservedStep:
         activations: str = "forward",
     ):
         self.model = model
-        self.probes = tuple(p for p in probes if p.measure is not None)
+        self.probes = _measuring(probes)
         self._backend = backend
-        self._needs_layers = any(p.needs_layers for p in self.probes)
-        self._activations = activations
+        needs = frozenset().union(*(p.needs for p in self.probes))
+        self._layer_probes = [p for p in self.probes if "layers" in p.needs]
+        self._variable_probes = [p for p in self.probes if "layers" not in p.needs]
+        self._gradients = "gradients" in needs
+        self._updates = "updates" in needs
+        self._tap = activations == "tap"
         self._local = threading.local()
         self._contexts: dict[str, Any] = {}
         self._failure: Exception | None = None
         self._traces = 0
-        self._paths = dict(
-            zip(
-                [id(v) for v in model.trainable_variables],
-                unique([v.path for v in model.trainable_variables]),
-                strict=True,
-            )
-        )
-        self._order = {path: i for i, path in enumerate(self._paths.values())}
-        self._updated: tuple[str, ...] = ()
+        variables = model.trainable_variables
+        paths = unique([v.path for v in variables])
+        self._variables = dict(zip(paths, variables, strict=True))
+        self._paths = {id(v): path for path, v in self._variables.items()}
         self._compiled_as = _compile_state(model)
         self._train_step = model.train_step
         self._function = backend.make_function(model, self._step)
+        self._forward = backend.make_function(model, self._forward_step)
+        self._measure = backend.compiled(self._measure_variables)
+
+    def fits(self, model: Any, probes: tuple[Probe, ...]) -> bool:
+        """Whether this was built for the model as it is compiled now."""
+        return (
+            self.model is model
+            and self.probes == _measuring(probes)
+            and _same(self._compiled_as, _compile_state(model))
+        )
 
     def __call__(self, iterator: Iterator, plain: Callable) -> Observation:
         """Runs one execution of the training step on the next batch, observed.
@@ -167,52 +182,68 @@ class ObservedStep:
             plain(iter(batches[:-1]))
         traces = self._traces
         try:
+            tensors = self._run_forward(batches[-1])
+            before = self._values()
             with self._patched():
                 logs = self._function(iter(batches[-1:]))
         except Exception as e:
             logs = plain(iter(batches[-1:]))
             raise ObservationError(_explain(e), logs) from e
         if not isinstance(logs, dict) or KEY not in logs:
-            raise ObservationError(
+            reason = (
                 _explain(self._failure)
                 if self._failure
-                else "train_step() returned no dict of logs",
-                logs,
-            ) from self._failure
+                else "train_step() returned no dict of logs"
+            )
+            raise ObservationError(reason, logs) from self._failure
         logs = dict(logs)
-        tensors = logs.pop(KEY)
-        built = self._traces > traces and not self.model.run_eagerly
+        seen = logs.pop(KEY)
+        try:
+            gradients, scales = seen.pop("gradients"), seen.pop("scales")
+            after = self._values()
+            tensors |= seen | self._measure(gradients, scales, before, after)
+        except Exception as e:
+            raise ObservationError(_explain(e), logs) from e
+        known = before or gradients
         return Observation(
             logs=logs,
             tensors=tensors,
             contexts=self._contexts,
-            paths=self._updated,
-            built=built,
+            paths=tuple(path for path in self._variables if path in known),
+            built=self._traces > traces and not self.model.run_eagerly,
             steps=len(batches),
             fetch=self._backend.numpy_of,
         )
 
-    def fits(self, model: Any, probes: tuple[Probe, ...]) -> bool:
-        """Whether this was built for the model as it is compiled now."""
-        return (
-            self.model is model
-            and self.probes == tuple(p for p in probes if p.measure is not None)
-            and _same(self._compiled_as, _compile_state(model))
-        )
+    # The user's training step.
 
     def _step(self, data: Any) -> Any:
-        """The user's training step; its logs have the statistics too."""
+        """The user's training step; its logs have what was seen too."""
         self._traces += 1
         capture = self._local.capture = _Capture(graph=self._backend.graph())
         try:
-            self._guard(self._forward, capture, data)
             logs = self._train_step(data)
-            blocks = self._guard(self._measure, capture)
+            seen = self._guard(self._seen, capture)
         finally:
             self._local.capture = None
-        if blocks is None or not isinstance(logs, dict):
+        if seen is None or not isinstance(logs, dict):
             return logs
-        return {**logs, KEY: blocks}
+        return {**logs, KEY: seen}
+
+    def _seen(self, capture: _Capture) -> dict[str, Any]:
+        blocks = self._layer_blocks(capture) if self._tap else {}
+        for name in ("loss", "learning_rate"):
+            value = getattr(capture, name)
+            if value is not None:
+                blocks[name] = keras.ops.cast(value, "float32")
+        blocks = {k: self._backend.gather_replicas(v) for k, v in blocks.items()}
+        # In the model's order; Keras's structures do not keep it.
+        paths = [path for path in self._variables if path in capture.gradients]
+        gradients = [capture.gradients[path] for path in paths]
+        gradients = self._backend.sum_over_replicas(gradients)
+        blocks["gradients"] = dict(zip(paths, gradients, strict=True))
+        blocks["scales"] = capture.scales
+        return blocks
 
     def _guard(self, function: Callable, *args: Any) -> Any:
         """Runs a part of ours so that it cannot break the step around it."""
@@ -224,65 +255,89 @@ class ObservedStep:
             self._failure = e
             return None
 
-    def _forward(self, capture: _Capture, data: Any) -> None:
-        if not self._needs_layers or self._activations == "tap":
-            return
+    # The forward pass.
+
+    def _run_forward(self, batch: Any) -> dict[str, Any]:
+        if not self._layer_probes or self._tap:
+            return {}
+        try:
+            with self._patched():
+                return dict(self._forward(iter([batch])))
+        except Exception:
+            if self._is_standard():
+                raise
+            # Not this model's inputs, as with a GAN's images: read the real pass.
+            return self._switch_to_tap()
+
+    def _switch_to_tap(self) -> dict[str, Any]:
+        self._tap = True
+        self._function = self._backend.make_function(self.model, self._step)
+        return {}
+
+    def _is_standard(self) -> bool:
+        return type(self.model).train_step is self._backend.STANDARD_TRAIN_STEP
+
+    def _forward_step(self, data: Any) -> dict[str, Any]:
+        self._traces += 1
+        capture = self._local.capture = _Capture(graph=self._backend.graph())
         x, _, _ = keras.utils.unpack_x_y_sample_weight(data)
         training = {"training": True} if self.model._call_has_training_arg else {}
-        capture.in_forward = True
         try:
             # Without a mapping every variable is read as it is; what the layers
             # assign (seeds, moving averages) goes to the scope and is dropped.
             with keras.StatelessScope():
                 self.model(x, **training)
-        except Exception:
-            # Not this model's inputs, as with a GAN's images: read the real pass.
-            capture.forward.clear()
-        else:
-            capture.forward_inputs = keras.tree.flatten(x)
+            blocks = self._layer_blocks(capture)
         finally:
-            capture.in_forward = False
+            self._local.capture = None
+        return {k: self._backend.gather_replicas(v) for k, v in blocks.items()}
 
-    def _measure(self, capture: _Capture) -> dict[str, Any]:
-        backend, view = self._backend, capture.view
-        if self._needs_layers:
-            view.layers = self._layer_views(capture)
-        view.variables.sort(key=lambda v: self._order.get(v.path, len(self._order)))
-        with_gradient = [v for v in view.variables if v.gradient is not None]
-        gradients = backend.sum_over_replicas([v.gradient for v in with_gradient])
-        for variable, gradient in zip(with_gradient, gradients, strict=True):
-            variable.gradient = gradient
-        blocks: dict[str, Any] = {}
-        for probe in self.probes:
+    def _layer_blocks(self, capture: _Capture) -> dict[str, Any]:
+        found = []
+        for layer, output in capture.calls:
+            for tensor in keras.tree.flatten(output):
+                own = self._backend.belongs_to(tensor, capture.graph)
+                if own and _is_float(tensor):
+                    found.append((layer.path or layer.name, layer, tensor))
+        paths = unique([path for path, _, _ in found])
+        views = [
+            LayerView(path, layer, tensor)
+            for path, (_, layer, tensor) in zip(paths, found, strict=True)
+        ]
+        return self._blocks(self._layer_probes, StepView(layers=views))
+
+    # Gradients and updates.
+
+    def _values(self) -> dict[str, Any]:
+        if not self._updates:
+            return {}
+        return {p: self._backend.value_of(v) for p, v in self._variables.items()}
+
+    def _measure_variables(
+        self, gradients: dict, scales: dict, before: dict, after: dict
+    ) -> dict[str, Any]:
+        views = []
+        for path in self._variables:
+            gradient = gradients.get(path)
+            if gradient is not None:
+                gradient = keras.ops.cast(gradient, "float32")
+                if path in scales:
+                    gradient = gradient / scales[path]
+            if path in before or gradient is not None:
+                view = VariableView(path, gradient, before.get(path), after.get(path))
+                views.append(view)
+        blocks = self._blocks(self._variable_probes, StepView(variables=views))
+        return {name: block[None] for name, block in blocks.items()}
+
+    def _blocks(self, probes: list[Probe], view: StepView) -> dict[str, Any]:
+        blocks = {}
+        for probe in probes:
             assert probe.measure is not None
             for name, tensor in probe.measure(view).items():
                 blocks[f"{probe.name}/{name}"] = tensor
             if probe.context is not None:
                 self._contexts[probe.name] = probe.context(view)
-        for name, value in (
-            ("loss", view.loss),
-            ("learning_rate", view.learning_rate),
-        ):
-            if value is not None:
-                blocks[name] = keras.ops.cast(value, "float32")
-        self._updated = tuple(v.path for v in view.variables)
-        return {k: backend.gather_replicas(v) for k, v in blocks.items()}
-
-    def _layer_views(self, capture: _Capture) -> list[LayerView]:
-        standard = type(self.model).train_step is self._backend.STANDARD_TRAIN_STEP
-        forward = capture.forward and (standard or capture.same_inputs)
-        found = []
-        for layer, output in capture.forward if forward else capture.real:
-            for tensor in keras.tree.flatten(output):
-                if self._backend.belongs_to(tensor, capture.graph) and _is_float(
-                    tensor
-                ):
-                    found.append((layer.path or layer.name, layer, tensor))
-        paths = unique([path for path, _, _ in found])
-        return [
-            LayerView(path, layer, tensor)
-            for path, (_, layer, tensor) in zip(paths, found, strict=True)
-        ]
+        return blocks
 
     # What is wrapped, and only while the observed step runs.
 
@@ -296,12 +351,10 @@ class ObservedStep:
                 if metric.name == "loss":
                     wrapper = self._watch_loss(metric.update_state)
                     stack.enter_context(_attribute(metric, "update_state", wrapper))
-            if self._needs_layers:
+            if self._layer_probes:
                 for layer in _visible_layers(self.model):
                     wrapper = self._watch_call(layer, layer.call)
                     stack.enter_context(_attribute(layer, "call", wrapper))
-                wrapper = self._watch_model_call(self.model.call)
-                stack.enter_context(_attribute(self.model, "call", wrapper))
             yield
 
     def _watch_call(self, layer: Any, call: Callable) -> Callable:
@@ -310,22 +363,8 @@ class ObservedStep:
             output = call(*args, **kwargs)
             capture = getattr(self._local, "capture", None)
             if capture is not None:
-                calls = capture.forward if capture.in_forward else capture.real
-                calls.append((layer, output))
+                capture.calls.append((layer, output))
             return output
-
-        return watched
-
-    def _watch_model_call(self, call: Callable) -> Callable:
-        """Notices a custom train step that feeds the model something else."""
-
-        @functools.wraps(call)
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            capture = getattr(self._local, "capture", None)
-            if capture is not None and capture.forward_inputs is not None:
-                given = keras.tree.flatten(args[0]) if args else []
-                capture.same_inputs |= _same(given, capture.forward_inputs)
-            return call(*args, **kwargs)
 
         return watched
 
@@ -334,7 +373,7 @@ class ObservedStep:
         def watched(values: Any, *args: Any, **kwargs: Any) -> Any:
             capture = getattr(self._local, "capture", None)
             if capture is not None:
-                capture.view.loss = keras.ops.mean(keras.ops.cast(values, "float32"))
+                capture.loss = keras.ops.mean(keras.ops.cast(values, "float32"))
             return update_state(values, *args, **kwargs)
 
         return watched
@@ -352,41 +391,34 @@ class ObservedStep:
                 variables = list(optimizer._trainable_variables)
             else:
                 variables = trainable_variables = list(trainable_variables)
-            views = self._guard(self._before, capture, optimizer, grads, variables)
-            result = apply(grads, trainable_variables, **kwargs)
-            self._guard(self._after, capture, views, variables)
-            return result
+            self._guard(self._note_gradients, capture, optimizer, grads, variables)
+            return apply(grads, trainable_variables, **kwargs)
 
         return watched
 
-    def _before(
+    def _note_gradients(
         self, capture: _Capture, optimizer: Any, grads: list, variables: list
-    ) -> list[VariableView]:
-        backend, ops = self._backend, keras.ops
-        if capture.view.learning_rate is None:
-            capture.view.learning_rate = ops.convert_to_tensor(optimizer.learning_rate)
+    ) -> None:
+        if capture.learning_rate is None:
+            capture.learning_rate = keras.ops.convert_to_tensor(optimizer.learning_rate)
+        if not self._gradients:
+            return
         scale = getattr(optimizer, "dynamic_scale", None)
         if scale is None:
-            scale = getattr(optimizer, "loss_scale_factor", None)
-        views = []
+            scale = optimizer.loss_scale_factor
         for gradient, variable in zip(grads, variables, strict=True):
-            if gradient is not None:
-                gradient = ops.cast(backend.dense(gradient), "float32")
-                if scale is not None:
-                    gradient = gradient / ops.cast(scale, "float32")
-            path = self._paths.get(id(variable), getattr(variable, "path", None))
-            before = backend.value_of(variable)
-            views.append(
-                VariableView(str(path or variable.name), before, gradient)
-            )
-        return views
+            path = self._paths.get(id(variable))
+            if gradient is None or path is None:
+                continue
+            capture.gradients[path] = self._backend.dense(gradient)
+            if scale is not None:
+                # Divided by later: nothing is computed here that could be fused.
+                value = keras.ops.convert_to_tensor(scale, "float32")
+                capture.scales[path] = value
 
-    def _after(
-        self, capture: _Capture, views: list[VariableView] | None, variables: list
-    ) -> None:
-        for view, variable in zip(views or [], variables, strict=bool(views)):
-            view.after = self._backend.value_of(variable)
-        capture.view.variables.extend(views or [])
+
+def _measuring(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
+    return tuple(p for p in probes if p.measure is not None)
 
 
 @contextlib.contextmanager
