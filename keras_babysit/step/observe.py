@@ -406,11 +406,17 @@ class ObservedStep:
         scale = getattr(optimizer, "dynamic_scale", None)
         if scale is None:
             scale = optimizer.loss_scale_factor
+        # A gradient that is an output itself has to be computed by itself, and then
+        # XLA no longer fuses its last multiplication into the optimizer's update,
+        # which rounds differently. Times a one that XLA cannot foresee, it leaves the
+        # step by way of a fusion of its own, and the update's stays as it was.
+        one = keras.ops.cast(optimizer.iterations >= 0, "float32")
         for gradient, variable in zip(grads, variables, strict=True):
             path = self._paths.get(id(variable))
             if gradient is None or path is None:
                 continue
-            capture.gradients[path] = self._backend.dense(gradient)
+            gradient = self._backend.dense(gradient)
+            capture.gradients[path] = gradient * keras.ops.cast(one, gradient.dtype)
             if scale is not None:
                 # Divided by later: nothing is computed here that could be fused.
                 value = keras.ops.convert_to_tensor(scale, "float32")
