@@ -1,0 +1,41 @@
+# Everything works on a fresh machine: `make demo`, `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
+
+.PHONY: demo test lint bench chromium clean
+
+demo: $(VENV)/installed
+	$(SETTINGS) $(BIN)/python examples/quickstart.py
+
+test: $(VENV)/installed chromium
+	$(SETTINGS) $(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed
+	$(SETTINGS) $(BIN)/python benchmarks/overhead.py
+
+$(VENV)/installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV) || { $(MAKE) venv-package && $(PYTHON) -m venv --clear $(VENV); }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# Debian keeps venv in a package of its own.
+.PHONY: venv-package
+venv-package:
+	apt-get update -qq && apt-get install -y -qq python3-venv
+
+# One test looks at a running TensorBoard in a browser; it is skipped without one.
+chromium:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  fi || echo "No chromium: the browser test will be skipped."
+
+clean:
+	rm -rf $(VENV) logs build *.egg-info
