@@ -116,7 +116,7 @@ class Position:
 
 def every_steps(every: int, position: Position, times: StepTimes) -> bool:
     """Whether an execution has a step in it whose number `every` divides."""
-    return position.step % every < position.per_execution
+    return -position.step % every < position.per_execution
 
 
 def within_budget(overhead: float, position: Position, times: StepTimes) -> bool:

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from keras_babysit import records, statistics
+
+# Devices may flush subnormal numbers to zero.
+FLOATS = st.floats(
+    width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False
+)
+ANY_FLOATS = st.floats(width=32, allow_subnormal=False)
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, max_side=6)
+
+
+def described(x):
+    return records.TensorStats(*np.asarray(statistics.describe(x)).tolist())
+
+
+def close(a, b, scale=0.0):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6 * scale + 1e-43)
+
+
+@settings(deadline=None, max_examples=150)
+@given(hnp.arrays(np.float32, SHAPES, elements=ANY_FLOATS))
+def test_describe_is_numpys(x):
+    found = described(x)
+    finite = x[np.isfinite(x)].astype(np.float64)
+    assert found.size == x.size
+    assert found.nan == np.isnan(x).sum()
+    assert found.inf == np.isinf(x).sum()
+    if finite.size == 0:
+        assert np.isnan([found.min, found.max, found.mean, found.std]).all()
+        return
+    largest = np.abs(finite).max()
+    assert found.min == finite.min()
+    assert found.max == finite.max()
+    # Sums of values that cancel cannot be better than float32 of the largest.
+    with np.errstate(over="ignore"):
+        close(found.mean, finite.mean(), largest)
+        close(found.std, finite.std(), largest)
+        if finite.size == x.size and np.linalg.norm(finite) < 3e38:
+            close(found.norm, np.linalg.norm(finite))
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    hnp.array_shapes(min_dims=1, max_dims=3, min_side=2, max_side=40),
+    st.floats(-30, 30),
+    st.floats(-2, 2),
+    st.integers(0, 99),
+)
+def test_describe_over_scales(shape, exponent, offset, seed):
+    normal = np.random.default_rng(seed).normal(offset, 1, shape)
+    x = (normal * 10.0**exponent).astype(np.float32)
+    found, wide = described(x), x.astype(np.float64)
+    close(found.norm, np.linalg.norm(wide.ravel()))
+    close(found.std, wide.std())
+    close(found.mean, wide.mean(), np.abs(wide).max())
+
+
+@pytest.mark.parametrize("value", [1e-30, 1e-40, 1e30])
+def test_norm_neither_underflows_nor_overflows(value):
+    x = np.full((3, 4), value, np.float32)
+    expected = np.linalg.norm(x.astype(np.float64))
+    # A denormal has few digits; a device may flush it to zero.
+    for found in (statistics.norm(x), described(x).norm):
+        if value > 1e-38:
+            np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("values", "norm"),
+    [([1.0, np.nan], np.nan), ([1.0, np.inf], np.inf), ([np.nan, -np.inf], np.nan)],
+)
+def test_norm_says_what_is_not_finite(values, norm):
+    x = np.array(values, np.float32)
+    np.testing.assert_equal(described(x).norm, norm)
+    np.testing.assert_equal(float(statistics.norm(x)), norm)
+
+
+def test_empty_tensor():
+    found = described(np.zeros((0, 3), np.float32))
+    assert (found.size, found.nan, found.inf, found.norm) == (0, 0, 0, 0)
+    assert np.isnan(found.mean)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_other_floating_dtypes(dtype):
+    from keras import ops
+
+    x = np.random.default_rng(0).normal(size=(70, 9)) * 100
+    tensor = ops.convert_to_tensor(x, dtype)
+    expected = np.asarray(ops.cast(tensor, "float32"), np.float64)
+    close(described(tensor).norm, np.linalg.norm(expected))
+    close(described(tensor).std, expected.std())
+
+
+@settings(deadline=None, max_examples=150)
+@given(hnp.arrays(np.float32, SHAPES, elements=FLOATS), st.integers(1, 40))
+def test_histogram_counts_each_element_once(x, bins):
+    row = np.asarray(statistics.histogram(x, bins))
+    assert row.shape == (bins + 2,)
+    assert row[2:].sum() == x.size
+    assert (row[2:] >= 0).all()
+    if x.size:
+        assert (row[0], row[1]) == (x.min(), x.max())
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3000), st.integers(0, 99))
+def test_histogram_is_numpys(n, seed):
+    # Integers over a power of two: the edges are exact, no rounding can differ.
+    x = np.random.default_rng(seed).integers(-64, 64, n).astype(np.float32) / 8
+    x = np.concatenate([x, [-8.0, 8.0]]).astype(np.float32)
+    row = np.asarray(statistics.histogram(x, 32))
+    expected, _ = np.histogram(x, 32)
+    np.testing.assert_array_equal(row[2:], expected)
+
+
+def test_histogram_leaves_out_what_is_not_finite():
+    x = np.array([0, 1, np.nan, np.inf, -np.inf, 0.25], np.float32)
+    row = np.asarray(statistics.histogram(x, 4))
+    np.testing.assert_array_equal(row, [0, 1, 1, 1, 0, 1])
+    nothing = np.asarray(statistics.histogram(np.full(3, np.nan, np.float32), 4))
+    assert np.isnan(nothing[:2]).all()
+    assert nothing[2:].sum() == 0
+
+
+def test_histogram_of_equal_values():
+    row = np.asarray(statistics.histogram(np.full((2, 3), 7.0, np.float32), 5))
+    np.testing.assert_array_equal(row, [7, 7, 0, 0, 0, 0, 6])
+
+
+def test_large_tensors_are_sampled_evenly_over_channels():
+    x = np.tile(np.arange(64, dtype=np.float32), 8192)
+    assert statistics.is_sampled(x)
+    found = np.asarray(statistics.sample(x))
+    counts = np.bincount(found.astype(int), minlength=64)
+    assert counts.sum() == statistics.SAMPLE_SIZE
+    # Five standard deviations of a fair draw.
+    fair = statistics.SAMPLE_SIZE / 64
+    assert np.abs(counts - fair).max() < 5 * np.sqrt(fair)
+    again = np.asarray(statistics.sample(x))
+    np.testing.assert_array_equal(found, again)
+
+
+def test_the_same_in_a_compiled_graph():
+    import tensorflow as tf
+
+    x = np.random.default_rng(0).normal(size=(33, 20)).astype(np.float32)
+    for jit in (False, True):
+        compiled = tf.function(
+            lambda v: (statistics.describe(v), statistics.histogram(v)),
+            jit_compile=jit,
+        )
+        row, counts = compiled(tf.constant(x))
+        np.testing.assert_allclose(row, statistics.describe(x), rtol=1e-5)
+        np.testing.assert_array_equal(counts, statistics.histogram(x))
