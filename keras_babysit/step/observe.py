@@ -147,8 +147,7 @@ class ObservedStep:
         self._paths = {id(v): path for path, v in self._variables.items()}
         self._compiled_as = _compile_state(model)
         self._train_step = model.train_step
-        self._function = backend.make_function(model, self._step)
-        self._forward = backend.make_function(model, self._forward_step)
+        self._functions: dict[Any, tuple[Any, Callable]] = {}
         self._measure = backend.compiled(self._measure_variables)
 
     def fits(self, model: Any, probes: tuple[Probe, ...]) -> bool:
@@ -177,17 +176,20 @@ class ObservedStep:
             StopIteration: if there is no batch left.
             ObservationError: if the step ran but could not be observed.
         """
-        batches = self._backend.next_batches(iterator, self.model.steps_per_execution)
-        if len(batches) > 1:
-            plain(iter(batches[:-1]))
+        run_plain = self._compiled("plain", iterator, plain)
+        *others, batch = self._backend.next_batches(
+            iterator, self.model.steps_per_execution
+        )
+        for other in others:
+            run_plain(other)
         traces = self._traces
         try:
-            tensors = self._run_forward(batches[-1])
+            tensors = self._run_forward(iterator, batch)
             before = self._values()
             with self._patched():
-                logs = self._function(iter(batches[-1:]))
+                logs = self._compiled("tap" if self._tap else "step", iterator)(batch)
         except Exception as e:
-            logs = plain(iter(batches[-1:]))
+            logs = run_plain(batch)
             raise ObservationError(_explain(e), logs) from e
         if not isinstance(logs, dict) or KEY not in logs:
             reason = (
@@ -211,9 +213,24 @@ class ObservedStep:
             contexts=self._contexts,
             paths=tuple(path for path in self._variables if path in known),
             built=self._traces > traces and not self.model.run_eagerly,
-            steps=len(batches),
+            steps=len(others) + 1,
             fetch=self._backend.numpy_of,
         )
+
+    def _compiled(
+        self, kind: str, iterator: Any, plain: Callable | None = None
+    ) -> Callable:
+        """Returns a function of one batch, traced once for what it depends on."""
+        spec = getattr(iterator, "element_spec", None)
+        known = self._functions.get(kind)
+        if known is not None and known[0] == (spec, plain):
+            return known[1]
+        step = self._forward_step if kind == "forward" else self._step
+        function = plain or self._backend.make_function(self.model, step)
+        eager = self.model.run_eagerly
+        compiled = self._backend.on_batch(function, iterator, eager)
+        self._functions[kind] = ((spec, plain), compiled)
+        return compiled
 
     # The user's training step.
 
@@ -257,22 +274,18 @@ class ObservedStep:
 
     # The forward pass.
 
-    def _run_forward(self, batch: Any) -> dict[str, Any]:
+    def _run_forward(self, iterator: Any, batch: Any) -> dict[str, Any]:
         if not self._layer_probes or self._tap:
             return {}
         try:
             with self._patched():
-                return dict(self._forward(iter([batch])))
+                return dict(self._compiled("forward", iterator)(batch))
         except Exception:
             if self._is_standard():
                 raise
             # Not this model's inputs, as with a GAN's images: read the real pass.
-            return self._switch_to_tap()
-
-    def _switch_to_tap(self) -> dict[str, Any]:
-        self._tap = True
-        self._function = self._backend.make_function(self.model, self._step)
-        return {}
+            self._tap = True
+            return {}
 
     def _is_standard(self) -> bool:
         return type(self.model).train_step is self._backend.STANDARD_TRAIN_STEP

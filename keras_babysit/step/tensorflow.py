@@ -56,6 +56,48 @@ def next_batches(iterator: Iterator, n: int) -> list:
     return batches
 
 
+def on_batch(function: Callable, iterator: Any, eager: bool) -> Callable:
+    """Turns Keras's function of an iterator into one of a single batch.
+
+    It is traced for the iterator's own specification, in which the batch size is
+    not fixed, as Keras traces its functions. A trace for the sizes of one batch
+    would not do: Keras weighs the losses of several outputs by a batch size that
+    it only sees there.
+
+    Args:
+        function: what `make_function` returned, or the model's train function.
+        iterator: Keras's epoch iterator.
+        eager: whether the model runs eagerly, and nothing is to be traced.
+
+    Returns:
+        Function of a batch that returns the logs.
+    """
+    if eager:
+        return lambda batch: function(iter([batch]))
+    structure = iterator.element_spec
+    specs = tf.nest.flatten(structure)
+    given = [not (s is None or _is_none(s)) for s in specs]
+
+    @tf.autograph.experimental.do_not_convert
+    def run(leaves: list) -> Any:
+        rest = iter(leaves)
+        full = [next(rest) if known else None for known in given]
+        return function(iter([tf.nest.pack_sequence_as(structure, full)]))
+
+    signature = [spec for spec, known in zip(specs, given, strict=True) if known]
+    compiled = tf.function(run, input_signature=[signature])
+
+    def call(batch: Any) -> Any:
+        leaves = zip(tf.nest.flatten(batch), given, strict=True)
+        return compiled([leaf for leaf, known in leaves if known])
+
+    return call
+
+
+def _is_none(spec: Any) -> bool:
+    return type(spec).__name__ == "NoneTensorSpec"
+
+
 def graph() -> Any:
     """Returns a token for the graph that is being traced; `None` when eager."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
