@@ -176,7 +176,10 @@ class ObservedStep:
             StopIteration: if there is no batch left.
             ObservationError: if the step ran but could not be observed.
         """
-        run_plain = self._compiled("plain", iterator, plain)
+        try:
+            run_plain = self._compiled("plain", iterator, plain)
+        except Exception as e:
+            raise ObservationError(_explain(e), plain(iterator)) from e
         *others, batch = self._backend.next_batches(
             iterator, self.model.steps_per_execution
         )

