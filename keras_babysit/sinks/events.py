@@ -166,7 +166,7 @@ def _write(file: BinaryIO, waiting: queue.Queue, errors: list) -> None:
 def _float_tensor(array: Any) -> tensor_pb2.TensorProto:
     array = np.asarray(array)
     double = array.dtype == np.float64
-    array = np.ascontiguousarray(array, np.float64 if double else np.float32)
+    array = array.astype(np.float64 if double else np.float32)
     return tensor_pb2.TensorProto(
         dtype=types_pb2.DT_DOUBLE if double else types_pb2.DT_FLOAT,
         tensor_shape=_shape(array.shape),

@@ -1,0 +1,239 @@
+"""Event files, read back with TensorBoard's own reader."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import models
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.util import tensor_util
+
+from keras_babysit import Babysitter
+from keras_babysit.records import EpochRecord, Histogram, Image
+from keras_babysit.sinks import events
+from keras_babysit.sinks.tensorboard import TensorBoardSink
+
+EVERYTHING = {"tensors": 0}
+
+
+def read(directory):
+    accumulator = EventAccumulator(str(directory), size_guidance=EVERYTHING)
+    accumulator.Reload()
+    return accumulator
+
+
+def points(accumulator, tag):
+    return [
+        (e.step, tensor_util.make_ndarray(e.tensor_proto))
+        for e in accumulator.Tensors(tag)
+    ]
+
+
+def plugin(accumulator, tag):
+    return accumulator.SummaryMetadata(tag).plugin_data.plugin_name
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    path = tmp_path_factory.mktemp("logs")
+    keras.utils.set_random_seed(0)
+    model, (x, y) = models.cnn()
+    models.compile_model(model, jit_compile=False, metrics=["accuracy"])
+    babysitter = Babysitter(path, every=2)
+    history = model.fit(
+        x,
+        y,
+        epochs=2,
+        batch_size=16,
+        verbose=0,
+        validation_split=0.25,
+        callbacks=[babysitter],
+    )
+    return path, babysitter, history.history, model
+
+
+def test_scalars_by_step(run):
+    path, babysitter, _, model = run
+    found = read(path / "train")
+    kernel = model.layers[0].kernel.path
+    tags = {
+        "loss/batch": ("loss", ""),
+        "learning_rate": ("learning_rate", ""),
+        "gradients/global_norm": ("gradient_norm", ""),
+        f"update_ratio/{kernel}": ("update_ratio", kernel),
+        f"gradients/{kernel}/norm": ("gradient.norm", kernel),
+        f"weights/{kernel}/norm": ("weight.norm", kernel),
+    }
+    for tag, (quantity, where) in tags.items():
+        assert plugin(found, tag) == "scalars"
+        expected = babysitter.history.series(quantity, where)
+        steps, values = zip(*points(found, tag), strict=True)
+        assert list(steps) == expected.steps.tolist() == [0, 2, 4, 6]
+        np.testing.assert_allclose(values, expected.values, rtol=1e-6)
+
+
+def test_keras_logs_by_epoch_in_runs_of_their_own(run):
+    path, _, history, _ = run
+    train, validation = read(path / "train"), read(path / "validation")
+    for name in ("loss", "accuracy"):
+        for accumulator, key in ((train, name), (validation, f"val_{name}")):
+            steps, values = zip(*points(accumulator, f"epoch_{name}"), strict=True)
+            assert steps == (0, 1)
+            np.testing.assert_allclose(values, history[key], rtol=1e-6)
+
+
+def test_histograms(run):
+    path, babysitter, _, model = run
+    found = read(path / "train")
+    kernel = model.layers[0].kernel
+    for tag, steps in (
+        (f"gradients/{kernel.path}", [0, 2, 4, 6]),
+        (f"weights/{kernel.path}", [0, 1, 2]),
+        (f"activations/{model.layers[0].path}", [0, 2, 4, 6]),
+    ):
+        assert plugin(found, tag) == "histograms"
+        series = points(found, tag)
+        assert [step for step, _ in series] == steps
+        for _, table in series:
+            left, right, count = table.T
+            np.testing.assert_allclose(left[1:], right[:-1])
+            assert (right > left).all()
+            assert count.sum() > 0
+    _, last = points(found, f"weights/{kernel.path}")[-1]
+    values = np.array(kernel)
+    assert last[:, 2].sum() == values.size
+    np.testing.assert_allclose([last[0, 0], last[-1, 1]], [values.min(), values.max()])
+
+
+def test_image(run):
+    path, _, _, model = run
+    found = read(path / "train")
+    tag = f"first_layer/{model.layers[0].path}"
+    assert plugin(found, tag) == "images"
+    (_, first), *_ = points(found, tag)
+    width, height, png = first
+    from io import BytesIO
+
+    from PIL import Image as Pillow
+
+    picture = Pillow.open(BytesIO(png))
+    assert picture.size == (int(width), int(height))
+    assert min(picture.size) >= 48
+
+
+def test_custom_scalars_layout(run):
+    import re
+
+    path, *_ = run
+    found = read(path / "train")
+    ((_, value),) = points(found, "custom_scalars__config__")
+    layout = layout_pb2.Layout.FromString(value.item())
+    charts = {c.title: c.multiline.tag for g in layout.category for c in g.chart}
+    tags = found.Tags()["tensors"] + read(path / "validation").Tags()["tensors"]
+    for title, expressions in charts.items():
+        for expression in expressions:
+            assert [t for t in tags if re.match(expression, t)], (title, expression)
+    (ratios,) = (v for k, v in charts.items() if k.startswith("Update ratio"))
+    assert len(ratios) == 3 + 8
+
+
+def test_tables_hold_everything(run):
+    import json
+
+    path, babysitter, _, _ = run
+    found = read(path / "train")
+    for kind in ("weight", "update", "gradient", "activation"):
+        content = found.SummaryMetadata(f"babysit/{kind}").plugin_data.content
+        names = json.loads(content)
+        _, table = points(found, f"babysit/{kind}")[-1]
+        assert table.shape == (len(names["rows"]), len(names["columns"]))
+        column = table[:, names["columns"].index("std")]
+        expected = [
+            babysitter.history.series(f"{kind}.std", row).values[-1]
+            for row in names["rows"]
+        ]
+        np.testing.assert_allclose(column, expected, rtol=1e-6)
+
+
+def test_text(run):
+    path, *_ = run
+    found = read(path / "train")
+    assert plugin(found, "babysit/observation") == "text"
+    (_, (text,)), *_ = points(found, "babysit/observation")
+    assert b"of 4 steps" in text
+
+
+def test_degenerate_histogram_and_sample(tmp_path):
+    sink = TensorBoardSink(tmp_path)
+    same = Histogram(2.0, 2.0, np.array([0.0, 5.0]))
+    part = Histogram(0.0, 1.0, np.array([10.0, 20.0]), sampled_from=1_000_000)
+    sink.emit(EpochRecord(1, 1, weight_histograms={"same": same, "part": part}))
+    sink.close()
+    found = read(tmp_path / "train")
+    (_, table), *_ = points(found, "weights/same")
+    np.testing.assert_allclose(table, [[1.0, 3.0, 5.0]])
+    metadata = found.SummaryMetadata("weights/part")
+    assert "sample of 30 of 1,000,000" in metadata.summary_description
+
+
+def test_a_killed_run_can_be_read_up_to_the_last_flush(tmp_path):
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
+import models, keras
+from keras_babysit import Babysitter
+model, (x, y) = models.mlp()
+models.compile_model(model, jit_compile=False)
+ready = keras.callbacks.LambdaCallback(
+    on_epoch_end=lambda epoch, logs: print("epoch", epoch, flush=True))
+model.fit(x, y, epochs=100000, verbose=0,
+          callbacks=[Babysitter({str(tmp_path)!r}), ready])
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as p:
+        for line in p.stdout:
+            if line == b"epoch 20\n":
+                break
+        time.sleep(0.5)
+        os.kill(p.pid, signal.SIGKILL)
+    found = read(tmp_path / "train")
+    assert len(points(found, "epoch_loss")) >= 15
+    assert points(found, "loss/batch")
+
+
+def test_closed_at_exit_and_flushed_when_idle(tmp_path):
+    code = f"""
+from keras_babysit.sinks import events
+file = events.EventFile({str(tmp_path)!r})
+for i in range(1000):
+    file.add([events.scalar("a", i)], i)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert len(points(read(tmp_path), "a")) == 1000
+
+
+def test_flush_waits_and_close_ends_the_thread(tmp_path):
+    file = events.EventFile(tmp_path)
+    file.add([events.scalar("a", 1.0)], 0)
+    file.flush(wait=True)
+    assert len(points(read(tmp_path), "a")) == 1
+    file.close()
+    file.close()
+    assert not file._thread.is_alive()
+
+
+def test_picture_keeps_its_pixels(tmp_path):
+    from io import BytesIO
+
+    from PIL import Image as Pillow
+
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    value = events.image(Image("a", pixels))
+    picture = Pillow.open(BytesIO(value.tensor.string_val[2]))
+    np.testing.assert_array_equal(np.asarray(picture), pixels)
