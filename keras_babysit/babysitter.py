@@ -60,7 +60,6 @@ class Babysitter(keras.callbacks.Callback):
             cannot be written or the Keras backend is not supported.
 
     Example:
-
     ```python
     model.fit(x, y, epochs=10, callbacks=[keras_babysit.Babysitter("logs/run1")])
     ```
@@ -203,8 +202,7 @@ def _open_sink(log_dir: str) -> Any:
 def _checked_log_dir(log_dir: Any) -> str:
     if not isinstance(log_dir, str | os.PathLike) or not os.fspath(log_dir):
         raise ValueError(
-            "`log_dir` must be the path of a directory. "
-            f"Received: log_dir={log_dir!r}"
+            f"`log_dir` must be the path of a directory. Received: log_dir={log_dir!r}"
         )
     path = str(os.fspath(log_dir))
     if "://" in path:
@@ -240,9 +238,7 @@ def _checked_image_shape(shape: Any) -> tuple[int, ...] | None:
     if shape is None:
         return None
     sizes = tuple(shape) if isinstance(shape, Sequence) else ()
-    if len(sizes) not in (2, 3) or not all(
-        isinstance(n, int) and n > 0 for n in sizes
-    ):
+    if len(sizes) not in (2, 3) or not all(isinstance(n, int) and n > 0 for n in sizes):
         raise ValueError(
             "`image_shape` must be (height, width) or (height, width, channels). "
             f"Received: image_shape={shape!r}"

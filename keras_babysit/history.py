@@ -7,7 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_babysit.records import EpochRecord, StepRecord, TensorStats
+from keras_babysit.records import (
+    EpochRecord,
+    LayerStats,
+    StepRecord,
+    TensorStats,
+    VariableStats,
+)
 
 #: A series holds at most so many points; then every second older one goes.
 MAX_POINTS = 2048
@@ -31,7 +37,6 @@ class RunHistory:
     of the older points go whenever `MAX_POINTS` is reached.
 
     Example:
-
     ```python
     steps, epochs, ratios = babysitter.history.series("update_ratio", "dense/kernel")
     ```
@@ -54,7 +59,9 @@ class RunHistory:
         self.last_step = record
         for name in ("loss", "learning_rate", "gradient_norm"):
             self._add(name, "", at, getattr(record, name))
-        for part in (*record.variables, *record.layers):
+        parts: list[VariableStats | LayerStats]
+        parts = [*record.variables, *record.layers]
+        for part in parts:
             for field in dataclasses.fields(part):
                 value = getattr(part, field.name)
                 if isinstance(value, TensorStats):

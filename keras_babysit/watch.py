@@ -93,7 +93,12 @@ class Watch:
         """Notes the epoch; before the first one, records the untrained weights."""
         if self._first_step is None:
             optimizer = self.model.optimizer
-            self._first_step = int(optimizer.iterations) if optimizer else 0
+            backend = seam.load()
+            self._first_step = (
+                int(backend.numpy_of(backend.value_of(optimizer.iterations)))
+                if optimizer is not None
+                else 0
+            )
             self._emit_state(EpochRecord(epoch=epoch, step=self._first_step))
         self._epoch = epoch
         self._batch = 0

@@ -197,15 +197,11 @@ class Gan(keras.Model):
             fake = self.critic(self.generator(noise))
             c_loss = tf.reduce_mean(fake) - tf.reduce_mean(self.critic(real))
         v = self.critic.trainable_variables
-        self.c_optimizer.apply_gradients(
-            zip(tape.gradient(c_loss, v), v, strict=True)
-        )
+        self.c_optimizer.apply_gradients(zip(tape.gradient(c_loss, v), v, strict=True))
         with tf.GradientTape() as tape:
             g_loss = -tf.reduce_mean(self.critic(self.generator(noise)))
         v = self.generator.trainable_variables
-        self.g_optimizer.apply_gradients(
-            zip(tape.gradient(g_loss, v), v, strict=True)
-        )
+        self.g_optimizer.apply_gradients(zip(tape.gradient(g_loss, v), v, strict=True))
         return {"c_loss": c_loss, "g_loss": g_loss}
 
 

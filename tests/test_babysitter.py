@@ -59,7 +59,7 @@ def test_log_dir_that_is_a_file(tmp_path):
 
 def test_other_backends_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ValueError, match="Received: keras.backend.backend..='jax'"):
+    with pytest.raises(ValueError, match=r"Received: keras.backend.backend..='jax'"):
         Babysitter(tmp_path).on_train_begin()
 
 
@@ -95,12 +95,12 @@ def test_nothing_to_train(tmp_path):
     assert not record.variables
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     pass
 
 
 def broken(*args, **kwargs):
-    raise Broken("planted")
+    raise BrokenError("planted")
 
 
 def expected_state():

@@ -204,7 +204,11 @@ def test_mirrored_strategy(tmp_path):
         model, (x, y) = make()
         callback = keras_babysit.Babysitter(tmp_path / "logs", every=2)
         history = model.fit(
-            x, y, batch_size=16, epochs=2, verbose=0,
+            x,
+            y,
+            batch_size=16,
+            epochs=2,
+            verbose=0,
             callbacks=[callback] if watched else [],
         )
         return models.state(model), history.history, callback

@@ -7,6 +7,8 @@ scale of mixed precision, summed over replicas (CS231n, Neural Networks Part 3,
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from keras import ops
 
@@ -35,8 +37,8 @@ def context(view: StepView) -> tuple[tuple[str, int | None], ...]:
     )
 
 
-def _size(x: object) -> int:
-    return int(np.prod([n or 1 for n in x.shape]))  # type: ignore[attr-defined]
+def _size(x: Any) -> int:
+    return int(np.prod([n or 1 for n in x.shape]))
 
 
 def read(arrays: Arrays, names: tuple[tuple[str, int | None], ...]) -> Reading:

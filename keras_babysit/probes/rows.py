@@ -52,9 +52,7 @@ def histogram(row: np.ndarray, sampled_from: int | None = None) -> Histogram:
     )
 
 
-def merged_histogram(
-    parts: np.ndarray, sampled_from: int | None = None
-) -> Histogram:
+def merged_histogram(parts: np.ndarray, sampled_from: int | None = None) -> Histogram:
     """Adds up the histograms of several replicas.
 
     Where their ranges differ, the counts of a bin are spread evenly over it.

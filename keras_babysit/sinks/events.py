@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -42,7 +42,8 @@ MAX_WAIT_SECONDS = 30.0
 _serial = itertools.count()
 _FLUSH, _CLOSE = object(), object()
 
-Value = summary_pb2.Summary.Value
+#: A `Summary.Value` protocol buffer.
+Value: TypeAlias = Any
 
 
 class EventFile:
@@ -189,7 +190,9 @@ def _shape(sizes: tuple[int, ...]) -> TensorShapeProto:
 def scalar(tag: str, value: float) -> Value:
     """A point of a chart in the Time Series and Scalars tabs."""
     metadata = scalars.create_summary_metadata("", "")
-    return Value(tag=tag, metadata=metadata, tensor=_float_tensor(np.float32(value)))
+    return summary_pb2.Summary.Value(
+        tag=tag, metadata=metadata, tensor=_float_tensor(np.float32(value))
+    )
 
 
 def histogram(tag: str, value: Histogram, description: str = "") -> Value:
@@ -208,7 +211,9 @@ def histogram(tag: str, value: Histogram, description: str = "") -> Value:
         description = f"{description} {note}".strip()
     metadata = histograms.create_summary_metadata("", description)
     table = table.astype(np.float64)
-    return Value(tag=tag, metadata=metadata, tensor=_float_tensor(table))
+    return summary_pb2.Summary.Value(
+        tag=tag, metadata=metadata, tensor=_float_tensor(table)
+    )
 
 
 def image(value: Image) -> Value:
@@ -218,14 +223,16 @@ def image(value: Image) -> Value:
     PillowImage.fromarray(value.pixels).save(png, format="png")
     metadata = images.create_summary_metadata("", value.description)
     parts = [str(width).encode(), str(height).encode(), png.getvalue()]
-    return Value(tag=value.tag, metadata=metadata, tensor=_string_tensor(parts))
+    return summary_pb2.Summary.Value(
+        tag=value.tag, metadata=metadata, tensor=_string_tensor(parts)
+    )
 
 
 def text(tag: str, markdown: str) -> Value:
     """A paragraph in the Text tab."""
     metadata = texts.create_summary_metadata("", "")
     tensor = _string_tensor([markdown.encode()])
-    return Value(tag=tag, metadata=metadata, tensor=tensor)
+    return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> Value:
@@ -245,7 +252,7 @@ def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> 
         data_class=summary_pb2.DATA_CLASS_TENSOR,
     )
     tensor = _float_tensor(np.asarray(values, np.float32))
-    return Value(tag=tag, metadata=metadata, tensor=tensor)
+    return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def layout(categories: dict[str, dict[str, list[str]]]) -> Value:
@@ -270,7 +277,7 @@ def layout(categories: dict[str, dict[str, list[str]]]) -> Value:
             for title, charts in categories.items()
         ]
     )
-    return Value(
+    return summary_pb2.Summary.Value(
         tag=custom_scalar.CONFIG_SUMMARY_TAG,
         metadata=custom_scalar.create_summary_metadata(),
         tensor=_string_tensor([proto.SerializeToString()], scalar=True),

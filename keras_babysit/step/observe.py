@@ -228,8 +228,10 @@ class ObservedStep:
         known = self._functions.get(kind)
         if known is not None and known[0] == (spec, plain):
             return known[1]
-        step = self._forward_step if kind == "forward" else self._step
-        function = plain or self._backend.make_function(self.model, step)
+        if kind == "forward":
+            function = self._backend.make_forward(self.model, self._forward_step)
+        else:
+            function = plain or self._backend.make_function(self.model, self._step)
         eager = self.model.run_eagerly
         compiled = self._backend.on_batch(function, iterator, eager)
         self._functions[kind] = ((spec, plain), compiled)
@@ -396,9 +398,7 @@ class ObservedStep:
 
     def _watch_apply(self, optimizer: Any, apply: Callable) -> Callable:
         @functools.wraps(apply)
-        def watched(
-            grads: Any, trainable_variables: Any = None, **kwargs: Any
-        ) -> Any:
+        def watched(grads: Any, trainable_variables: Any = None, **kwargs: Any) -> Any:
             capture = getattr(self._local, "capture", None)
             if capture is None:
                 return apply(grads, trainable_variables, **kwargs)

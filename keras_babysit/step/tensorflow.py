@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+from keras.src.backend.tensorflow.trainer import (
+    TensorFlowTrainer,
+    reduce_per_replica,
+)
 
 Tensor = Any
 
@@ -29,6 +32,22 @@ def make_function(model: Any, step: Callable) -> Callable:
         Function of an iterator over batches that returns the logs of the last.
     """
     return model._make_function(step)
+
+
+def make_forward(model: Any, step: Callable) -> Callable:
+    """Like `make_function`, for a step without side effects, and never with XLA.
+
+    XLA would take seconds to compile the many small reductions that describe the
+    layers, and on a CPU would run them more slowly than TensorFlow's own kernels.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def forward(iterator: Iterator) -> Any:
+        strategy = model.distribute_strategy
+        outputs = strategy.run(step, args=(next(iterator),))
+        return reduce_per_replica(outputs, strategy, reduction="auto")
+
+    return forward
 
 
 def can_observe(model: Any) -> str | None:

@@ -21,7 +21,9 @@ if browser.CHROMIUM is None and os.environ.get("CI"):
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium: apt install chromium"),
+    pytest.mark.skipif(
+        browser.CHROMIUM is None, reason="no chromium: apt install chromium"
+    ),
 ]
 
 
@@ -31,7 +33,11 @@ def logs(tmp_path_factory):
     model, (x, y) = models.cnn()
     models.compile_model(model, jit_compile=False, metrics=["accuracy"])
     model.fit(
-        x, y, epochs=3, verbose=0, validation_split=0.2,
+        x,
+        y,
+        epochs=3,
+        verbose=0,
+        validation_split=0.2,
         callbacks=[Babysitter(path, every=1)],
     )
     keras.backend.clear_session()

@@ -41,7 +41,7 @@ def test_stays_within_the_budget(overhead, extra):
 
 
 def test_noise_does_not_break_the_budget():
-    times, observed = simulate(0.02, 0.01, 0.02, 3, 5000, noise=0.5)
+    _, observed = simulate(0.02, 0.01, 0.02, 3, 5000, noise=0.5)
     assert (len(observed) - 1) * 0.02 <= 0.03 * 15_000 * 0.01
 
 
