@@ -44,6 +44,7 @@ _FLUSH, _CLOSE = object(), object()
 
 #: A `Summary.Value` protocol buffer.
 Value: TypeAlias = Any
+_new_value = summary_pb2.Summary.Value
 
 
 class EventFile:
@@ -190,7 +191,7 @@ def _shape(sizes: tuple[int, ...]) -> TensorShapeProto:
 def scalar(tag: str, value: float) -> Value:
     """A point of a chart in the Time Series and Scalars tabs."""
     metadata = scalars.create_summary_metadata("", "")
-    return summary_pb2.Summary.Value(
+    return _new_value(
         tag=tag, metadata=metadata, tensor=_float_tensor(np.float32(value))
     )
 
@@ -211,9 +212,7 @@ def histogram(tag: str, value: Histogram, description: str = "") -> Value:
         description = f"{description} {note}".strip()
     metadata = histograms.create_summary_metadata("", description)
     table = table.astype(np.float64)
-    return summary_pb2.Summary.Value(
-        tag=tag, metadata=metadata, tensor=_float_tensor(table)
-    )
+    return _new_value(tag=tag, metadata=metadata, tensor=_float_tensor(table))
 
 
 def image(value: Image) -> Value:
@@ -223,16 +222,14 @@ def image(value: Image) -> Value:
     PillowImage.fromarray(value.pixels).save(png, format="png")
     metadata = images.create_summary_metadata("", value.description)
     parts = [str(width).encode(), str(height).encode(), png.getvalue()]
-    return summary_pb2.Summary.Value(
-        tag=value.tag, metadata=metadata, tensor=_string_tensor(parts)
-    )
+    return _new_value(tag=value.tag, metadata=metadata, tensor=_string_tensor(parts))
 
 
 def text(tag: str, markdown: str) -> Value:
     """A paragraph in the Text tab."""
     metadata = texts.create_summary_metadata("", "")
     tensor = _string_tensor([markdown.encode()])
-    return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> Value:
@@ -252,7 +249,7 @@ def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> 
         data_class=summary_pb2.DATA_CLASS_TENSOR,
     )
     tensor = _float_tensor(np.asarray(values, np.float32))
-    return summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)
+    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def layout(categories: dict[str, dict[str, list[str]]]) -> Value:
@@ -277,7 +274,7 @@ def layout(categories: dict[str, dict[str, list[str]]]) -> Value:
             for title, charts in categories.items()
         ]
     )
-    return summary_pb2.Summary.Value(
+    return _new_value(
         tag=custom_scalar.CONFIG_SUMMARY_TAG,
         metadata=custom_scalar.create_summary_metadata(),
         tensor=_string_tensor([proto.SerializeToString()], scalar=True),

@@ -254,16 +254,14 @@ class ObservedStep:
 
     def _seen(self, capture: _Capture) -> dict[str, Any]:
         blocks = self._layer_blocks(capture) if self._tap else {}
+        blocks = {k: self._backend.gather_replicas(v) for k, v in blocks.items()}
         for name in ("loss", "learning_rate"):
             value = getattr(capture, name)
             if value is not None:
                 blocks[name] = keras.ops.cast(value, "float32")
-        blocks = {k: self._backend.gather_replicas(v) for k, v in blocks.items()}
         # In the model's order; Keras's structures do not keep it.
         paths = [path for path in self._variables if path in capture.gradients]
-        gradients = [capture.gradients[path] for path in paths]
-        gradients = self._backend.sum_over_replicas(gradients)
-        blocks["gradients"] = dict(zip(paths, gradients, strict=True))
+        blocks["gradients"] = {path: capture.gradients[path] for path in paths}
         blocks["scales"] = capture.scales
         return blocks
 
@@ -305,10 +303,9 @@ class ObservedStep:
             # assign (seeds, moving averages) goes to the scope and is dropped.
             with keras.StatelessScope():
                 self.model(x, **training)
-            blocks = self._layer_blocks(capture)
+            return self._layer_blocks(capture)
         finally:
             self._local.capture = None
-        return {k: self._backend.gather_replicas(v) for k, v in blocks.items()}
 
     def _layer_blocks(self, capture: _Capture) -> dict[str, Any]:
         found = []
@@ -335,10 +332,12 @@ class ObservedStep:
         self, gradients: dict, scales: dict, before: dict, after: dict
     ) -> dict[str, Any]:
         views = []
+        replicas = self._backend.replicas_of(self.model)
         for path in self._variables:
             gradient = gradients.get(path)
             if gradient is not None:
-                gradient = keras.ops.cast(gradient, "float32")
+                # Keras averages outputs over replicas; the optimizer gets the sum.
+                gradient = keras.ops.cast(gradient, "float32") * replicas
                 if path in scales:
                     gradient = gradient / scales[path]
             if path in before or gradient is not None:

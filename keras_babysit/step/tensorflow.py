@@ -10,10 +10,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from keras.src.backend.tensorflow.trainer import (
-    TensorFlowTrainer,
-    reduce_per_replica,
-)
+from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
 
 Tensor = Any
 
@@ -45,7 +42,11 @@ def make_forward(model: Any, step: Callable) -> Callable:
     def forward(iterator: Iterator) -> Any:
         strategy = model.distribute_strategy
         outputs = strategy.run(step, args=(next(iterator),))
-        return reduce_per_replica(outputs, strategy, reduction="auto")
+        # Stacked, not reduced: a standard deviation is no mean over replicas.
+        return {
+            name: tf.stack(strategy.experimental_local_results(value))
+            for name, value in outputs.items()
+        }
 
     return forward
 
@@ -141,18 +142,16 @@ def dense(gradient: Any) -> Tensor:
     return tf.convert_to_tensor(gradient)
 
 
+def replicas_of(model: Any) -> int:
+    """Returns over how many replicas Keras averages what a step returns."""
+    return model.distribute_strategy.num_replicas_in_sync
+
+
 def replicas() -> int:
     """Returns how many replicas run the step that is being traced."""
     if tf.distribute.in_cross_replica_context():
         return 1
     return tf.distribute.get_replica_context().num_replicas_in_sync
-
-
-def sum_over_replicas(tensors: list[Tensor]) -> list[Tensor]:
-    """Sums each tensor over the replicas; call it inside the step."""
-    if replicas() == 1 or not tensors:
-        return tensors
-    return tf.distribute.get_replica_context().all_reduce("sum", tensors)
 
 
 def gather_replicas(tensor: Tensor) -> Tensor:

@@ -21,9 +21,7 @@ if browser.CHROMIUM is None and os.environ.get("CI"):
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        browser.CHROMIUM is None, reason="no chromium: apt install chromium"
-    ),
+    pytest.mark.skipif(browser.CHROMIUM is None, reason="needs chromium"),
 ]
 
 

@@ -90,7 +90,7 @@ def test_keras_logs_by_epoch_in_runs_of_their_own(run):
 
 
 def test_histograms(run):
-    path, babysitter, _, model = run
+    path, _, _, model = run
     found = read(path / "train")
     kernel = model.layers[0].kernel
     for tag, steps in (
