@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from array import array
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from keras_babysit.records import (
 )
 
 #: A series holds at most so many points; then every second older one goes.
-MAX_POINTS = 2048
+MAX_POINTS = 1024
 
 
 class Series(NamedTuple):
@@ -43,7 +43,8 @@ class RunHistory:
     """
 
     def __init__(self) -> None:
-        self._points: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+        # Step, epoch, value, step, epoch, value, ...
+        self._points: dict[tuple[str, str], array[float]] = {}
         self.last_step: StepRecord | None = None
         self.last_epoch: EpochRecord | None = None
 
@@ -62,13 +63,12 @@ class RunHistory:
         parts: list[VariableStats | LayerStats]
         parts = [*record.variables, *record.layers]
         for part in parts:
-            for field in dataclasses.fields(part):
-                value = getattr(part, field.name)
+            for field, value in vars(part).items():
                 if isinstance(value, TensorStats):
                     for name, number in vars(value).items():
-                        self._add(f"{field.name}.{name}", part.path, at, number)
+                        self._add(f"{field}.{name}", part.path, at, number)
                 elif isinstance(value, int | float):
-                    self._add(field.name, part.path, at, value)
+                    self._add(field, part.path, at, value)
 
     def series(self, quantity: str, where: str = "") -> Series:
         """Returns the points of one quantity.
@@ -92,7 +92,7 @@ class RunHistory:
                 f"Nothing was recorded. {what}. Received: quantity={quantity!r}, "
                 f"where={where!r}"
             )
-        return Series(*np.array(points, float).T)
+        return Series(*np.array(points).reshape(-1, 3).T.copy())
 
     def quantities(self) -> dict[str, list[str]]:
         """Returns the names of all quantities, each with its places."""
@@ -106,7 +106,10 @@ class RunHistory:
     ) -> None:
         if value is None:
             return
-        points = self._points.setdefault((quantity, where), [])
-        if len(points) >= MAX_POINTS:
-            del points[1:-1:2]
-        points.append((*at, float(value)))
+        points = self._points.get((quantity, where))
+        if points is None:
+            points = self._points[quantity, where] = array("d")
+        elif len(points) >= 3 * MAX_POINTS:
+            kept = np.delete(np.array(points).reshape(-1, 3), np.s_[1:-1:2], axis=0)
+            points = self._points[quantity, where] = array("d", kept.ravel())
+        points.extend((*at, value))

@@ -62,6 +62,8 @@ class Watch:
         self.times = schedule.StepTimes()
         self.ended = False
         self._observed_step: ObservedStep | None = None
+        if previous is not None and previous.model is not model:
+            previous = None
         self._previous = previous._observed_step if previous else None
         self._observable = True
         self._probes: tuple[Probe, ...] | None = None
@@ -75,7 +77,7 @@ class Watch:
         self._batch = 0
         self._batches: int | None = (params or {}).get("steps")
         self._observed_in_epoch = 0
-        self._compiled: dict[str, Callable] = {}
+        self._compiled: dict[str, Callable] = previous._compiled if previous else {}
 
     @property
     def probes(self) -> tuple[Probe, ...]:

@@ -250,3 +250,19 @@ def test_cells_inside_loops_are_left_out(tmp_path):
     paths = " ".join(layer.path for layer in babysitter.steps[0].layers)
     assert "cell" not in paths
     assert "bidirectional" in paths
+
+
+@pytest.mark.parametrize("jit", [True, False])
+@pytest.mark.parametrize(
+    ("make", "factor"), [(models.augmented, 2.0), (models.custom_step, 1.0)]
+)
+def test_custom_steps_show_what_they_feed_the_model(tmp_path, make, factor, jit):
+    model, (x, y) = make()
+    models.compile_model(model, O.SGD(0.0), jit_compile=jit)
+    model(x)
+    babysitter, _ = watch(tmp_path, model, x, y, batch_size=len(x), shuffle=False)
+    first = model.layers[0]
+    found = {layer.path: layer for layer in babysitter.steps[0].layers}
+    check_tensor(found[first.path].activation, np.array(first(factor * x)))
+    step = babysitter._watch._observed_step
+    assert step._tap is (factor != 1.0)

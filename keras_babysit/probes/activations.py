@@ -103,14 +103,17 @@ def measure(view: StepView) -> Blocks:
     table, counts, alive = [], [], []
     for v in view.layers:
         x = ops.cast(v.output, "float32")
-        zeros = statistics.fraction(ops.equal(x, 0.0))
-        extra = ops.stack([zeros, _saturated(v)])
-        table.append(ops.concatenate([statistics.describe(x), extra]))
-        counts.append(statistics.bounded_histogram(x))
+        nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
         if _units(v):
             axis = _unit_axis(v)
             others = tuple(i for i in range(len(x.shape)) if i != axis)
-            alive.append(ops.cast(ops.any(ops.not_equal(x, 0.0), others), "float32"))
+            nonzero = ops.sum(nonzero, others)
+            alive.append(ops.cast(nonzero > 0, "float32"))
+        stats = statistics.describe(x)
+        zeros = 1 - ops.sum(nonzero) / stats[0]
+        extra = ops.stack([zeros, _saturated(v)])
+        table.append(ops.concatenate([stats, extra]))
+        counts.append(statistics.bounded_histogram(x))
     blocks = {"layer": ops.stack(table), "histogram": ops.stack(counts)}
     if alive:
         blocks["alive"] = ops.concatenate(alive)

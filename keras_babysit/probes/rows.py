@@ -16,10 +16,10 @@ def tensor_stats(rows: np.ndarray) -> TensorStats:
     Returns:
         The `TensorStats` of the parts taken together.
     """
+    if len(rows) == 1:
+        return TensorStats(*rows[0].tolist())
     rows = np.asarray(rows, np.float64)
     size, nan, inf, norm, low, high, mean, std = rows.T
-    if len(rows) == 1:
-        return TensorStats(*(float(v) for v in rows[0]))
     count = size - nan - inf
     some = count > 0
     total = max(count.sum(), 1.0)

@@ -12,6 +12,8 @@ import socket
 import threading
 import time
 import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -35,7 +37,7 @@ PLUGIN = "keras_babysit"
 #: The writer flushes by itself when it has had nothing to do for so long.
 IDLE_SECONDS = 1.0
 #: Events that may wait; more means that the disk does not keep up.
-MAX_QUEUE = 4096
+MAX_QUEUE = 512
 #: How long the training thread waits for a slow disk before observing stops.
 MAX_WAIT_SECONDS = 30.0
 
@@ -45,6 +47,27 @@ _FLUSH, _CLOSE = object(), object()
 #: A `Summary.Value` protocol buffer.
 Value: TypeAlias = Any
 _new_value = summary_pb2.Summary.Value
+
+
+@dataclass(frozen=True)
+class _Event:
+    """What waits for the thread; without values, the file's first event."""
+
+    wall_time: float
+    step: int
+    values: Callable[[], list[Value]] | None
+
+    def protos(self) -> list[Any]:
+        if self.values is None:
+            version = "brain.Event:2"
+            return [event_pb2.Event(wall_time=self.wall_time, file_version=version)]
+        values = self.values()
+        if not values:
+            return []
+        summary = summary_pb2.Summary(value=values)
+        return [
+            event_pb2.Event(wall_time=self.wall_time, step=self.step, summary=summary)
+        ]
 
 
 class EventFile:
@@ -69,11 +92,10 @@ class EventFile:
         )
         self.path = directory / name
         file = open(self.path, "wb")  # noqa: SIM115 - closed by the thread
-        # Values travel as protocol buffers; the thread serializes and writes them.
+        # Values travel as functions that make them: the thread has all the work.
         self._queue: queue.Queue[Any] = queue.Queue(MAX_QUEUE)
         self._errors: list[BaseException] = []
-        first = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
-        self._queue.put(first)
+        self._queue.put(_Event(time.time(), 0, None))
         self._thread = threading.Thread(
             target=_write,
             args=(file, self._queue, self._errors),
@@ -83,18 +105,18 @@ class EventFile:
         self._thread.start()
         self._finish = weakref.finalize(self, _stop, self._queue, self._thread)
 
-    def add(self, values: list[Value], step: int) -> None:
-        """Queues values for one step.
+    def add(self, values: Callable[[], list[Value]], step: int) -> None:
+        """Queues the values of one step.
+
+        Args:
+            values: makes them; called by the thread.
+            step: their step.
 
         Raises:
             OSError: if an earlier write failed, or the disk does not keep up.
         """
         self._check()
-        if values:
-            summary = summary_pb2.Summary(value=values)
-            self._put(
-                event_pb2.Event(wall_time=time.time(), step=step, summary=summary)
-            )
+        self._put(_Event(time.time(), step, values))
 
     def flush(self, wait: bool = False) -> None:
         """Asks the thread to flush; with `wait`, returns when it has.
@@ -145,10 +167,11 @@ def _write(file: BinaryIO, waiting: queue.Queue, errors: list) -> None:
         except queue.Empty:
             item = (_FLUSH, None)
         try:
-            if isinstance(item, event_pb2.Event):
+            if isinstance(item, _Event):
                 if not errors:
-                    writer.write(item.SerializeToString())
-                    dirty = True
+                    for event in item.protos():
+                        writer.write(event.SerializeToString())
+                        dirty = True
                 continue
             if not errors:
                 file.flush()
@@ -188,30 +211,37 @@ def _shape(sizes: tuple[int, ...]) -> TensorShapeProto:
     return TensorShapeProto(dim=[TensorShapeProto.Dim(size=n) for n in sizes])
 
 
+# Made once: a training has a great many points.
+_SCALAR = scalars.create_summary_metadata("", "")
+_HISTOGRAM = histograms.create_summary_metadata("", "")
+_NO_AXES = TensorShapeProto()
+
+
 def scalar(tag: str, value: float) -> Value:
     """A point of a chart in the Time Series and Scalars tabs."""
-    metadata = scalars.create_summary_metadata("", "")
-    return _new_value(
-        tag=tag, metadata=metadata, tensor=_float_tensor(np.float32(value))
+    tensor = tensor_pb2.TensorProto(
+        dtype=types_pb2.DT_FLOAT, tensor_shape=_NO_AXES, float_val=(value,)
     )
+    return _new_value(tag=tag, metadata=_SCALAR, tensor=tensor)
 
 
-def histogram(tag: str, value: Histogram, description: str = "") -> Value:
+def histogram(tag: str, value: Histogram) -> Value:
     """A histogram as its tab wants it: `[left, right, count]` for each bin."""
     counts = value.counts
     if value.right > value.left:
         edges = np.linspace(value.left, value.right, len(counts) + 1)
-        table = np.stack([edges[:-1], edges[1:], counts], axis=1)
+        table = np.empty((len(counts), 3))
+        table[:, 0], table[:, 1], table[:, 2] = edges[:-1], edges[1:], counts
     else:
         # All values are equal: one bin around them, as wide as they are large.
         half = 0.5 * (abs(value.left) or 1.0)
         total = counts.sum()
         table = np.array([[value.left - half, value.right + half, total]])
+    metadata = _HISTOGRAM
     if value.sampled_from is not None:
-        note = f"A sample of {counts.sum():,.0f} of {value.sampled_from:,} values."
-        description = f"{description} {note}".strip()
-    metadata = histograms.create_summary_metadata("", description)
-    table = table.astype(np.float64)
+        metadata = histograms.create_summary_metadata(
+            "", f"A sample of {counts.sum():,.0f} of {value.sampled_from:,} values."
+        )
     return _new_value(tag=tag, metadata=metadata, tensor=_float_tensor(table))
 
 

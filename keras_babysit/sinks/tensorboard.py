@@ -7,7 +7,6 @@ the event files hold everything that was recorded.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import re
@@ -58,12 +57,17 @@ class TensorBoardSink:
             OSError: if an earlier write failed.
         """
         if isinstance(record, StepRecord):
-            self._emit_step(record)
+            if not self._has_layout and record.variables:
+                self._train.add(lambda: [_layout(record)], record.step)
+                self._has_layout = True
+            self._train.add(lambda: _step_values(record), record.step)
         elif isinstance(record, EpochRecord):
             self._emit_epoch(record)
         else:
             text = _cost_text(record)
-            self._train.add([events.text("babysit/observation", text)], record.steps)
+            self._train.add(
+                lambda: [events.text("babysit/observation", text)], record.steps
+            )
 
     def flush(self, wait: bool = False) -> None:
         """Flushes the files; see `EventFile.flush`."""
@@ -78,56 +82,67 @@ class TensorBoardSink:
     def _files(self) -> list[events.EventFile]:
         return [f for f in (self._train, self._validation) if f is not None]
 
-    def _emit_step(self, record: StepRecord) -> None:
-        if not self._has_layout and record.variables:
-            self._train.add([_layout(record)], record.step)
-            self._has_layout = True
-        values = []
-        for tag, value in (
-            ("loss/batch", record.loss),
-            ("learning_rate", record.learning_rate),
-            ("gradients/global_norm", record.gradient_norm),
-        ):
-            if value is not None:
-                values.append(events.scalar(tag, value))
-        for variable in record.variables:
-            values += _variable_values(variable)
-        if any(v.update_ratio is not None for v in record.variables):
-            values += [events.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
-        for layer in record.layers:
-            values += _layer_values(layer)
-        values += _tables(record)
-        self._train.add(values, record.step)
-
     def _emit_epoch(self, record: EpochRecord) -> None:
         # Keras numbers the finished epoch from zero; pictures and histograms also
         # have the state before the first epoch.
         index = record.epoch - 1
-        train, validation = [], []
-        for name, value in record.logs.items():
-            if name.startswith("val_"):
-                validation.append(events.scalar(f"epoch_{name[4:]}", value))
-            else:
-                train.append(events.scalar(f"epoch_{name}", value))
-        if record.loss_mean is not None and record.loss_std is not None:
-            train.append(events.scalar("loss/batch_mean", record.loss_mean))
-            train.append(events.scalar("loss/batch_std", record.loss_std))
-        self._train.add(train, index)
-        if validation:
+        self._train.add(lambda: _epoch_values(record), index)
+        if any(name.startswith("val_") for name in record.logs):
             if self._validation is None:
                 self._validation = events.EventFile(self._log_dir / "validation")
-            self._validation.add(validation, index)
-        state = [
-            events.histogram(f"weights/{path}", h)
-            for path, h in record.weight_histograms.items()
-            if h.counts.sum() > 0
-        ]
-        state += [events.image(picture) for picture in record.images]
-        state += [
-            events.text(f"first_layer/{path}", note)
-            for path, note in record.notes.items()
-        ]
-        self._train.add(state, record.epoch)
+            self._validation.add(lambda: _validation_values(record), index)
+        self._train.add(lambda: _state_values(record), record.epoch)
+
+
+def _step_values(record: StepRecord) -> list[events.Value]:
+    values = []
+    for tag, value in (
+        ("loss/batch", record.loss),
+        ("learning_rate", record.learning_rate),
+        ("gradients/global_norm", record.gradient_norm),
+    ):
+        if value is not None:
+            values.append(events.scalar(tag, value))
+    for variable in record.variables:
+        values += _variable_values(variable)
+    if any(v.update_ratio is not None for v in record.variables):
+        values += [events.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
+    for layer in record.layers:
+        values += _layer_values(layer)
+    return values + _tables(record)
+
+
+def _epoch_values(record: EpochRecord) -> list[events.Value]:
+    values = [
+        events.scalar(f"epoch_{name}", value)
+        for name, value in record.logs.items()
+        if not name.startswith("val_")
+    ]
+    if record.loss_mean is not None and record.loss_std is not None:
+        values.append(events.scalar("loss/batch_mean", record.loss_mean))
+        values.append(events.scalar("loss/batch_std", record.loss_std))
+    return values
+
+
+def _validation_values(record: EpochRecord) -> list[events.Value]:
+    return [
+        events.scalar(f"epoch_{name.removeprefix('val_')}", value)
+        for name, value in record.logs.items()
+        if name.startswith("val_")
+    ]
+
+
+def _state_values(record: EpochRecord) -> list[events.Value]:
+    values = [
+        events.histogram(f"weights/{path}", h)
+        for path, h in record.weight_histograms.items()
+        if h.counts.sum() > 0
+    ]
+    values += [events.image(picture) for picture in record.images]
+    values += [
+        events.text(f"first_layer/{path}", note) for path, note in record.notes.items()
+    ]
+    return values
 
 
 def _variable_values(v: VariableStats) -> list[events.Value]:
@@ -193,7 +208,7 @@ def _table(
         return []
     numbers = [
         [
-            *dataclasses.astuple(stats),
+            *vars(stats).values(),
             *(math.nan if column[i] is None else column[i] for column in more.values()),
         ]
         for i, (_, stats) in enumerate(found)

@@ -100,6 +100,7 @@ class _Capture:
     gradients: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, Any] = field(default_factory=dict)
     calls: list[tuple[Any, Any]] = field(default_factory=list)
+    inputs: list[tuple[tuple, dict]] = field(default_factory=list)
 
 
 class ObservedStep:
@@ -136,7 +137,8 @@ class ObservedStep:
         self._variable_probes = [p for p in self.probes if "layers" not in p.needs]
         self._gradients = "gradients" in needs
         self._updates = "updates" in needs
-        self._tap = activations == "tap"
+        # Whether the training pass is read; not known of a custom step at first.
+        self._tap = True if activations == "tap" else None
         self._local = threading.local()
         self._contexts: dict[str, Any] = {}
         self._failure: Exception | None = None
@@ -148,6 +150,7 @@ class ObservedStep:
         self._compiled_as = _compile_state(model)
         self._train_step = model.train_step
         self._functions: dict[Any, tuple[Any, Callable]] = {}
+        self._snapshot = backend.compiled(self._values)
         self._measure = backend.compiled(self._measure_variables)
 
     def fits(self, model: Any, probes: tuple[Probe, ...]) -> bool:
@@ -188,7 +191,7 @@ class ObservedStep:
         traces = self._traces
         try:
             tensors = self._run_forward(iterator, batch)
-            before = self._values()
+            before = self._snapshot() if self._updates else {}
             with self._patched():
                 logs = self._compiled("tap" if self._tap else "step", iterator)(batch)
         except Exception as e:
@@ -205,8 +208,7 @@ class ObservedStep:
         seen = logs.pop(KEY)
         try:
             gradients, scales = seen.pop("gradients"), seen.pop("scales")
-            after = self._values()
-            tensors |= seen | self._measure(gradients, scales, before, after)
+            tensors |= seen | self._measure(gradients, scales, before)
         except Exception as e:
             raise ObservationError(_explain(e), logs) from e
         known = before or gradients
@@ -278,20 +280,64 @@ class ObservedStep:
     # The forward pass.
 
     def _run_forward(self, iterator: Any, batch: Any) -> dict[str, Any]:
+        if self._tap is None:
+            self._tap = not self._feeds_batch(iterator)
         if not self._layer_probes or self._tap:
             return {}
-        try:
-            with self._patched():
-                return dict(self._compiled("forward", iterator)(batch))
-        except Exception:
-            if self._is_standard():
-                raise
-            # Not this model's inputs, as with a GAN's images: read the real pass.
-            self._tap = True
-            return {}
+        with self._patched():
+            return dict(self._compiled("forward", iterator)(batch))
 
-    def _is_standard(self) -> bool:
-        return type(self.model).train_step is self._backend.STANDARD_TRAIN_STEP
+    def _feeds_batch(self, iterator: Any) -> bool:
+        """Whether the training step calls the model once, on the batch as it is.
+
+        Only then does a forward pass of the batch show what the step has seen. Keras's
+        own step does. A custom one is traced, but not run, to see; where nothing is
+        traced, no compiler can round differently, and its own pass may be read.
+        """
+        if type(self.model).train_step is self._backend.STANDARD_TRAIN_STEP:
+            return True
+        if self.model.run_eagerly:
+            return False
+        self._fed_batch = False
+        look = self._backend.make_forward(self.model, self._look)
+        with (
+            contextlib.suppress(Exception),  # It will fail in the real step, if at all.
+            _attribute(self.model, "call", self._watch_inputs(self.model.call)),
+        ):
+            self._backend.trace(look, iterator)
+        return self._fed_batch
+
+    def _look(self, data: Any) -> dict[str, Any]:
+        capture = self._local.capture = _Capture()
+        try:
+            self._train_step(data)
+        finally:
+            self._local.capture = None
+        self._fed_batch = len(capture.inputs) == 1 and self._is_training_call(
+            *capture.inputs[0], keras.utils.unpack_x_y_sample_weight(data)[0]
+        )
+        return {}
+
+    def _is_training_call(self, args: tuple, kwargs: dict, x: Any) -> bool:
+        given = keras.tree.flatten((args, kwargs.get("inputs")))
+        given = [tensor for tensor in given if tensor is not None]
+        batch = [tensor for tensor in keras.tree.flatten(x) if tensor is not None]
+        training = bool(kwargs.get("training")) or not self.model._call_has_training_arg
+        return (
+            training
+            and len(given) == len(batch)
+            and all(map(self._backend.is_cast_of, given, batch))
+        )
+
+    def _watch_inputs(self, call: Callable) -> Callable:
+        @functools.wraps(call)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            capture = getattr(self._local, "capture", None)
+            if capture is not None:
+                capture.inputs.append((args, kwargs))
+            return call(*args, **kwargs)
+
+        return watched
 
     def _forward_step(self, data: Any) -> dict[str, Any]:
         self._traces += 1
@@ -324,14 +370,13 @@ class ObservedStep:
     # Gradients and updates.
 
     def _values(self) -> dict[str, Any]:
-        if not self._updates:
-            return {}
         return {p: self._backend.value_of(v) for p, v in self._variables.items()}
 
     def _measure_variables(
-        self, gradients: dict, scales: dict, before: dict, after: dict
+        self, gradients: dict, scales: dict, before: dict
     ) -> dict[str, Any]:
         views = []
+        after = self._values() if self._updates else {}
         replicas = self._backend.replicas_of(self.model)
         for path in self._variables:
             gradient = gradients.get(path)

@@ -60,8 +60,8 @@ def can_observe(model: Any) -> str | None:
 
 
 def compiled(function: Callable) -> Callable:
-    """Compiles a side-effect-free function of tensors."""
-    return tf.function(function, reduce_retracing=True)
+    """Compiles a side-effect-free function of tensors, once for their shapes."""
+    return tf.function(function, autograph=False)
 
 
 def next_batches(iterator: Iterator, n: int) -> list:
@@ -94,6 +94,23 @@ def on_batch(function: Callable, iterator: Any, eager: bool) -> Callable:
     """
     if eager:
         return lambda batch: function(iter([batch]))
+    compiled, given = _of_leaves(function, iterator)
+
+    def call(batch: Any) -> Any:
+        leaves = zip(tf.nest.flatten(batch), given, strict=True)
+        return compiled([leaf for leaf, known in leaves if known])
+
+    return call
+
+
+def trace(function: Callable, iterator: Any) -> None:
+    """Traces a function of an iterator as `on_batch` does, and runs nothing."""
+    compiled, _ = _of_leaves(function, iterator)
+    compiled.get_concrete_function()
+
+
+def _of_leaves(function: Callable, iterator: Any) -> tuple[Any, list[bool]]:
+    """Makes a compiled function of a batch's tensors; says which leaves are some."""
     structure = iterator.element_spec
     specs = tf.nest.flatten(structure)
     given = [not (s is None or _is_none(s)) for s in specs]
@@ -105,13 +122,7 @@ def on_batch(function: Callable, iterator: Any, eager: bool) -> Callable:
         return function(iter([tf.nest.pack_sequence_as(structure, full)]))
 
     signature = [spec for spec, known in zip(specs, given, strict=True) if known]
-    compiled = tf.function(run, input_signature=[signature])
-
-    def call(batch: Any) -> Any:
-        leaves = zip(tf.nest.flatten(batch), given, strict=True)
-        return compiled([leaf for leaf, known in leaves if known])
-
-    return call
+    return tf.function(run, input_signature=[signature]), given
 
 
 def _is_none(spec: Any) -> bool:
@@ -130,6 +141,15 @@ def belongs_to(tensor: Tensor, graph: Any) -> bool:
     if graph is None:
         return hasattr(tensor, "numpy")
     return getattr(tensor, "graph", None) is graph
+
+
+def is_cast_of(tensor: Tensor, source: Tensor) -> bool:
+    """Whether a tensor of a graph is `source`, at most in another dtype."""
+    while tensor is not source:
+        if not tf.is_tensor(tensor) or tensor.op.type not in ("Cast", "Identity"):
+            return False
+        tensor = tensor.op.inputs[0]
+    return True
 
 
 def value_of(variable: Any) -> Tensor:

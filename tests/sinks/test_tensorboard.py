@@ -212,7 +212,7 @@ def test_closed_at_exit_and_flushed_when_idle(tmp_path):
 from keras_babysit.sinks import events
 file = events.EventFile({str(tmp_path)!r})
 for i in range(1000):
-    file.add([events.scalar("a", i)], i)
+    file.add(lambda i=i: [events.scalar("a", i)], i)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert len(points(read(tmp_path), "a")) == 1000
@@ -220,7 +220,7 @@ for i in range(1000):
 
 def test_flush_waits_and_close_ends_the_thread(tmp_path):
     file = events.EventFile(tmp_path)
-    file.add([events.scalar("a", 1.0)], 0)
+    file.add(lambda: [events.scalar("a", 1.0)], 0)
     file.flush(wait=True)
     assert len(points(read(tmp_path), "a")) == 1
     file.close()
