@@ -1,9 +1,10 @@
 """What observing costs: paired ratios against the same training with an idle callback.
 
-Every round trains the same compiled model for one short `fit` under each contender,
-in an order that is reversed every other round, and takes the ratio of its duration to
-the control's of the same round. Reported: the median ratio, and the peak memory of a
-process of its own that trains under that contender, against the control's.
+Every round trains the same compiled model under each contender right beside a run
+under the control, whichever first, and takes the ratio of the two durations: a machine
+whose speed drifts is the same machine for both. Reported: the median ratio with its
+quartiles, and the peak memory of a process of its own that trains under that contender,
+against the control's.
 
     python benchmarks/overhead.py [--models mlp cnn] [--rounds 7] [--seconds 3]
 """
@@ -213,22 +214,19 @@ def measure(name, rounds, seconds, only):
     }
     for callback in callbacks.values():  # Compiles whatever each one compiles.
         fit(model, x[: 30 * size], y[: 30 * size], size, callback)
-    times = {k: [] for k in callbacks}
+    ratios = {k: [] for k in callbacks if k != "control"}
     for i in range(rounds):
-        order = list(callbacks)
-        for k in order if i % 2 == 0 else reversed(order):
-            times[k].append(fit(model, x, y, size, callbacks[k]))
+        for k in ratios:
+            pair = ("control", k) if i % 2 == 0 else (k, "control")
+            took = {which: fit(model, x, y, size, callbacks[which]) for which in pair}
+            ratios[k].append(took[k] / took["control"])
     print(f"\n{name}: {steps} steps an epoch, {rounds} rounds")
-    print(f"{'':22}{'ratio':>8}{'lowest':>8}{'highest':>8}{'memory':>8}")
+    print(f"{'':22}{'ratio':>8}{'lower q':>8}{'upper q':>8}{'memory':>8}")
     base = peak_memory(name, "control")
-    for k, values in times.items():
-        ratios = [t / c for t, c in zip(values, times["control"], strict=True)]
+    for k, values in ratios.items():
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive")
         memory = peak_memory(name, k) / base
-        print(
-            f"{k:22}{statistics.median(ratios):8.3f}{min(ratios):8.3f}"
-            f"{max(ratios):8.3f}{memory:8.2f}",
-            flush=True,
-        )
+        print(f"{k:22}{median:8.3f}{low:8.3f}{high:8.3f}{memory:8.2f}", flush=True)
     for k, callback in callbacks.items():
         if isinstance(callback, keras_babysit.Babysitter):
             cost = callback.observation
