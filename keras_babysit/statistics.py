@@ -16,7 +16,7 @@ Tensor = Any
 #: Number of histogram bins, as TensorBoard's own summaries have by default.
 BINS = 30
 #: Tensors with more elements than this have their histogram taken from a sample.
-SAMPLE_ABOVE = 1 << 16
+SAMPLE_ABOVE = 1 << 14
 #: Size of that sample.
 SAMPLE_SIZE = 1 << 14
 
@@ -68,18 +68,35 @@ def describe(x: Tensor) -> Tensor:
     x = flat(x)
     total = size(x)
     low, high = ops.min(x, initial=np.inf), ops.max(x, initial=-np.inf)
-    mean = ops.sum(x) / total
-    variance = ops.sum(ops.square(x - mean)) / total
-    square = total * (variance + ops.square(mean))
+    mean, square = ops.sum(x) / total, ops.sum(ops.square(x))
+    variance = square / total - ops.square(mean)
     # Neither NaNs nor infinities, and squares well inside float32: nearly always.
-    # Then four passes over the tensor say it all; else it takes twice as many.
+    # Then a few passes over the tensor say it all; else it takes twice as many.
     zero = ops.logical_and(low == 0, high == 0)
     plain = ops.logical_and(
         ops.isfinite(square), ops.logical_or(square > 1e-24 * total, zero)
     )
-    none = ops.zeros_like(total)
-    quick = [total, none, none, ops.sqrt(square), low, high, mean, ops.sqrt(variance)]
-    return ops.cond(plain, lambda: ops.stack(quick), lambda: _describe_any(x))
+    # The difference of two squares is exact enough where neither dwarfs it.
+    quick = ops.logical_and(
+        plain, ops.logical_or(ops.square(mean) <= 4 * variance, zero)
+    )
+
+    def row(variance: Tensor) -> Tensor:
+        none = ops.zeros_like(total)
+        deviation = ops.sqrt(ops.maximum(variance, 0.0))
+        return ops.stack(
+            [total, none, none, ops.sqrt(square), low, high, mean, deviation]
+        )
+
+    return ops.cond(
+        quick,
+        lambda: row(variance),
+        lambda: ops.cond(
+            plain,
+            lambda: row(ops.sum(ops.square(x - mean)) / total),
+            lambda: _describe_any(x),
+        ),
+    )
 
 
 def _describe_any(x: Tensor) -> Tensor:

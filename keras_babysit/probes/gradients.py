@@ -23,8 +23,8 @@ def measure(view: StepView) -> Blocks:
     if not found:
         return {}
     return {
-        "gradient": ops.stack([statistics.describe(g) for g in found]),
-        "histogram": ops.stack([statistics.bounded_histogram(g) for g in found]),
+        "gradient": ops.stack([view.describe(g) for g in found]),
+        "histogram": ops.stack([view.histogram(g) for g in found]),
     }
 
 

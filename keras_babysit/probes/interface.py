@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit import statistics
+
 Tensor = Any
 
 
@@ -40,10 +42,27 @@ class LayerView:
 
 @dataclass(frozen=True)
 class StepView:
-    """Everything that one training step shows, as tensors of that step's graph."""
+    """Everything that one training step shows, as tensors of that step's graph.
+
+    Attributes:
+        variables: the variables that it updated.
+        layers: the layers' outputs.
+        shared: turns a function of a float32 vector into one that is traced once and
+            called for every tensor: graphs of many layers stay small.
+    """
 
     variables: list[VariableView] = field(default_factory=list)
     layers: list[LayerView] = field(default_factory=list)
+    shared: Callable[[Callable], Callable] = lambda function: function
+
+    def describe(self, x: Tensor) -> Tensor:
+        """`statistics.describe`, shared."""
+        return self.shared(statistics.describe)(statistics.flat(x))
+
+    def histogram(self, x: Tensor) -> Tensor:
+        """`statistics.bounded_histogram`, shared."""
+        x = statistics.sample(x) if statistics.is_sampled(x) else statistics.flat(x)
+        return self.shared(statistics.histogram)(x)
 
 
 #: What a probe measures: name to a float32 tensor.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
-from keras_babysit import statistics
 from keras_babysit.probes import rows
 from keras_babysit.probes.interface import Arrays, Blocks, Probe, Reading, StepView
 
@@ -21,7 +20,7 @@ def measure(view: StepView) -> Blocks:
     for v in view.variables:
         before = ops.cast(v.before, "float32")
         update = ops.cast(v.after, "float32") - before
-        pair = [statistics.describe(before), statistics.describe(update)]
+        pair = [view.describe(before), view.describe(update)]
         both.append(ops.stack(pair))
     return {"weight_and_update": ops.stack(both)} if both else {}
 

@@ -152,6 +152,9 @@ class ObservedStep:
         self._functions: dict[Any, tuple[Any, Callable]] = {}
         self._snapshot = backend.compiled(self._values)
         self._measure = backend.compiled(self._measure_variables)
+        self._measure_outputs = backend.compiled(self._measure_tapped)
+        self._tapped: dict[str, Any] = {}
+        self._shared: dict[Callable, Callable] = {}
 
     def fits(self, model: Any, probes: tuple[Probe, ...]) -> bool:
         """Whether this was built for the model as it is compiled now."""
@@ -208,7 +211,10 @@ class ObservedStep:
         seen = logs.pop(KEY)
         try:
             gradients, scales = seen.pop("gradients"), seen.pop("scales")
+            outputs = seen.pop("outputs", None)
             tensors |= seen | self._measure(gradients, scales, before)
+            if outputs:
+                tensors |= self._measure_outputs(outputs)
         except Exception as e:
             raise ObservationError(_explain(e), logs) from e
         known = before or gradients
@@ -255,8 +261,15 @@ class ObservedStep:
         return {**logs, KEY: seen}
 
     def _seen(self, capture: _Capture) -> dict[str, Any]:
-        blocks = self._layer_blocks(capture) if self._tap else {}
-        blocks = {k: self._backend.gather_replicas(v) for k, v in blocks.items()}
+        blocks: dict[str, Any] = {}
+        if self._tap and self._backend.replicas() == 1:
+            # Described outside, as gradients are.
+            views = self._layer_views(capture)
+            self._tapped = {v.path: v.layer for v in views}
+            blocks["outputs"] = {v.path: v.output for v in views}
+        elif self._tap:
+            blocks = self._layer_blocks(capture)
+            blocks = {k: self._backend.gather_replicas(v) for k, v in blocks.items()}
         for name in ("loss", "learning_rate"):
             value = getattr(capture, name)
             if value is not None:
@@ -354,6 +367,17 @@ class ObservedStep:
             self._local.capture = None
 
     def _layer_blocks(self, capture: _Capture) -> dict[str, Any]:
+        return self._blocks(
+            self._layer_probes, self._view(layers=self._layer_views(capture))
+        )
+
+    def _measure_tapped(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        self._traces += 1
+        views = [LayerView(p, self._tapped[p], outputs[p]) for p in self._tapped]
+        blocks = self._blocks(self._layer_probes, self._view(layers=views))
+        return {name: block[None] for name, block in blocks.items()}
+
+    def _layer_views(self, capture: _Capture) -> list[LayerView]:
         found = []
         for layer, output in capture.calls:
             for tensor in keras.tree.flatten(output):
@@ -361,11 +385,10 @@ class ObservedStep:
                 if own and _is_float(tensor):
                     found.append((layer.path or layer.name, layer, tensor))
         paths = unique([path for path, _, _ in found])
-        views = [
+        return [
             LayerView(path, layer, tensor)
             for path, (_, layer, tensor) in zip(paths, found, strict=True)
         ]
-        return self._blocks(self._layer_probes, StepView(layers=views))
 
     # Gradients and updates.
 
@@ -388,8 +411,17 @@ class ObservedStep:
             if path in before or gradient is not None:
                 view = VariableView(path, gradient, before.get(path), after.get(path))
                 views.append(view)
-        blocks = self._blocks(self._variable_probes, StepView(variables=views))
+        blocks = self._blocks(self._variable_probes, self._view(variables=views))
         return {name: block[None] for name, block in blocks.items()}
+
+    def _view(self, **seen: Any) -> StepView:
+        shared = (lambda f: f) if self.model.run_eagerly else self._share
+        return StepView(**seen, shared=shared)
+
+    def _share(self, function: Callable) -> Callable:
+        if function not in self._shared:
+            self._shared[function] = self._backend.shared(function)
+        return self._shared[function]
 
     def _blocks(self, probes: list[Probe], view: StepView) -> dict[str, Any]:
         blocks = {}
