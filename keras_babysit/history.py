@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_babysit.facts import DataFacts, ModelFacts
 from keras_babysit.records import (
+    TENSOR_STATS,
     EpochRecord,
     LayerStats,
     StepRecord,
@@ -17,11 +21,39 @@ from keras_babysit.records import (
 
 #: A series holds at most so many points; then every second older one goes.
 MAX_POINTS = 1024
+#: So many of the latest observed steps can be asked for as a `Window`.
+MAX_WINDOW = 128
+#: Fields of variables and of layers that a `Window` can be had of.
+VARIABLE_FIELDS = ("weight", "update", "gradient", "update_ratio")
+LAYER_FIELDS = (
+    "activation",
+    "zero_fraction",
+    "saturation_fraction",
+    "dead_fraction",
+)
+_NAN, _INF = TENSOR_STATS.index("nan"), TENSOR_STATS.index("inf")
 
 
 class Series(NamedTuple):
     """Points of one quantity: float arrays of equal length, oldest first."""
 
+    steps: np.ndarray
+    epochs: np.ndarray
+    values: np.ndarray
+
+
+class Window(NamedTuple):
+    """One quantity at all of its places over the latest observed steps.
+
+    Attributes:
+        places: paths of the variables or layers that have it, in the last step's
+            order.
+        steps: float array of shape `(n,)`, oldest first, like the next.
+        epochs: float array of shape `(n,)`.
+        values: float array of shape `(n, places)`.
+    """
+
+    places: tuple[str, ...]
     steps: np.ndarray
     epochs: np.ndarray
     values: np.ndarray
@@ -40,11 +72,31 @@ class RunHistory:
     ```python
     steps, epochs, ratios = babysitter.history.series("update_ratio", "dense/kernel")
     ```
+
+    Attributes:
+        model: `facts.ModelFacts` of the model before its first step, if known.
+        data: `facts.DataFacts` of a sample of the data, if known.
+        first_step: the first `StepRecord`.
+        last_step: the last `StepRecord`.
+        last_epoch: the last `EpochRecord`.
+        lost: field to since when, in steps and epochs, it is not finite somewhere,
+            and the places where it was not at that time.
+        observed: number of step records.
+        ended: whether the training has ended, and the epoch logs are complete.
     """
 
     def __init__(self) -> None:
+        self.model: ModelFacts | None = None
+        self.data: DataFacts | None = None
+        self.observed = 0
+        self.ended = False
+        # Field to step, epoch and a row of values for each of the latest steps.
+        self._windows: dict[str, deque[tuple[float, float, np.ndarray]]] = {}
+        self._places: dict[str, tuple[str, ...]] = {}
         # Step, epoch, value, step, epoch, value, ...
         self._points: dict[tuple[str, str], array[float]] = {}
+        self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
+        self.first_step: StepRecord | None = None
         self.last_step: StepRecord | None = None
         self.last_epoch: EpochRecord | None = None
 
@@ -56,8 +108,16 @@ class RunHistory:
             for name, value in record.logs.items():
                 self._add(f"epoch.{name}", "", at, value)
             self._add("epoch.loss_std", "", at, record.loss_std)
+            for place, value in record.first_layer_smoothness.items():
+                self._add("first_layer_smoothness", place, at, value)
             return
+        self.first_step = self.first_step or record
         self.last_step = record
+        self.observed += 1
+        for field in VARIABLE_FIELDS:
+            self._keep(field, record.variables, at)
+        for field in LAYER_FIELDS:
+            self._keep(field, record.layers, at)
         for name in ("loss", "learning_rate", "gradient_norm"):
             self._add(name, "", at, getattr(record, name))
         parts: list[VariableStats | LayerStats]
@@ -94,6 +154,45 @@ class RunHistory:
             )
         return Series(*np.array(points).reshape(-1, 3).T.copy())
 
+    def window(self, quantity: str, n: int = MAX_WINDOW) -> Window:
+        """Returns one quantity at all places over the latest observed steps.
+
+        Unlike `series` it is fast for many layers, and gives nothing that is older
+        than `MAX_WINDOW` observed steps.
+
+        Args:
+            quantity: one of `VARIABLE_FIELDS` or `LAYER_FIELDS`, with the name of a
+                statistic behind it where it is a `TensorStats`: `"gradient.norm"`.
+            n: at most so many steps.
+
+        Returns:
+            A `Window`, empty if nothing was recorded.
+        """
+        field, _, name = quantity.partition(".")
+        kept = self._windows.get(field)
+        if not kept:
+            return Window((), np.zeros(0), np.zeros(0), np.zeros((0, 0)))
+        steps, epochs, rows = zip(*list(kept)[-n:], strict=True)
+        values = np.stack(rows)
+        if name:
+            values = values[:, :, TENSOR_STATS.index(name)]
+        return Window(self._places[field], np.array(steps), np.array(epochs), values)
+
+    def values(self, quantity: str, where: str = "") -> np.ndarray:
+        """Returns the values of a series; an empty array if there are none."""
+        if (quantity, where) not in self._points:
+            return np.zeros(0)
+        return self.series(quantity, where).values
+
+    @property
+    def position(self) -> tuple[int, float]:
+        """The last step and epoch that is known of; `(0, 0.0)` before training."""
+        records = [r for r in (self.last_step, self.last_epoch) if r is not None]
+        if not records:
+            return 0, 0.0
+        last = max(records, key=lambda r: (r.epoch, r.step))
+        return last.step, float(last.epoch)
+
     def quantities(self) -> dict[str, list[str]]:
         """Returns the names of all quantities, each with its places."""
         found: dict[str, list[str]] = {}
@@ -113,3 +212,38 @@ class RunHistory:
             kept = np.delete(np.array(points).reshape(-1, 3), np.s_[1:-1:2], axis=0)
             points = self._points[quantity, where] = array("d", kept.ravel())
         points.extend((*at, value))
+
+    def _keep(self, field: str, parts: tuple, at: tuple[float, float]) -> None:
+        """Adds a row to the window of one field of all variables or layers."""
+        get = attrgetter(field)
+        found = [(part.path, get(part)) for part in parts]
+        found = [(path, value) for path, value in found if value is not None]
+        if not found:
+            return
+        places = tuple(path for path, _ in found)
+        if self._places.get(field) != places:
+            self._places[field] = places
+            self._windows[field] = deque(maxlen=MAX_WINDOW)
+        rows = [
+            list(vars(v).values()) if isinstance(v, TensorStats) else v
+            for _, v in found
+        ]
+        table = np.array(rows, float)
+        self._windows[field].append((*at, table))
+        if table.ndim == 2:
+            self._note_lost(field, places, at, table)
+
+    def _note_lost(
+        self,
+        field: str,
+        places: tuple[str, ...],
+        at: tuple[float, float],
+        table: np.ndarray,
+    ) -> None:
+        """Keeps in `lost` since when a field is not finite, while it is not."""
+        bad = (table[:, _NAN] > 0) | (table[:, _INF] > 0)
+        if not bad.any():
+            self.lost.pop(field, None)
+        elif field not in self.lost:
+            where = tuple(places[i] for i in np.flatnonzero(bad))
+            self.lost[field] = (*at, where)

@@ -7,7 +7,9 @@ history and the sinks. It knows nothing of Keras, TensorFlow or TensorBoard.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -152,6 +154,8 @@ class EpochRecord:
         loss_count: how many batches that were.
         weight_histograms: variable path to histogram.
         images: pictures, for example of the first layer's weights.
+        first_layer_smoothness: layer to the neighbour correlation of its filters on
+            images: about 0 for noise, 1 for smooth ones.
         notes: variable or layer to a sentence that says what could not be drawn.
     """
 
@@ -163,6 +167,7 @@ class EpochRecord:
     loss_count: int = 0
     weight_histograms: dict[str, Histogram] = field(default_factory=dict)
     images: tuple[Image, ...] = ()
+    first_layer_smoothness: dict[str, float] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
 
 
@@ -189,3 +194,76 @@ class ObservationCost:
     overhead: float
     build_seconds: float
     every: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong, or likely to be, with what to do about it.
+
+    Attributes:
+        rule: name of the rule that found it, `"dead-relu"`.
+        severity: `"error"` training cannot work, `"warning"` it probably hurts,
+            `"info"` worth knowing.
+        where: layer, variable, input or output it is about; `""` for all of it.
+        step: optimizer updates when it was last seen.
+        epoch: position as a float when it was last seen.
+        since_step: since when, in updates.
+        since_epoch: since when, in epochs.
+        seen: what was seen, with its numbers.
+        cause: the likely cause.
+        action: the one thing to try first.
+        alternatives: what to try after that.
+        evidence: the numbers, by name.
+        because: rule that explains it, if one does: then it is not told by itself.
+        healed: whether it is over.
+        healed_step: when it was found to be over.
+        healed_epoch: likewise.
+    """
+
+    rule: str
+    severity: str
+    where: str
+    step: int
+    epoch: float
+    since_step: int
+    since_epoch: float
+    seen: str
+    cause: str
+    action: str
+    alternatives: tuple[str, ...] = ()
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    because: str = ""
+    healed: bool = False
+    healed_step: int | None = None
+    healed_epoch: float | None = None
+
+    def __str__(self) -> str:
+        """In one sentence or two: where, what, why, and what to try."""
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.seen}. {self.cause}: {self.action}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain values that JSON can hold."""
+        plain = {**vars(self), "alternatives": list(self.alternatives)}
+        plain["evidence"] = {k: _plain(v) for k, v in self.evidence.items()}
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Finding:
+        """Returns the finding that `to_dict` was called on; ignores other keys."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        fields = {k: v for k, v in plain.items() if k in known}
+        fields["alternatives"] = tuple(fields.get("alternatives", ()))
+        return cls(**fields)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)  # JSON has no NaN.
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

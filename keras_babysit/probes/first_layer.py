@@ -27,6 +27,8 @@ MIN_SIDE = 48
 MAX_WIDTH = 1280
 #: Rows and columns of an embedding that are drawn.
 MAX_EMBEDDING = 256
+#: Filters of fewer rows or columns have no shape that could be noise or not.
+MIN_SHAPE = 5
 _GAP = 2
 
 
@@ -42,7 +44,49 @@ def epoch(view: EpochView) -> dict[str, Any]:
     if isinstance(drawn, str):
         return {"notes": {path: drawn}}
     pixels, text = drawn
-    return {"images": (Image(f"first_layer/{path}", pixels, text),)}
+    found: dict[str, Any] = {"images": (Image(f"first_layer/{path}", pixels, text),)}
+    shaped = _as_filters(layer, weights, shape)
+    if shaped is not None:
+        found["first_layer_smoothness"] = {path: smoothness(shaped)}
+    return found
+
+
+def smoothness(filters: np.ndarray) -> float:
+    """How alike neighbouring weights of filters are.
+
+    Σ w·w′ over Σ (w² + w′²)/2, over all pairs of neighbours in a row or a column of
+    all filters and channels: 1 for constant filters, about 0 for noise.
+
+    Args:
+        filters: `(height, width, channels, filters)`.
+
+    Returns:
+        A number between -1 and 1; NaN where it makes no sense.
+    """
+    # In double precision and scaled, so that no square overflows.
+    w = np.asarray(filters, np.float64)
+    largest = np.abs(w).max(initial=0.0)
+    if not np.isfinite(largest) or largest == 0:
+        return math.nan
+    w = w / largest
+    pairs = ((w[1:], w[:-1]), (w[:, 1:], w[:, :-1]))
+    alike = sum(float((a * b).sum()) for a, b in pairs)
+    size = sum(float((a * a + b * b).sum()) / 2 for a, b in pairs)
+    return alike / size if size > 0 else math.nan
+
+
+def _as_filters(
+    layer: Any, weights: np.ndarray, image_shape: tuple[int, ...] | None
+) -> np.ndarray | None:
+    """A layer's weights as filters on images, if large enough to have a shape."""
+    if weights.ndim == 2 and isinstance(layer, keras.layers.Dense):
+        shape = image_shape or _guess(weights.shape[0])
+        if shape is None or math.prod(shape) != weights.shape[0]:
+            return None
+        weights = weights.reshape(*shape[:2], -1, weights.shape[1])
+    elif isinstance(layer, keras.layers.Embedding) or weights.ndim != 4:
+        return None
+    return weights if min(weights.shape[:2]) >= MIN_SHAPE else None
 
 
 def first_layer(model: Any) -> Any | None:

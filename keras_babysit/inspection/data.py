@@ -1,0 +1,383 @@
+"""From the data that `fit` is fed with to facts, by a bounded sample of its rows.
+
+Nothing here writes to the data, calls the framework's random numbers or NumPy's
+global ones, or reads more than the constants below say.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_babysit.facts import (
+    ArrayFacts,
+    DataFacts,
+    DependenceFacts,
+    ValidationFacts,
+)
+from keras_babysit.inspection import duplicates
+from keras_babysit.inspection.arrays import array_facts, dtype_name, numeric
+from keras_babysit.inspection.dependence import MAX_SAMPLES, dependence
+from keras_babysit.inspection.rows import Rows, leaves, rows_of, spread
+
+#: Inputs are looked at in so many samples, and so many values, at most.
+INPUT_ROWS = 2_000
+INPUT_VALUES = 8_000_000
+#: Targets likewise.
+TARGET_ROWS = 20_000
+TARGET_VALUES = 8_000_000
+#: Training samples are compared with each other, and with samples of the validation
+#: data, up to these numbers.
+COMPARED_ROWS = 20_000
+COMPARED_VALUES = 8_000_000
+COMPARED_VALIDATION = 2_000
+#: Float arrays in memory are summed whole, to find any NaN, up to this size.
+SCANNED_VALUES = 50_000_000
+#: Batches are collected up to so many, or `INPUT_ROWS` samples.
+BATCHES = 50
+#: Fewer changes of class than this say nothing about an order.
+_MIN_CHANGES = 20
+_MIN_PURE = 0.05
+
+
+@dataclass(frozen=True)
+class Fed:
+    """What `fit` is fed with.
+
+    Attributes:
+        source: `"arrays"`, or `"batches"` if it is a dataset, a generator or the
+            like: then only `validation_*` may hold rows.
+        inputs: the input arrays.
+        targets: the target arrays.
+        complete: whether these are all there are: ragged, sparse and odd ones are
+            left out.
+        rows: number of training samples, if known.
+        batch_size: size of a batch, if known.
+        steps: number of updates that are to be made at most, if known.
+        shuffled: whether Keras shuffles the samples, if known.
+        weighted: whether there are sample weights or class weights.
+        validation: whether there is validation data.
+        validation_inputs: its input arrays, if it is arrays.
+        validation_targets: its target arrays.
+        validation_split: whether Keras split it off the end of the training data.
+    """
+
+    source: str = "batches"
+    inputs: tuple[Rows, ...] = ()
+    targets: tuple[Rows, ...] = ()
+    complete: bool = True
+    rows: int | None = None
+    batch_size: int | None = None
+    steps: int | None = None
+    shuffled: bool | None = None
+    weighted: bool = False
+    validation: bool = False
+    validation_inputs: tuple[Rows, ...] = ()
+    validation_targets: tuple[Rows, ...] = ()
+    validation_split: bool = False
+
+
+def arrays(name: str, nested: Any) -> tuple[tuple[Rows, ...], bool]:
+    """Returns access to the arrays of a nested structure, and whether to all."""
+    found = [rows_of(at, array) for at, array in leaves(name, nested)]
+    dense = tuple(rows for rows in found if rows is not None)
+    return dense, len(dense) == len(found)
+
+
+def data_facts(fed: Fed) -> DataFacts:
+    """Returns the facts of what `fit` is fed with."""
+    inputs, targets = _facts(fed.inputs, INPUT_ROWS), _facts(fed.targets, TARGET_ROWS)
+    keys = _keys(fed)
+    common = DataFacts(
+        inputs=inputs,
+        targets=targets,
+        rows=fed.rows,
+        batch_size=fed.batch_size,
+        steps=fed.steps,
+        source=fed.source,
+        shuffled=fed.shuffled,
+        sorted=_is_sorted(fed.targets, targets, [_rows(fed.targets)]),
+        weighted=fed.weighted,
+        validation=_validation(fed, keys),
+        validation_split=fed.validation_split,
+        dependence=_dependence(fed),
+    )
+    if keys is None:
+        return common
+    classes = bool(targets) and _classes(targets[0])
+    return dataclasses.replace(
+        common,
+        duplicated=duplicates.duplicated(keys),
+        conflicting=duplicates.conflicting(keys) if classes else 0.0,
+    )
+
+
+class BatchSample:
+    """Collects the batches that observed steps bring, for the facts of a dataset.
+
+    Args:
+        fed: what is known of the `fit` otherwise.
+    """
+
+    def __init__(self, fed: Fed | None = None):
+        self._fed = fed or Fed()
+        self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._weighted = False
+        self._rows = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether enough was collected."""
+        values = sum(_size(a) for x, y in self._batches for a in (x, y))
+        return (
+            self._rows >= INPUT_ROWS
+            or len(self._batches) >= BATCHES
+            or values >= INPUT_VALUES
+        )
+
+    def add(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+        """Adds a batch of nested NumPy arrays, unless enough was collected."""
+        if self.full:
+            return
+        inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
+        self._rows += _length(inputs)
+        self._weighted |= any(not _even(w) for _, w in leaves("w", sample_weight))
+        self._batches.append((inputs, targets))
+
+    def facts(self) -> DataFacts:
+        """Returns the facts of what was collected so far."""
+        inputs, x_whole = self._joined(0)
+        targets, y_whole = self._joined(1)
+        fed = dataclasses.replace(
+            self._fed,
+            source="batches",
+            inputs=inputs,
+            targets=targets,
+            complete=x_whole and y_whole,
+            weighted=self._fed.weighted or self._weighted,
+        )
+        sizes = [_length(y) for _, y in self._batches]
+        if fed.batch_size is None and self._batches:
+            largest = max(_length(x) for x, _ in self._batches)
+            fed = dataclasses.replace(fed, batch_size=largest)
+        facts = data_facts(fed)
+        return dataclasses.replace(
+            facts, sorted=_is_sorted(targets, facts.targets, sizes)
+        )
+
+    def _joined(self, part: int) -> tuple[tuple[Rows, ...], bool]:
+        """The batches' arrays end to end; what differs in shape is left out."""
+        found, whole = [], True
+        for name in self._batches[0][part] if self._batches else ():
+            of_all = [np.asarray(batch[part].get(name)) for batch in self._batches]
+            alike = {(a.dtype, a.ndim, a.shape[1:]) for a in of_all}
+            if len(alike) != 1 or not of_all[0].ndim:
+                whole = False
+                continue
+            rows = rows_of(name, np.concatenate(of_all))
+            if rows is not None:
+                found.append(rows)
+        return tuple(found), whole
+
+
+def _size(arrays: Mapping[str, Any]) -> int:
+    return sum(int(np.size(array)) for array in arrays.values())
+
+
+def _length(arrays: Mapping[str, Any]) -> int:
+    shape = np.shape(next(iter(arrays.values()), 0))
+    return int(shape[0]) if shape else 0
+
+
+def _even(weights: Any) -> bool:
+    values = np.asarray(weights)
+    return values.size == 0 or bool((values == values.flat[0]).all())
+
+
+def _rows(arrays: Sequence[Rows]) -> int:
+    return arrays[0].shape[0] if arrays else 0
+
+
+def _sample(rows: Rows, limit: int, values: int) -> np.ndarray:
+    """Indices of the rows to look at."""
+    n = duplicates.bounded(rows.shape[0], rows.values, limit, values)
+    return spread(rows.shape[0], n)
+
+
+# Facts of each array.
+
+
+def _facts(found: Sequence[Rows], limit: int) -> tuple[ArrayFacts, ...]:
+    budget = INPUT_VALUES if limit == INPUT_ROWS else TARGET_VALUES
+    facts = [_one(rows, limit, budget // len(found)) for rows in found]
+    return tuple(one for one in facts if one is not None)
+
+
+def _one(rows: Rows, limit: int, values: int) -> ArrayFacts | None:
+    if rows.values > values:
+        return None  # A single sample is more than may be read.
+    facts = array_facts(rows.name, rows.take(_sample(rows, limit, values)))
+    if facts is None or facts.seen == rows.shape[0]:
+        return facts
+    return _scanned(rows, facts)
+
+
+def _scanned(rows: Rows, facts: ArrayFacts) -> ArrayFacts:
+    """Counts NaN and infinite elements in the whole array, if it is cheap.
+
+    A few missing values among many samples are what a sample does not show, and the
+    sum of an array with any is not finite.
+    """
+    array = rows.array
+    if (
+        array is None
+        or isinstance(array.base, np.memmap)
+        or array.dtype.kind != "f"
+        or array.size > SCANNED_VALUES
+    ):
+        return facts
+    with np.errstate(all="ignore"):
+        clean = np.isfinite(array.sum(dtype=None if array.itemsize > 2 else "f4"))
+    if clean:
+        return dataclasses.replace(facts, scanned=rows.shape[0])
+    nan, bad = np.zeros(()), np.zeros(array.shape[-1] if array.ndim > 1 else 1)
+    for part in np.array_split(array, max(array.size // 4_000_000, 1)):
+        table = part.reshape(-1, bad.size)
+        nan = nan + np.isnan(table).sum()
+        bad = bad + (~np.isfinite(table)).sum(axis=0)
+    return dataclasses.replace(
+        facts,
+        scanned=rows.shape[0],
+        nan=int(nan),
+        inf=int(bad.sum() - nan),
+        feature_nonfinite=bad if bad.any() else facts.feature_nonfinite,
+    )
+
+
+# The order of the rows.
+
+
+def _classes(target: ArrayFacts) -> bool:
+    """Whether a target looks like one class for each sample."""
+    if target.one_hot:
+        return len(target.shape) == 1
+    single = target.shape in ((), (1,)) and target.whole
+    return single and 0 < len(target.counts) <= max(2, target.seen // 5)
+
+
+def _is_sorted(
+    found: Sequence[Rows], facts: Sequence[ArrayFacts], batches: Sequence[int]
+) -> bool:
+    """Whether the classes hardly ever change from one row to the next.
+
+    Looked at within batches only: that they change between batches does not mix
+    them. Without an order they change with probability 1 - sum(p^2).
+    """
+    if not found or not facts or not _classes(facts[0]):
+        return False
+    rows = found[0]
+    at = _sample(rows, TARGET_ROWS, TARGET_VALUES)
+    values = rows.take(at).reshape(len(at), -1)
+    labels = values.argmax(axis=1) if values.shape[1] > 1 else values[:, 0]
+    share = np.unique(labels, return_counts=True)[1] / max(len(labels), 1)
+    inner = np.ones(max(len(labels) - 1, 0), bool)
+    ends = np.cumsum(batches)[:-1] - 1
+    if len(labels) == rows.shape[0]:
+        inner[ends[ends < inner.size]] = False
+    changes = int(((labels[1:] != labels[:-1]) & inner).sum())
+    expected = float(inner.sum() * (1 - (share**2).sum()))
+    allowed = 2 * (share.size - 1) if len(batches) == 1 else _MIN_PURE * expected
+    return expected >= max(_MIN_CHANGES, 4 * allowed) and changes <= allowed
+
+
+# Samples that occur again.
+
+
+def _keys(fed: Fed) -> duplicates.Keys | None:
+    if not fed.inputs or not fed.complete or _rows(fed.inputs) < 2:
+        return None
+    try:
+        return duplicates.keys(fed.inputs, fed.targets, _compared(fed))
+    except (TypeError, ValueError, IndexError):
+        return None  # Arrays of odd dtypes or of unlike lengths.
+
+
+def _compared(fed: Fed) -> np.ndarray:
+    per_row = sum(rows.values for rows in (*fed.inputs, *fed.targets))
+    n = _rows(fed.inputs)
+    n = duplicates.bounded(n, per_row, COMPARED_ROWS, COMPARED_VALUES)
+    return spread(_rows(fed.inputs), n)
+
+
+def _validation(fed: Fed, train: duplicates.Keys | None) -> ValidationFacts | None:
+    if not fed.validation:
+        return None
+    inputs, targets = fed.validation_inputs, fed.validation_targets
+    facts = ValidationFacts(
+        rows=_rows(inputs) if inputs else None,
+        inputs=_facts(inputs, INPUT_ROWS),
+        targets=_facts(targets, TARGET_ROWS),
+    )
+    alike = duplicates.comparable(fed.inputs, inputs) and duplicates.comparable(
+        fed.targets, targets
+    )
+    if train is None or not alike or not inputs:
+        return facts
+    per_row = sum(rows.values for rows in (*inputs, *targets))
+    n = duplicates.bounded(
+        _rows(inputs), per_row, COMPARED_VALIDATION, COMPARED_VALUES // 2
+    )
+    try:
+        other = duplicates.keys(inputs, targets, spread(_rows(inputs), n))
+    except (TypeError, ValueError, IndexError):
+        return facts
+    if other is None:
+        return facts
+    return dataclasses.replace(
+        facts,
+        compared=n,
+        shared=duplicates.shared(train, other),
+        among=len(train.both),
+    )
+
+
+# Whether inputs and targets have to do with each other.
+
+
+def _dependence(fed: Fed) -> DependenceFacts:
+    if not fed.complete or not fed.inputs or not fed.targets:
+        return DependenceFacts()
+    try:
+        return _dependent(fed)
+    except (TypeError, ValueError, IndexError, np.linalg.LinAlgError):
+        return DependenceFacts()
+
+
+def _dependent(fed: Fed) -> DependenceFacts:
+    per_row = sum(rows.values for rows in fed.inputs)
+    n = _rows(fed.inputs)
+    limit = duplicates.bounded(n, per_row, MAX_SAMPLES, INPUT_VALUES)
+    at = spread(n, limit)
+    target = numeric(fed.targets[0].take(at))
+    inputs = []
+    for rows in fed.inputs:
+        taken = rows.take(at)
+        values = numeric(taken)
+        if values is None or _is_tokens(taken):
+            return DependenceFacts()
+        inputs.append(values)
+    if target is None:
+        return DependenceFacts()
+    with np.errstate(all="ignore"):
+        return dependence(inputs, target)
+
+
+def _is_tokens(rows: np.ndarray) -> bool:
+    """Whether integers may stand for words or categories: their size says nothing."""
+    if dtype_name(rows) == "string":
+        return True
+    return rows.dtype.kind in "iu" and rows.dtype.itemsize > 1 and rows.ndim <= 2

@@ -1,0 +1,103 @@
+"""Which samples occur again: rows compared by a hash of their values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_babysit.inspection.rows import Rows
+
+#: Rows are read and hashed so many at a time.
+_CHUNK = 1_000
+
+
+class Keys(NamedTuple):
+    """Hashes of samples: of the inputs, and of inputs and targets."""
+
+    inputs: np.ndarray
+    both: np.ndarray
+
+
+def comparable(train: Sequence[Rows], other: Sequence[Rows]) -> bool:
+    """Whether the rows of two lists of arrays can be equal at all."""
+    return len(train) == len(other) and all(
+        a.values == b.values for a, b in zip(train, other, strict=True)
+    )
+
+
+def keys(
+    inputs: Sequence[Rows], targets: Sequence[Rows], at: np.ndarray
+) -> Keys | None:
+    """Returns the hashes of the rows at some indices; `None` if they hold no numbers.
+
+    Values are compared as float32, so that a copy in another dtype is found too.
+    """
+    of_inputs = _hashes(inputs, at)
+    of_targets = _hashes(targets, at)
+    if of_inputs is None or of_targets is None:
+        return None
+    # Odd multipliers are bijections of the 64 bit integers.
+    both = of_inputs * np.uint64(0x9E3779B97F4A7C15) ^ of_targets
+    return Keys(of_inputs, both)
+
+
+def _hashes(arrays: Sequence[Rows], at: np.ndarray) -> np.ndarray | None:
+    if not arrays:
+        return np.zeros(len(at), np.uint64)
+    found = []
+    for start in range(0, len(at), _CHUNK):
+        parts = [_bytes(rows.take(at[start : start + _CHUNK])) for rows in arrays]
+        whole = [part for part in parts if part is not None]
+        if len(whole) < len(parts):
+            return None
+        table = np.ascontiguousarray(np.concatenate(whole, axis=1))
+        found += [_digest(row) for row in table]
+    return np.array(found, dtype=np.uint64)
+
+
+def _bytes(rows: np.ndarray) -> np.ndarray | None:
+    if rows.dtype.kind not in "biuf" or rows.size == 0:
+        return None
+    table = rows.reshape(len(rows), -1)
+    exact = rows.dtype.kind in "iu" and rows.dtype.itemsize > 2
+    if exact and np.abs(table, dtype=np.float64, casting="unsafe").max() > 2**24:
+        return None  # Identifiers or times, which float32 would make equal.
+    with np.errstate(over="ignore"):
+        values = table.astype(np.float32)
+    values += 0.0  # Minus zero is zero.
+    return values.view(np.uint8)
+
+
+def _digest(row: Any) -> int:
+    return int.from_bytes(hashlib.blake2b(row, digest_size=8).digest(), "little")
+
+
+def duplicated(found: Keys) -> float:
+    """Share of the samples that occur more than once."""
+    if not len(found.both):
+        return 0.0
+    _, counts = np.unique(found.both, return_counts=True)
+    return float(counts[counts > 1].sum() / counts.sum())
+
+
+def conflicting(found: Keys) -> float:
+    """Share of the samples whose inputs occur again with another target."""
+    if not len(found.inputs):
+        return 0.0
+    _, group, size = np.unique(found.inputs, return_inverse=True, return_counts=True)
+    pairs = np.unique(np.stack([group, found.both.astype(np.uint64)]), axis=1)
+    kinds = np.bincount(pairs[0].astype(np.int64), minlength=len(size))
+    return float(size[kinds > 1].sum() / size.sum())
+
+
+def shared(train: Keys, other: Keys) -> int:
+    """How many of the other samples are among the training ones."""
+    return int(np.isin(other.both, train.both).sum())
+
+
+def bounded(rows: int, per_row: int, limit: int, values: int) -> int:
+    """Returns how many of the rows may be read: a number of rows, and of values."""
+    return min(rows, limit, max(values // max(per_row, 1), 1))

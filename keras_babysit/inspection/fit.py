@@ -1,0 +1,153 @@
+"""How to get at what the running `fit` feeds its model.
+
+Keras hands callbacks the model, the epoch and the logs, but no data: neither
+`Callback.params` nor the model holds what `fit` was called with. Asking the user for
+it again would be one more argument to get wrong, and wrapping `fit` would change it.
+But while a callback runs, `fit` is on the call stack, and its arguments are its local
+variables. They are read here and never written. A dataset, a generator or a loader is
+not even read from: a new iterator over it could draw from its random numbers.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from keras_babysit.inspection.data import Fed, arrays
+from keras_babysit.inspection.rows import Rows, is_array, leaves
+
+
+def fed_to(model: Any) -> Fed | None:
+    """Returns what the running `fit` of a model feeds it.
+
+    To be called inside a callback's `on_train_begin`.
+
+    Args:
+        model: the model that is being fitted.
+
+    Returns:
+        A `Fed`; `None` if no `fit` of it is running, or it cannot be made out.
+    """
+    frame = _fit_of(model)
+    try:
+        return None if frame is None else _fed(dict(frame.f_locals))
+    except Exception:  # What a user may pass as data has no end.
+        return None
+    finally:
+        del frame  # It holds everything on the stack.
+
+
+def _fit_of(model: Any) -> FrameType | None:
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        # A model class may have its own `fit` around that of Keras: take the inner.
+        if frame.f_code.co_name == "fit":
+            names = frame.f_locals
+            if names.get("self") is model and "epoch_iterator" in names:
+                return frame
+        frame = frame.f_back
+    return None
+
+
+def _fed(names: Mapping[str, Any]) -> Fed:
+    found = {**_training(names), **_validation(names)}
+    split = _is_split(names, found)
+    return Fed(**found, validation_split=split)
+
+
+def _training(names: Mapping[str, Any]) -> dict[str, Any]:
+    iterator = names.get("epoch_iterator")
+    weights = (names.get("sample_weight"), names.get("class_weight"))
+    common = {
+        "steps": _steps(names),
+        "batch_size": _whole(getattr(_adapter(iterator), "batch_size", None)),
+        "weighted": any(_is_uneven(weight) for weight in weights),
+    }
+    x, y = names.get("x"), names.get("y")
+    given = [array for _, array in leaves("x", x)]
+    if not given or not all(is_array(array) for array in given):
+        return common
+    inputs, x_whole = arrays("x", x)
+    targets, y_whole = arrays("y", y)
+    shuffle = names.get("shuffle")
+    return {
+        **common,
+        "source": "arrays",
+        "inputs": inputs,
+        "targets": targets,
+        "complete": x_whole and y_whole,
+        "rows": _whole(given[0].shape[0]),
+        # "batch" shuffles the batches, not the samples.
+        "shuffled": None if isinstance(shuffle, str) else bool(shuffle),
+    }
+
+
+def _adapter(iterator: Any) -> Any:
+    """Keras's view of the data, if it is one that knows its batch size by itself."""
+    adapter = getattr(iterator, "data_adapter", None)
+    known = ("ArrayDataAdapter", "TFDatasetAdapter")
+    return adapter if type(adapter).__name__ in known else None
+
+
+def _steps(names: Mapping[str, Any]) -> int | None:
+    batches = _whole(getattr(names.get("epoch_iterator"), "num_batches", None))
+    epochs = _whole(names.get("epochs"))
+    if batches is None or epochs is None:
+        return None
+    return batches * max(epochs - (_whole(names.get("initial_epoch")) or 0), 0)
+
+
+def _validation(names: Mapping[str, Any]) -> dict[str, Any]:
+    if names.get("validation_data") is None:
+        return {}
+    x, y = names.get("val_x"), names.get("val_y")
+    given = [array for _, array in leaves("x", x)]
+    if not given or not all(is_array(array) for array in given):
+        return {"validation": True}
+    inputs, x_whole = arrays("x", x)
+    targets, y_whole = arrays("y", y)
+    if not (x_whole and y_whole):
+        return {"validation": True}
+    return {
+        "validation": True,
+        "validation_inputs": inputs,
+        "validation_targets": targets,
+    }
+
+
+def _is_split(names: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
+    """Whether Keras split the validation data off.
+
+    By then it has put the parts into `x`, `y` and `validation_data`. Validation data
+    that the user gave takes precedence over `validation_split`, hence the numbers.
+    """
+    share = names.get("validation_split")
+    inputs: tuple[Rows, ...] = found.get("validation_inputs", ())
+    if not share or not inputs or found.get("rows") is None:
+        return False
+    train, validation = found["rows"], inputs[0].shape[0]
+    return train == int(np.floor((train + validation) * (1.0 - share)))
+
+
+def _is_uneven(weight: Any) -> bool:
+    if isinstance(weight, Mapping):
+        values = [v for v in weight.values() if isinstance(v, int | float)]
+        if len(values) == len(weight):
+            return len(set(values)) > 1
+    for _, array in leaves("w", weight):
+        if not isinstance(array, np.ndarray):
+            return True
+        if array.size and (array != array.flat[0]).any():
+            return True
+    return False
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return None if value is None else int(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,398 @@
+"""Rules about training against validation: too much, too little, too short."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_babysit.history import RunHistory
+from keras_babysit.rules.interface import Sign, rule
+from keras_babysit.rules.progress import (
+    accuracy_name,
+    progress,
+)
+from keras_babysit.rules.wording import number, percent
+
+_ACCURACY = "CS231n, Neural Networks Part 3: Train/val accuracy"
+
+
+class _Curves(NamedTuple):
+    """Training and validation loss of the same epochs, and accuracies or nothing."""
+
+    loss: np.ndarray
+    val_loss: np.ndarray
+    accuracy: np.ndarray
+    val_accuracy: np.ndarray
+
+
+def _pair(history: RunHistory, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """A log of training and validation, of the epochs that have both."""
+    nothing = np.zeros(0), np.zeros(0)
+    try:
+        train, val = (
+            history.series(f"epoch.{name}"),
+            history.series(f"epoch.val_{name}"),
+        )
+    except KeyError:
+        return nothing
+    at = {step: i for i, step in enumerate(train.steps)}
+    both = [(at[s], j) for j, s in enumerate(val.steps) if s in at]
+    if not both:
+        return nothing
+    i, j = np.array(both).T
+    a, b = train.values[i], val.values[j]
+    fine = np.isfinite(a) & np.isfinite(b)
+    return a[fine], b[fine]
+
+
+def _curves(history: RunHistory) -> _Curves:
+    name = accuracy_name(history)
+    nothing = (np.zeros(0), np.zeros(0))
+    return _Curves(
+        *_pair(history, "loss"), *(_pair(history, name) if name else nothing)
+    )
+
+
+def _error_of_accuracy(history: RunHistory, accuracy: float) -> float:
+    """Standard error of a validation accuracy."""
+    validation = history.data.validation if history.data is not None else None
+    rows = validation.rows if validation is not None else None
+    p = min(max(accuracy, 0.05), 0.95)
+    return math.sqrt(p * (1 - p) / (rows or 100))
+
+
+@rule(
+    severity="warning",
+    when=("epoch", "end"),
+    since=_ACCURACY,
+    symptoms=("stopped-too-early", "loss-plateaued"),
+)
+def overfitting(
+    history: RunHistory, *, rise: float = 1.3, gap: float = 0.1, patience: int = 3
+) -> Iterator[Sign]:
+    """The model gets better on the training data and worse on new ones.
+
+    What it sees:
+        The median validation loss of the last `patience` epochs is more than `rise`
+        times its best, which lies as many epochs back or more, while the training loss
+        has gone on falling to less than half of the validation's. It is a warning if
+        that matters: the accuracy is `gap` (and three standard errors) below the
+        training's, or there is no accuracy and the loss is half as high again or more.
+        Else it is information: a classifier that becomes sure of itself raises its
+        validation loss without making more errors.
+
+    Why it matters:
+        What it learns now are the training samples themselves; the weights of the best
+        epoch would have been better.
+
+    What to do:
+        Stop at the best epoch: `EarlyStopping(restore_best_weights=True)`. Then more
+        data or augmentation, dropout or weight decay, a smaller model.
+
+    When it is wrong:
+        With a handful of validation samples the curve is noise; with label noise a
+        large gap is no fault.
+
+    References:
+        CS231n, Neural Networks Part 3, "Train/Val accuracy".
+        Prechelt, Early Stopping - But When? (1998).
+    """
+    c = _curves(history)
+    n = int(max(patience, 2))
+    if len(c.val_loss) < 2 * n or progress(history).updates < 30:
+        return
+    best = int(np.argmin(c.val_loss))
+    now, lowest = float(np.median(c.val_loss[-n:])), float(c.val_loss[best])
+    if best >= len(c.val_loss) - n or lowest <= 0 or now < rise * lowest:
+        return
+    train = float(np.median(c.loss[-n:]))
+    if train > 0.5 * now or train > c.loss[best]:
+        return
+    apart, matters = _gap(history, c, gap, n)
+    if not len(c.accuracy):
+        matters = now > 1.5 * lowest and train < 0.3 * now
+    yield Sign(
+        where="",
+        seen=f"val_loss has risen from {number(lowest)} to {number(now)} while the "
+        f"training loss fell to {number(train)}{apart}",
+        cause="Likely the model learns the training samples by heart",
+        action="stop at the best epoch: EarlyStopping(restore_best_weights=True, "
+        f"patience={max(n, 3)})",
+        alternatives=(
+            "more data or augmentation",
+            "dropout or weight decay",
+            "a smaller model",
+        ),
+        evidence={"val_loss": now, "best": lowest, "loss": train, "best_epoch": best},
+        severity=None if matters else "info",
+    )
+
+
+def _gap(history: RunHistory, c: _Curves, gap: float, n: int) -> tuple[str, bool]:
+    """The gap between the accuracies in words, and whether it is a large one."""
+    if not len(c.accuracy):
+        return "", False
+    k = min(n, len(c.accuracy))
+    train = float(np.median(c.accuracy[-k:]))
+    val = float(np.median(c.val_accuracy[-k:]))
+    noise = 3 * _error_of_accuracy(history, val)
+    words = f" (accuracy {percent(val)} against {percent(train)})"
+    return words, train - val > max(gap, noise)
+
+
+@rule(
+    severity="info",
+    when=("epoch", "end"),
+    since=_ACCURACY,
+    symptoms=("loss-plateaued", "validation-better"),
+)
+def underfitting(
+    history: RunHistory,
+    *,
+    limit: float = 0.5,
+    margin: float = 0.1,
+    patience: int = 5,
+) -> Iterator[Sign]:
+    """The model does not even fit the training data.
+
+    What it sees:
+        The training has come to rest or to its end, training and validation agree, and
+        the model is less than `limit` of the way from a constant prediction to a
+        perfect one: that is information, because noise in the targets looks the same.
+        It is a warning if the nearest neighbour of a sample, found in a few of the
+        data themselves, predicts its target better than the model does, by more than
+        `margin`: then there is more to learn.
+
+    Why it matters:
+        More epochs do not help a model that is too small.
+
+    What to do:
+        Make the model larger: more units, then more layers; less regularization.
+
+    When it is wrong:
+        Accuracies under dropout or augmentation are lower than the model's own; the
+        better one of training and validation counts for that reason.
+
+    References:
+        CS231n, Neural Networks Part 3, "Train/Val accuracy".
+        Cover, Hart, Nearest neighbor pattern classification (1967): its error is at
+        most twice the least one possible.
+    """
+    p = progress(history)
+    n = int(max(patience, 3))
+    if p.epochs < n or p.updates < 50 or math.isnan(p.skill):
+        return
+    rests = p.gain < 0.02
+    if not (rests or (history.ended and p.gain < 0.05)):
+        return
+    neighbours = _neighbours(history)
+    reached = _reached(history, p.skill)
+    more = neighbours > reached + margin and p.skill < 0.9
+    if not more and p.skill >= limit:
+        return
+    also = f" (the nearest neighbour reaches {number(neighbours)})" if more else ""
+    yield Sign(
+        where="",
+        seen=f"the model comes to rest at {number(reached)}{also}, with a training "
+        f"loss of {number(p.losses[-1] if len(p.losses) else math.nan)}",
+        cause="Likely the model is too small or regularized too much"
+        if more
+        else "Likely the model is too small, or the targets hold that much noise",
+        action="double the units of the hidden layers",
+        alternatives=("another layer", "less dropout or weight decay"),
+        evidence={"skill": p.skill, "neighbours": neighbours},
+        severity="warning" if more else None,
+    )
+
+
+def _neighbours(history: RunHistory) -> float:
+    """What nearest neighbours reach, by accuracy or explained variance."""
+    found = history.data.dependence if history.data is not None else None
+    if found is None or found.tested < 50:
+        return math.nan
+    return found.neighbours
+
+
+def _reached(history: RunHistory, skill: float) -> float:
+    """What the model reaches in the same unit: best accuracy of late, or skill."""
+    name = accuracy_name(history)
+    if name is None:
+        return skill
+    last = [history.values(f"epoch.{log}")[-3:] for log in (name, f"val_{name}")]
+    return max((float(v.max()) for v in last if len(v)), default=skill)
+
+
+@rule(severity="info", when="end", since=f"{_ACCURACY}; Srivastava et al. (2014)")
+def validation_better(
+    history: RunHistory, *, loss: float = 0.7, accuracy: float = 0.05, epochs: int = 5
+) -> Iterator[Sign]:
+    """The model does better on the validation data than on the training data.
+
+    What it sees:
+        In the last `epochs` epochs the validation loss was always below the share
+        `loss` of the training loss, or the validation accuracy above the training's by
+        `accuracy` and three standard errors.
+
+    Why it matters:
+        Dropout, noise and augmentation act in training only and explain it; so does a
+        loss that still falls fast, as the training's is an average over the epoch.
+        Otherwise the validation data are easier, or training samples are among them.
+
+    What to do:
+        Nothing if it is dropout; else compare the two sets.
+
+    When it is wrong:
+        Small validation sets may be easier by chance.
+
+    References:
+        Srivastava et al., Dropout (2014).
+        CS231n, Neural Networks Part 3, "Train/Val accuracy".
+    """
+    c = _curves(history)
+    n = int(max(epochs, 2))
+    if len(c.loss) < n:
+        return
+    lower = bool((c.val_loss[-n:] < loss * c.loss[-n:]).all()) and c.loss[-1] > 0
+    higher = False
+    if len(c.accuracy) >= n:
+        noise = 3 * _error_of_accuracy(history, float(c.val_accuracy[-1]))
+        above = c.val_accuracy[-n:] - c.accuracy[-n:]
+        higher = bool((above > max(accuracy, noise)).all())
+    # The mean over an epoch lags half an epoch behind.
+    falling = len(c.loss) > 1 and c.loss[-1] < 0.8 * c.loss[-2]
+    if not (lower or higher) or falling:
+        return
+    rates = _dropouts(history)
+    yield Sign(
+        where="",
+        seen=f"val_loss is {number(c.val_loss[-1])}, the training loss "
+        f"{number(c.loss[-1])}",
+        cause=f"Likely dropout explains it ({', '.join(rates[:3])}): it acts in "
+        "training only"
+        if rates
+        else "Likely the validation data are easier, or hold training samples",
+        action="nothing to do, unless the training loss is too high: then drop less"
+        if rates
+        else "look for samples that are in both sets",
+        evidence={
+            "val_loss": c.val_loss[-1],
+            "loss": c.loss[-1],
+            "dropout": len(rates),
+        },
+    )
+
+
+def _dropouts(history: RunHistory) -> list[str]:
+    layers = history.model.layers if history.model is not None else ()
+    return [f"{x.path} {number(x.rate)}" for x in layers if x.rate]
+
+
+@rule(severity="info", when="end", since=f"{_ACCURACY}; Prechelt (1998)")
+def stopped_too_early(
+    history: RunHistory, *, limit: float = 0.1, least: int = 3
+) -> Iterator[Sign]:
+    """The training ended while the model was still getting better.
+
+    What it sees:
+        When the training ends after `least` epochs or more, the validation loss (or
+        the training loss if there is none) is at its best, and its fall over the last
+        third of the epochs was more than the share `limit` of what is left of it,
+        while the model is not good yet. It is told of one or two epochs as well if
+        the model is less than half way to a perfect one.
+
+    Why it matters:
+        More epochs make it better, for nothing but time.
+
+    What to do:
+        Train for twice as many epochs, with EarlyStopping.
+
+    When it is wrong:
+        When the training was stopped on purpose, for a test or a budget.
+
+    References:
+        CS231n, Neural Networks Part 3, "Loss function".
+        Prechelt, Early Stopping - But When? (1998).
+    """
+    losses = history.values("epoch.val_loss")
+    name = "val_loss" if len(losses) else "loss"
+    losses = losses if len(losses) else history.values("epoch.loss")
+    losses = losses[np.isfinite(losses)]
+    p = progress(history)
+    n = len(losses)
+    if not history.ended or not n or p.skill >= 0.95 or not losses[-1] > 0:
+        return
+    if n < least:
+        falls = not p.skill >= 0.5 and _from_start(p.start, losses)
+    else:
+        k = max(1, n // 3)
+        fall = float(losses[-1 - k] - losses[-k:].min())
+        best = int(np.argmin(losses)) >= n - max(1, n // 10)
+        falls = best and fall > limit * abs(losses[-1])
+    if falls:
+        yield Sign(
+            where="",
+            seen=f"{name} was still falling after {p.epochs} epochs, at "
+            f"{number(losses[-1])}",
+            cause="Likely it was stopped too early",
+            action=f"train for {max(2 * p.epochs, 10)} epochs, with EarlyStopping",
+            alternatives=("a higher learning rate",),
+            evidence={"loss": losses[-1], "epochs": p.epochs, "skill": p.skill},
+        )
+
+
+def _from_start(start: float, losses: np.ndarray) -> bool:
+    if len(losses) > 1:
+        return bool(losses[-1] < losses[0])
+    return bool(losses[-1] < start)
+
+
+@rule(
+    severity="info",
+    when=("epoch", "end"),
+    since="CS231n, Neural Networks Part 3: First-layer Visualizations",
+)
+def noisy_first_layer(
+    history: RunHistory, *, limit: float = 0.1, patience: int = 5
+) -> Iterator[Sign]:
+    """The first layer's filters still look like noise.
+
+    What it sees:
+        The neighbour correlation of the first layer's filters (0 for noise, 1 for
+        smooth ones) is below `limit` and has not risen by as much since the start,
+        after `patience` epochs and 500 updates, while the model is not good. Only for
+        filters of 5×5 or more, and Dense layers on images: smaller ones have no shape.
+
+    Why it matters:
+        Filters that found something in images are smooth. Noise hints at training that
+        has not converged, a wrong learning rate or weak regularization.
+
+    What to do:
+        Train longer; then weight decay.
+
+    When it is wrong:
+        Inputs that are not images, or are noise-like themselves.
+
+    References:
+        CS231n, Neural Networks Part 3, "First-layer Visualizations".
+    """
+    place = next(iter(history.quantities().get("first_layer_smoothness", ())), None)
+    if place is None:
+        return
+    values = history.values("first_layer_smoothness", place)
+    p = progress(history)
+    if len(values) <= patience or p.updates < 500 or not p.skill < 0.9:
+        return
+    if not values[-1] < limit or not values[-1] - values[0] < limit:
+        return
+    yield Sign(
+        where=place,
+        seen=f"its filters are noise: neighbour correlation {number(values[-1])} after "
+        f"{p.epochs} epochs, {number(values[0])} at the start (0 is noise, 1 smooth)",
+        cause="Likely it has not learned anything yet",
+        action="train longer",
+        alternatives=("weight decay", "another learning rate"),
+        evidence={"smoothness": values[-1], "first": values[0]},
+    )

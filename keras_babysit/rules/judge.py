@@ -1,0 +1,114 @@
+"""The judge asks the rules and keeps their findings: new, updated, healed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from keras_babysit.history import RunHistory
+from keras_babysit.records import Finding
+from keras_babysit.rules.interface import SEVERITIES, Rule, Sign
+
+#: A finding heals when its rule has seen nothing for so many judgements in a row.
+CALM = {"start": 1, "step": 5, "epoch": 2, "end": 1}
+
+
+class Judge:
+    """Asks rules about a history and remembers what they found.
+
+    The same finding is told once, then updated, and closed when it heals; it is the
+    same as long as rule and place are. A finding that another one explains is kept,
+    but not told (`Finding.because`).
+
+    Args:
+        rules: the rules to ask.
+    """
+
+    def __init__(self, rules: Iterable[Rule]):
+        self.rules = tuple(rules)
+        self._findings: dict[tuple[str, str], Finding] = {}
+        self._calm: dict[tuple[str, str], int] = {}
+        self._told: set[tuple[str, str]] = set()
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings so far, healed and explained ones too, the worst first."""
+        order = sorted(self._findings.values(), key=lambda f: f.since_step)
+        return tuple(sorted(order, key=lambda f: SEVERITIES.index(f.severity)))
+
+    def judge(self, history: RunHistory, when: str) -> list[Finding]:
+        """Asks the rules of a moment.
+
+        Args:
+            history: what was recorded.
+            when: one of `interface.MOMENTS`.
+
+        Returns:
+            Findings to tell: new ones, and those that have healed since.
+        """
+        step, epoch = history.position
+        healed = []
+        for rule in self.rules:
+            if when not in rule.when:
+                continue
+            seen = {sign.where: sign for sign in rule.signs(history)}
+            for where, sign in seen.items():
+                self._note(rule, sign, step, epoch)
+                self._calm[rule.name, where] = 0
+            for key, finding in list(self._findings.items()):
+                if key[0] != rule.name or key[1] in seen or finding.healed:
+                    continue
+                self._calm[key] = self._calm.get(key, 0) + 1
+                if self._calm[key] < CALM[when]:
+                    continue
+                self._findings[key] = dataclasses.replace(
+                    finding, healed=True, healed_epoch=epoch, healed_step=step
+                )
+                if key in self._told:
+                    self._told.discard(key)
+                    healed.append(self._findings[key])
+        self._explain()
+        new = [
+            finding
+            for key, finding in self._findings.items()
+            if key not in self._told and not finding.because and not finding.healed
+        ]
+        self._told.update((f.rule, f.where) for f in new)
+        new.sort(key=lambda f: SEVERITIES.index(f.severity))
+        return [*new, *(f for f in healed if not f.because)]
+
+    def _note(self, rule: Rule, sign: Sign, step: int, epoch: float) -> None:
+        known = self._findings.get((rule.name, sign.where))
+        since = sign.since or (step, epoch)
+        if known is not None and not known.healed:
+            since = (known.since_step, known.since_epoch)
+        self._findings[rule.name, sign.where] = Finding(
+            rule=rule.name,
+            severity=sign.severity or rule.severity,
+            where=sign.where,
+            step=step,
+            epoch=epoch,
+            since_step=int(since[0]),
+            since_epoch=float(since[1]),
+            seen=sign.seen,
+            cause=sign.cause,
+            action=sign.action,
+            alternatives=tuple(sign.alternatives),
+            evidence=dict(sign.evidence),
+        )
+
+    def _explain(self) -> None:
+        """Marks the findings that an open one of another rule explains."""
+        symptoms = {rule.name: rule.symptoms for rule in self.rules}
+        open_rules = {f.rule for f in self._findings.values() if not f.healed}
+        explained: dict[str, str] = {}
+        for cause in sorted(open_rules, key=list(symptoms).index):
+            for symptom in symptoms[cause] & open_rules:
+                explained.setdefault(symptom, cause)
+        for key, finding in self._findings.items():
+            because = explained.get(finding.rule, "")
+            # Two rules that name each other would silence both.
+            if because and explained.get(because) == finding.rule:
+                because = "" if because > finding.rule else because
+            if because != finding.because and not finding.healed:
+                self._findings[key] = dataclasses.replace(finding, because=because)

@@ -1,0 +1,141 @@
+"""What the kernels of a model did lately: their update ratios, growth and depth.
+
+Kernels alone: biases, offsets and scales start at zero or one, so that their
+ratios say nothing, and rows of an embedding change only when their token occurs.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_babysit.history import RunHistory, Window
+
+_NOT_KERNELS = ("bias", "beta", "gamma", "scale", "alpha", "offset", "embedding")
+
+
+def leaf(path: str) -> str:
+    """Returns the last part of a variable's path: its own name."""
+    return path.rsplit("/", 1)[-1]
+
+
+@functools.lru_cache(maxsize=64)
+def kernels(places: tuple[str, ...]) -> np.ndarray:
+    """Returns which variables are kernels, as indices."""
+    found = [
+        i
+        for i, path in enumerate(places)
+        if not any(word in leaf(path) for word in _NOT_KERNELS)
+    ]
+    return np.array(found, int)
+
+
+@functools.lru_cache(maxsize=64)
+def layered(places: tuple[str, ...]) -> np.ndarray:
+    """Returns which variables are kernels that follow one another in depth."""
+    found = [i for i in kernels(places) if "recurrent" not in leaf(places[i])]
+    return np.array(found, int)
+
+
+def middle(x: np.ndarray) -> np.ndarray:
+    """Median of the finite values over the first axis; NaN where there are none."""
+    if not len(x):
+        return np.full(x.shape[1:], np.nan)
+    x = np.sort(np.where(np.isfinite(x), x, np.nan), axis=0)  # NaN goes last.
+    n = np.isfinite(x).sum(axis=0)
+    rest = (np.arange(x.shape[1]),) if x.ndim > 1 else ()
+    return x[((n - 1) // 2, *rest)] / 2 + x[(n // 2, *rest)] / 2
+
+
+@functools.lru_cache(maxsize=64)
+def named(places: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names of those variables that are kernels."""
+    return tuple(places[i] for i in kernels(places))
+
+
+def ratios(history: RunHistory, n: int) -> Window:
+    """Returns the kernels' update ratios over the last `n` observed steps.
+
+    Steps that changed nothing are left out, unless all did: gradients accumulate,
+    or a loss scale was too large.
+    """
+    window = history.window("update_ratio", n)
+    at = kernels(window.places)
+    window = window._replace(places=named(window.places), values=window.values[:, at])
+    moved = (window.values > 0).any(axis=1)
+    if not moved.any():
+        return window
+    return window._replace(
+        steps=window.steps[moved],
+        epochs=window.epochs[moved],
+        values=window.values[moved],
+    )
+
+
+class Start(NamedTuple):
+    """What the first updates did to the kernels.
+
+    Attributes:
+        ratio: median of their update ratios in the first observed step.
+        growth: median of their norms now over those before the first update.
+    """
+
+    ratio: float
+    growth: float
+
+
+def since_start(history: RunHistory) -> Start:
+    """Returns what the kernels did since the first observed step."""
+    window = history.window("weight.norm", 1)
+    first = history.first_step
+    if first is None or len(first.variables) != len(window.places):
+        return Start(math.nan, math.nan)
+    at = kernels(window.places)
+    ratio = [first.variables[i].update_ratio or math.nan for i in at]
+    norms = [first.variables[i].weight for i in at]
+    before = np.array([math.nan if w is None else w.norm for w in norms])
+    growth = np.where(before > 0, window.values[-1, at] / before, np.nan)
+    return Start(float(middle(np.array(ratio))), float(middle(growth)))
+
+
+def largest_ratio(history: RunHistory) -> float:
+    """Returns the largest update ratio of any kernel ever; slow for many of them."""
+    taken = [
+        history.values("update_ratio", place)
+        for place in named(history.window("update_ratio", 1).places)
+    ]
+    found = [r[np.isfinite(r)].max(initial=0.0) for r in taken if len(r)]
+    return float(max(found)) if found else math.nan
+
+
+class Trend(NamedTuple):
+    """A fit of the decimal logarithm over depth.
+
+    Attributes:
+        decades: powers of ten from the first layer to the last, by the fit.
+        correlation: how straight the line is.
+        layers: how many layers it is of.
+    """
+
+    decades: float
+    correlation: float
+    layers: int
+
+
+def trend(values: np.ndarray) -> Trend:
+    """Fits a line to the logarithm of positive values, in order of depth."""
+    at = np.flatnonzero(np.isfinite(values) & (values > 0))
+    n = len(at)
+    if n < 3:
+        return Trend(0.0, 0.0, n)
+    y = np.log10(values[at])
+    x, y = at - at.mean(), y - y.mean()
+    spread = float((y**2).sum())
+    if not spread > 0:
+        return Trend(0.0, 0.0, n)
+    slope = float((x * y).sum() / (x**2).sum())
+    correlation = float((x * y).sum()) / math.sqrt(float((x**2).sum()) * spread)
+    return Trend(slope * float(at[-1] - at[0]), correlation, n)

@@ -1,0 +1,139 @@
+"""Ways through a model's graph. No rules here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+
+from keras_babysit.facts import LayerFacts, ModelFacts, WeightFacts
+
+#: Families of layers whose units each weigh all of their inputs.
+WEIGHING = frozenset({"Dense", "Conv", "ConvTranspose"})
+#: Layers that are linear in their input and mix no channels.
+LINEAR = frozenset(
+    {
+        "Dropout",
+        "AlphaDropout",
+        "GaussianDropout",
+        "GaussianNoise",
+        "SpatialDropout",
+        "Flatten",
+        "Reshape",
+        "Permute",
+        "RepeatVector",
+        "Identity",
+        "Activation",
+        "ActivityRegularization",
+        "BatchNormalization",
+        "Rescaling",
+        "Normalization",
+        "ZeroPadding",
+        "Cropping",
+        "UpSampling",
+        "AveragePooling",
+        "GlobalAveragePooling",
+        "InputLayer",
+    }
+)
+#: Layers behind which the scale of what comes in makes no difference.
+NORMALIZING = frozenset(
+    {
+        "BatchNormalization",
+        "LayerNormalization",
+        "GroupNormalization",
+        "UnitNormalization",
+        "RMSNormalization",
+    }
+)
+POOLING = frozenset({"MaxPooling", "GlobalMaxPooling"})
+
+
+def family(layer: LayerFacts) -> str:
+    """Returns a layer's kind without its number of dimensions: `"Conv"`."""
+    return re.sub(r"\dD", "", layer.kind)
+
+
+class Network:
+    """A model's layers with what they feed.
+
+    Attributes:
+        layers: path to layer.
+        outputs: paths of the layers that make the outputs.
+    """
+
+    def __init__(self, model: ModelFacts):
+        self.layers = {layer.path: layer for layer in model.layers}
+        self.outputs = {output.layer for output in model.outputs}
+
+    @cached_property
+    def fed(self) -> dict[str, list[LayerFacts]]:
+        """Path to the layers that take its output."""
+        found: dict[str, list[LayerFacts]] = {path: [] for path in self.layers}
+        for layer in self.layers.values():
+            for path in layer.inputs or ():
+                found.setdefault(path, []).append(layer)
+        return found
+
+    def next(
+        self, layer: LayerFacts, through: frozenset[str], blank: bool = True
+    ) -> Iterator[LayerFacts]:
+        """Yields the first layers behind one that are not of some kinds.
+
+        Args:
+            layer: where to begin.
+            through: kinds to pass through.
+            blank: whether to stop at those that have an activation function.
+        """
+        seen = {layer.path}
+        waiting = list(self.fed.get(layer.path, ()))
+        while waiting:
+            one = waiting.pop(0)
+            if one.path in seen:
+                continue
+            seen.add(one.path)
+            if family(one) in through and not (blank and one.activation):
+                waiting += self.fed.get(one.path, ())
+            else:
+                yield one
+
+    def follower(self, layer: LayerFacts) -> LayerFacts | None:
+        """Returns the layer that alone weighs a layer's output, nothing between."""
+        one = layer
+        for _ in range(len(self.layers)):
+            fed = self.fed.get(one.path, [])
+            if len(fed) != 1 or len(fed[0].inputs or ()) != 1:
+                return None
+            one = fed[0]
+            if family(one) in WEIGHING:
+                return one
+            if family(one) not in LINEAR or one.activation:
+                return None
+        return None
+
+    def function(self, layer: LayerFacts) -> str | None:
+        """Returns the activation function behind a layer, its own or a later one."""
+        if layer.activation:
+            return layer.activation
+        found = {x.activation for x in self.next(layer, LINEAR | NORMALIZING)}
+        return found.pop() if len(found) == 1 else None
+
+    def is_output(self, layer: LayerFacts) -> bool:
+        """Whether the model's output is this layer's, activation and shape aside."""
+        if layer.path in self.outputs:
+            return True
+        through = LINEAR | POOLING | {"Softmax", "ReLU", "Sigmoid"}
+        fed = self.fed.get(layer.path, [])
+        return bool(fed) and not list(self.next(layer, through, blank=False))
+
+
+def kernel(layer: LayerFacts) -> WeightFacts | None:
+    """Returns the kernel of a layer that weighs its inputs, if it has one."""
+    if family(layer) not in WEIGHING:
+        return None
+    return next((w for w in layer.weights if w.role == "kernel"), None)
+
+
+def is_dropout(layer: LayerFacts) -> bool:
+    """Whether it is a dropout layer; noise layers are not."""
+    return "Dropout" in layer.kind

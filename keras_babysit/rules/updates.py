@@ -1,0 +1,290 @@
+"""Rules about the updates: how much each step changes the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from keras_babysit.history import RunHistory, Window
+from keras_babysit.rules.interface import Sign, rule
+from keras_babysit.rules.kernels import largest_ratio, leaf, middle, ratios
+from keras_babysit.rules.progress import progress
+from keras_babysit.rules.wording import names, number, percent, try_rate
+
+_RATIO = "CS231n, Neural Networks Part 3: Ratio of weights:updates"
+#: A layer is told by itself where its ratio is so many times off the others'.
+_APART = 10
+
+
+def _lately(history: RunHistory, patience: float) -> tuple[Window, np.ndarray] | None:
+    """The kernels' ratios over the latest steps and their medians, if enough."""
+    window = ratios(history, int(max(patience, 3)))
+    if len(window.steps) < 3 or not window.places:
+        return None
+    # Steps that follow one another at once can all be one rare batch's.
+    if window.steps[-1] - window.steps[0] < patience:
+        return None
+    return window, middle(window.values)
+
+
+@rule(
+    severity="warning",
+    when=("step", "epoch"),
+    since=_RATIO,
+    symptoms=(
+        "loss-oscillating",
+        "loss-plateaued",
+        "saturated-activation",
+        "dead-relu",
+        "activations-exploding",
+    ),
+)
+def update_ratio_too_high(
+    history: RunHistory, *, limit: float = 1e-2, far: float = 0.1, patience: int = 10
+) -> Iterator[Sign]:
+    """A kernel changes too much per step.
+
+    What it sees:
+        The median update ratio of a kernel over the last `patience` observed steps
+        (three at least) is above `limit`, ten times what is healthy, and the model is
+        stuck near a constant prediction; or it is above `far` while the model is not
+        good and not getting better. Above `far` it is information otherwise. One
+        finding for all kernels, unless some are ten times above the others.
+
+    Why it matters:
+        At 1e-1 a kernel is another one after ten steps: it cannot keep what it
+        learned.
+
+    What to do:
+        Lower the learning rate by the factor that brings the ratio to about 1e-3.
+
+    When it is wrong:
+        Adam's first steps change each weight by the learning rate, which is 1e-2 of
+        wide layers' weights at its default; wide layers with noisy gradients go on
+        like that and learn well. That is why the loss has to agree.
+
+    References:
+        CS231n, Neural Networks Part 3, "Ratio of weights:updates".
+        You, Gitman, Ginsburg, Large Batch Training of CNNs (LARS, 2017), section 4.
+    """
+    found = _lately(history, patience)
+    if found is None:
+        return
+    window, taken = found
+    high = taken > limit
+    if not high.any():
+        return
+    p = progress(history)
+    if p.stuck(0.2):
+        severity = "warning"
+    elif (taken > far).any() and p.judged and p.epochs + history.observed >= 10:
+        high = taken > far
+        severity = "warning" if p.stuck(0.9) else "info"
+    else:
+        return
+    yield from _told(history, window, taken, high, severity)
+
+
+def _told(
+    history: RunHistory,
+    window: Window,
+    taken: np.ndarray,
+    high: np.ndarray,
+    severity: str,
+) -> Iterator[Sign]:
+    usual = float(middle(taken))
+    apart = high & (taken > _APART * usual)
+    at = np.flatnonzero(apart if apart.any() else high)
+    worst = float(taken[at].max())
+    factor = 10 ** -max(1, round(math.log10(worst / 1e-3)) - 1)
+    places = [window.places[i] for i in at]
+    yield Sign(
+        where=places[0] if len(places) == 1 else "",
+        seen=f"update ratio {number(worst)} over the last "
+        f"{len(window.steps)} observed steps (about 1e-3 is healthy)"
+        + (f", in {names(places)}" if len(places) > 1 else ""),
+        cause="Likely the learning rate is too high",
+        action=try_rate(history, max(factor, 1e-3)),
+        alternatives=("warm the learning rate up", "larger initial weights there"),
+        evidence={"update_ratio": worst, "median": usual, "kernels": len(places)},
+        since=(float(window.steps[0]), float(window.epochs[0])),
+        severity=severity,
+    )
+
+
+@rule(
+    severity="warning",
+    when=("epoch", "end"),
+    since=_RATIO,
+    symptoms=("noisy-first-layer",),
+)
+def update_ratio_too_low(
+    history: RunHistory, *, limit: float = 1e-6, others: float = 1e-4, patience: int = 5
+) -> Iterator[Sign]:
+    """Some kernels hardly change while others do.
+
+    What it sees:
+        The median update ratio of kernels over the last `patience` observed steps
+        (three at least) is below `limit`, a thousandth of what is healthy, while
+        others' are above `others`; and the model is stuck. Where no kernel changes,
+        `learning-rate-too-low` says so.
+
+    Why it matters:
+        At 1e-6 it takes a million steps to make another kernel: these layers stay as
+        they were initialized.
+
+    What to do:
+        Look at the gradients of these layers; with SGD, try Adam, which gives every
+        layer steps of the same size.
+
+    When it is wrong:
+        Layers that were trained before and need no change. Zero updates are left out:
+        they are frozen or disconnected layers.
+
+    References:
+        CS231n, Neural Networks Part 3, "Ratio of weights:updates".
+    """
+    found = _lately(history, min(patience, 5))
+    if found is None:
+        return
+    window, taken = found
+    low = (taken > 0) & (taken < limit)
+    if not low.any() or not (taken > others).any() or not progress(history).stuck(0.5):
+        return
+    places = [window.places[i] for i in np.flatnonzero(low)]
+    least = float(taken[low].min())
+    yield Sign(
+        where=places[0],
+        seen=f"update ratio {number(least)} over the last {len(window.steps)} "
+        f"observed steps (about 1e-3 is healthy), in {names(places)}",
+        cause="Likely hardly any gradient reaches these layers",
+        action="use ReLU activations with He initialization, or BatchNormalization",
+        alternatives=("Adam in place of plain SGD",),
+        evidence={"update_ratio": least, "kernels": len(places)},
+        since=(float(window.steps[0]), float(window.epochs[0])),
+    )
+
+
+@rule(
+    severity="warning",
+    when=("step", "epoch"),
+    since="Keras: 'Gradients do not exist for variables'",
+)
+def disconnected_layer(
+    history: RunHistory, *, share: float = 0.1, patience: int = 5
+) -> Iterator[Sign]:
+    """A layer is trained, but the loss does not depend on it.
+
+    What it sees:
+        Trainable variables that have no gradient at all while others have; or kernels
+        whose gradient was exactly zero in all of the last `patience` observed steps
+        while a kernel before them had one, so that no dead layer explains it. It is a
+        warning if they hold more than the `share` of the trained weights or the model
+        is stuck, else information.
+
+    Why it matters:
+        These weights stay as they were initialized, whatever the data.
+
+    What to do:
+        Connect the layer to an output that has a loss; look for `stop_gradient`,
+        rounding, `argmax` or NumPy on the way; or freeze it on purpose.
+
+    When it is wrong:
+        Parts that this task does not use, such as the pooler of a language model;
+        experts and branches that no sample has chosen yet.
+
+    References:
+        Keras's own warning when gradients are missing.
+    """
+    weights = history.window("weight", 1)
+    gradients = history.window("gradient.norm", int(max(patience, 3)))
+    if not len(weights.steps) or not len(gradients.steps) or history.observed < 2:
+        return
+    apart: tuple[str, ...] = ()
+    if len(weights.places) != len(gradients.places):
+        known = set(gradients.places)
+        apart = tuple(p for p in weights.places if p not in known)
+        apart = tuple(p for p in apart if _is_trained(history, p))
+    what = "has no gradient"
+    if not apart:
+        apart, what = _zero_gradients(history, gradients, int(max(patience, 3)))
+    if not apart:
+        return
+    part = _part(weights, apart)
+    hurts = part > share or progress(history).stuck(0.5)
+    yield Sign(
+        where=apart[0],
+        seen=f"{what} ({names(list(apart))}: {percent(part)} of the trained weights)",
+        cause="Likely the loss does not depend on it",
+        action="connect it to an output with a loss, or set trainable=False",
+        alternatives=("look for stop_gradient, rounding or argmax behind it",),
+        evidence={"variables": len(apart), "share": part},
+        severity=None if hurts else "info",
+    )
+
+
+def _is_trained(history: RunHistory, path: str) -> bool:
+    """Whether the model's own `fit` should train it: GANs train parts in turn."""
+    model = history.model
+    if model is None:
+        return True
+    if model.custom_train_step:
+        return False
+    known = {w.path: w.trainable for layer in model.layers for w in layer.weights}
+    return known.get(path, True)
+
+
+def _zero_gradients(
+    history: RunHistory, gradients: Window, patience: int
+) -> tuple[tuple[str, ...], str]:
+    """Kernels with a gradient of zero all the time behind one that has some."""
+    zero = (gradients.values == 0).all(axis=0)
+    if len(gradients.steps) < patience or not zero.any() or zero.all():
+        return (), ""
+    first = int(np.flatnonzero(~zero)[0])
+    at = [int(i) for i in np.flatnonzero(zero) if i > first]
+    found = [gradients.places[i] for i in at if "kernel" in leaf(gradients.places[i])]
+    # A layer behind a dead ReLU gets zero inputs and so no gradient of its kernel;
+    # its bias still gets one. Dead layers themselves are another rule's.
+    dead = _near_dead(history)
+    zeros = {gradients.places[i] for i in at}
+    alone = [
+        p for p in found if _owner(p) not in dead and _bias_zero(p, gradients, zeros)
+    ]
+    if len(alone) < len(found) or not _bias_of_any(alone, gradients):
+        return (), ""
+    if largest_ratio(history) > 0:
+        return tuple(alone), f"gradient exactly 0 over {len(gradients.steps)} steps"
+    return (), ""
+
+
+def _owner(path: str) -> str:
+    return path.rsplit("/", 1)[0]
+
+
+def _bias_zero(path: str, gradients: Window, zeros: set[str]) -> bool:
+    bias = f"{_owner(path)}/bias"
+    return bias not in gradients.places or bias in zeros
+
+
+def _bias_of_any(paths: list[str], gradients: Window) -> bool:
+    return any(f"{_owner(p)}/bias" in gradients.places for p in paths)
+
+
+def _near_dead(history: RunHistory) -> set[str]:
+    """Layers of which no unit is alive, under any name."""
+    window = history.window("dead_fraction", 1)
+    if not window.values.size:
+        return set()
+    return {p for p, v in zip(window.places, window.values[-1], strict=True) if v >= 1}
+
+
+def _part(weights: Window, apart: tuple[str, ...]) -> float:
+    """Share of the trained weights that these variables hold."""
+    sizes = weights.values[-1, :, 0]
+    chosen = set(apart)
+    own = np.array([p in chosen for p in weights.places])
+    total = float(sizes.sum())
+    return float(sizes[own].sum()) / total if total > 0 else math.nan
