@@ -4,13 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
 
-.PHONY: demo test lint bench chromium clean
+.PHONY: demo test lint bench docs chromium clean
 
 demo: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python examples/quickstart.py
 
 test: $(VENV)/installed chromium
-	$(SETTINGS) $(BIN)/python -m pytest
+	$(SETTINGS) $(BIN)/python -m pytest -n auto
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -19,6 +19,11 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python benchmarks/overhead.py
+
+# By way of a file beside it: a failure leaves the documentation as it was.
+docs: $(VENV)/installed
+	$(BIN)/python -m keras_babysit rules --markdown > docs/rules.md.new
+	mv docs/rules.md.new docs/rules.md
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV) || { $(MAKE) venv-package && $(PYTHON) -m venv --clear $(VENV); }

@@ -5,13 +5,14 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TENSORFLOW = ["tensorflow>=2.21"]
-EXAMPLES = [*TENSORFLOW, "mlxtend>=0.25", "scikit-learn>=1.9", "rich>=15.0"]
+EXAMPLES = [*TENSORFLOW, "mlxtend>=0.25", "scikit-learn>=1.9"]
 DEVELOPMENT = [
     *EXAMPLES,
     "hypothesis>=6.170",
     "mypy>=2.4",
     "pytest>=9.2",
     "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
     "ruff>=0.17",
 ]
 
@@ -26,11 +27,16 @@ setup(
     package_data={"keras_babysit": ["py.typed"]},
     python_requires=">=3.11",
     install_requires=[
+        "click>=8.1",
         "keras>=3.15",
         "numpy>=2.0",
         "pillow>=11.0",
+        "rich>=13.0",
         "tensorboard>=2.21",
     ],
+    entry_points={
+        "console_scripts": ["keras-babysit=keras_babysit.cli:main"],
+    },
     extras_require={
         "tensorflow": TENSORFLOW,
         "examples": EXAMPLES,

@@ -11,11 +11,16 @@ __version__ = "0.1.0.dev0"
 _PUBLIC = {
     "ActivationHistogramLogger": "loggers",
     "Babysitter": "babysitter",
+    "Finding": "records",
     "FirstLayerImageLogger": "loggers",
     "GradientHistogramLogger": "loggers",
+    "RollBack": "repair",
+    "Report": "report",
     "RunHistory": "history",
     "UpdateRatioLogger": "loggers",
+    "facts": "",
     "records": "",
+    "rules": "",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

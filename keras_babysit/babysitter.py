@@ -5,22 +5,27 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import keras
 
 from keras_babysit import probes as all_probes
+from keras_babysit import rules as all_rules
 from keras_babysit import watch
+from keras_babysit.diagnosis import Diagnosis
 from keras_babysit.history import RunHistory
-from keras_babysit.records import EpochRecord, ObservationCost, StepRecord
+from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRecord
+from keras_babysit.report import Report, make_report
+from keras_babysit.rules.interface import Rule
+from keras_babysit.sinks.console import ConsoleSink
 from keras_babysit.step import backend, schedule
 
 _SEE = "Training goes on as if it were not there."
 
 
 class Babysitter(keras.callbacks.Callback):
-    """Watches the real training step and shows it in TensorBoard.
+    """Watches the real training step, shows it in TensorBoard, and says what is wrong.
 
     On observed steps it records, for each trainable variable, the weights, the
     gradient, the update that the optimizer really made and their ratio (about 1e-3
@@ -29,6 +34,10 @@ class Babysitter(keras.callbacks.Callback):
     histograms of the weights and pictures of the first layer's. See CS231n, "Neural
     Networks Part 3: Learning and Evaluation", section "Babysitting the learning
     process".
+
+    From all this, from the model and from a sample of the data that `fit` feeds it,
+    rules tell what is wrong, in which layer, since when, and what to change: one line
+    in the console when something is found, all of it in `report`.
 
     It only watches: weights, optimizer and history end up as they would without it.
     Should anything in it fail, it warns once and steps aside.
@@ -49,8 +58,19 @@ class Babysitter(keras.callbacks.Callback):
             observed batch, which never changes the training; `"tap"` reads those of
             the training pass itself, which is cheaper, but can make the compiler
             round differently.
+        rules: rules to ask, or their names; all by default, see
+            `keras-babysit rules`. None with `rules=[]`.
+        ignore: names of rules to leave out.
+        thresholds: rule name to its thresholds,
+            `{"update-ratio-too-high": {"limit": 3e-2}}`.
+        on_finding: `"warn"` tells each finding once; `"stop"` also ends the training,
+            after the batch, at the first finding of severity `"error"`; a function
+            is called with each new `Finding`.
+        verbose: 0 for no output to the console; 1 for a line a finding and a summary
+            at the end.
 
     Attributes:
+        report: a `Report` of the findings so far, with a table of the layers.
         history: a `RunHistory` with everything recorded, as series.
         observation: an `ObservationCost`: steps observed, what it cost. `None`
             before training.
@@ -74,6 +94,11 @@ class Babysitter(keras.callbacks.Callback):
         probes: Sequence[str] | None = None,
         image_shape: Sequence[int] | None = None,
         activations: str = "forward",
+        rules: Sequence[str | Rule] | None = None,
+        ignore: Iterable[str] = (),
+        thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+        on_finding: str | Callable[[Finding], Any] = "warn",
+        verbose: int = 1,
     ):
         super().__init__()
         self.log_dir = _checked_log_dir(log_dir)
@@ -87,7 +112,14 @@ class Babysitter(keras.callbacks.Callback):
                 f"Received: activations={activations!r}"
             )
         self.activations = activations
+        self.rules = all_rules.select(rules, ignore, thresholds)
+        self.on_finding = _checked_on_finding(on_finding)
+        self.verbose = _checked_verbose(verbose)
         self.history = RunHistory()
+        self._diagnosis = Diagnosis(self.history, self.rules)
+        self._console: Any = None
+        self._stopped = ""
+        self._notes: list[str] = []
         self._watch: watch.Watch | None = None
         self._sink: Any = None
 
@@ -95,6 +127,21 @@ class Babysitter(keras.callbacks.Callback):
     def observation(self) -> ObservationCost | None:
         """What observing decided and cost in the last or running `fit`."""
         return self._watch.cost() if self._watch is not None else None
+
+    @property
+    def report(self) -> Report:
+        """What was found so far, with the numbers of each layer."""
+        return make_report(
+            self.history,
+            self._diagnosis.findings,
+            cost=self.observation,
+            stopped=self._stopped,
+            notes=tuple(self._notes),
+        )
+
+    def note(self, line: str) -> None:
+        """Adds a line to the report, such as what a repair has done."""
+        self._notes.append(line)
 
     # Keras's hooks. Not `on_train_batch_end`: a callback that has it makes Keras
     # fetch the logs of every batch.
@@ -104,13 +151,16 @@ class Babysitter(keras.callbacks.Callback):
         backend.load()
         self._close_sink()
         self._sink = _open_sink(self.log_dir)
+        self._stopped = ""
         try:
+            self._console = ConsoleSink(self.verbose)
             self._watch = watch.join(self, self._watch)
             if not self.model.trainable_variables and self.model.built:
                 self.warn(
                     "the model has no trainable weights: only activations, loss and "
                     "Keras's logs can be recorded"
                 )
+            self._diagnose("begin", self.model)
         except Exception as e:
             self.step_aside(e)
 
@@ -127,9 +177,15 @@ class Babysitter(keras.callbacks.Callback):
         self._lead("epoch_end", epoch, logs or {})
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Closes the files."""
+        """Tells the summary and closes the files."""
         self._lead("end")
         try:
+            self._diagnose("end")
+            if self.rules and self._sink is not None:
+                # Once more: told findings are updated without being told again.
+                self._write_findings()
+                self._sink.emit_run(self.report, self.history.position[0])
+                self._console.summary(self.report)
             self._close_sink()
         except Exception as e:
             self.step_aside(e)
@@ -151,6 +207,19 @@ class Babysitter(keras.callbacks.Callback):
                 self._sink.emit(record)
                 if isinstance(record, ObservationCost):
                     self._sink.flush()
+            if not isinstance(record, ObservationCost):
+                self._diagnose("recorded", record)
+        except Exception as e:
+            self.step_aside(e)
+
+    def wants_batches(self) -> bool:
+        """Whether the diagnosis wants to see more of the data."""
+        return self._diagnosis.wants_batches
+
+    def see_batch(self, batch: Any) -> None:
+        """Takes a batch that is about to be trained on: nested NumPy arrays."""
+        try:
+            self._diagnose("batch", self.model, batch)
         except Exception as e:
             self.step_aside(e)
 
@@ -179,6 +248,37 @@ class Babysitter(keras.callbacks.Callback):
             getattr(self._watch, event)(*args)
         except Exception as e:
             self._watch.fail(e)
+
+    def _diagnose(self, event: str, *args: Any) -> None:
+        """Passes an event to the diagnosis, and tells what is new."""
+        if not self.rules:
+            return
+        told = getattr(self._diagnosis, event)(*args)
+        if self._diagnosis.described and self._sink is not None:
+            self._diagnosis.described = False
+            self._sink.emit_run(self.report, self.history.position[0])
+        if not told:
+            return
+        if self._console is not None:
+            # Where Keras draws a progress bar, a line of ours has to break it.
+            self._console.tell(told, bar=self.params.get("verbose") == 1)
+        self._write_findings()
+        for finding in told:
+            if not finding.healed:
+                self._act_on(finding)
+
+    def _write_findings(self) -> None:
+        if self._sink is not None:
+            at = self.history.position[0]
+            self._sink.emit_findings(self._diagnosis.findings, at)
+            self._sink.flush()
+
+    def _act_on(self, finding: Finding) -> None:
+        if callable(self.on_finding):
+            self.on_finding(finding)
+        elif self.on_finding == "stop" and finding.severity == "error":
+            self._stopped = self._stopped or f"{finding.rule}: {finding}"
+            self.model.stop_training = True
 
     def _close_sink(self) -> None:
         sink, self._sink = self._sink, None
@@ -232,6 +332,21 @@ def _checked_every(every: Any) -> int | None:
             f"`overhead`. Received: every={every!r}"
         )
     return every
+
+
+def _checked_on_finding(on_finding: Any) -> str | Callable[[Finding], Any]:
+    if not callable(on_finding) and on_finding not in ("warn", "stop"):
+        raise ValueError(
+            '`on_finding` must be "warn", "stop" or a function of a finding. '
+            f"Received: on_finding={on_finding!r}"
+        )
+    return on_finding
+
+
+def _checked_verbose(verbose: Any) -> int:
+    if verbose not in (0, 1):
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    return int(verbose)
 
 
 def _checked_image_shape(shape: Any) -> tuple[int, ...] | None:

@@ -7,6 +7,9 @@ from typing import Any
 
 from keras_babysit.babysitter import Babysitter
 
+#: They log and judge nothing, unless asked to.
+_QUIET: dict[str, Any] = {"rules": [], "verbose": 0}
+
 
 class UpdateRatioLogger(Babysitter):
     """Logs each variable's update ratio, about 1e-3 when healthy, to TensorBoard.
@@ -19,7 +22,7 @@ class UpdateRatioLogger(Babysitter):
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):
-        super().__init__(log_dir, probes=["update_ratio"], **kwargs)
+        super().__init__(log_dir, probes=["update_ratio"], **{**_QUIET, **kwargs})
 
 
 class GradientHistogramLogger(Babysitter):
@@ -33,7 +36,7 @@ class GradientHistogramLogger(Babysitter):
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):
-        super().__init__(log_dir, probes=["gradients"], **kwargs)
+        super().__init__(log_dir, probes=["gradients"], **{**_QUIET, **kwargs})
 
 
 class ActivationHistogramLogger(Babysitter):
@@ -47,7 +50,7 @@ class ActivationHistogramLogger(Babysitter):
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):
-        super().__init__(log_dir, probes=["activations"], **kwargs)
+        super().__init__(log_dir, probes=["activations"], **{**_QUIET, **kwargs})
 
 
 class FirstLayerImageLogger(Babysitter):
@@ -61,4 +64,4 @@ class FirstLayerImageLogger(Babysitter):
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):
-        super().__init__(log_dir, probes=["first_layer"], **kwargs)
+        super().__init__(log_dir, probes=["first_layer"], **{**_QUIET, **kwargs})

@@ -52,6 +52,18 @@ def join(subscriber: Any, previous: Watch | None) -> Watch:
     return watch
 
 
+def subscribers_of(params: Any) -> list[Any]:
+    """Returns our callbacks in the `fit` with these `params`."""
+    watch = _watches.get(id(params))
+    return [] if watch is None or watch.ended else list(watch.subscribers)
+
+
+def last_steps(params: Any) -> list[StepRecord]:
+    """Returns the last record of each of our callbacks in the `fit`."""
+    last = [s.history.last_step for s in subscribers_of(params)]
+    return [record for record in last if record is not None]
+
+
 class Watch:
     """Decides which steps are observed, runs them, and hands out the records."""
 
@@ -136,13 +148,15 @@ class Watch:
         self._fetch()
         losses = np.array(self._losses, float)
         self._losses.clear()
+        with np.errstate(invalid="ignore"):  # The spread of infinities is none.
+            spread = float(losses.std()) if losses.size else None
         self._emit_state(
             EpochRecord(
                 epoch=epoch + 1,
                 step=(self._first_step or 0) + self._epoch_start,
                 logs={k: float(v) for k, v in logs.items()},
                 loss_mean=float(losses.mean()) if losses.size else None,
-                loss_std=float(losses.std()) if losses.size else None,
+                loss_std=spread,
                 loss_count=losses.size,
             )
         )
@@ -194,13 +208,14 @@ class Watch:
         if observed is None:
             return
         began = self._running[0] if self._running else now()
+        wanted = [s for s in self.subscribers if s.wants_batches()]
 
         @functools.wraps(plain)
         def train_function(iterator: Any) -> Any:
             # Only this call is observed, however it ends.
             model.train_function = plain
             try:
-                result = observed(iterator, plain)
+                result = observed(iterator, plain, self._show if wanted else None)
             except ObservationError as e:
                 self.fail(e)
                 return e.logs
@@ -212,6 +227,11 @@ class Watch:
             return result.logs
 
         model.train_function = train_function
+
+    def _show(self, batch: Any) -> None:
+        """Shows the data of a step to those who want to see some."""
+        for subscriber in [s for s in self.subscribers if s.wants_batches()]:
+            subscriber.see_batch(batch)
 
     def _build(self) -> ObservedStep | None:
         model = self.model

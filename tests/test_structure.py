@@ -9,18 +9,37 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "keras_babysit"
 
-#: Module or folder to what of ours it may import. `babysitter` sees everything.
+#: Module or folder to what of ours it may import.
 ALLOWED = {
     "__init__": set(),
     "records": set(),
+    "facts": set(),
     "statistics": set(),
-    "history": {"records"},
+    "history": {"records", "facts"},
     "probes": {"probes", "statistics", "records"},
     "step": {"step", "records", "probes.interface"},
-    "sinks": {"sinks", "records"},
+    "inspection": {"inspection", "facts", "records"},
+    "rules": {"rules", "history", "records", "facts"},
+    "report": {"report", "history", "records", "facts"},
+    "sinks": {"sinks", "report", "records"},
+    "reading": {"sinks", "report", "history", "records", "facts"},
+    "diagnosis": {"inspection", "rules", "history", "records", "facts"},
     "watch": {"step", "probes.interface", "records"},
-    "babysitter": {"probes", "watch", "history", "records", "step", "sinks"},
+    "repair": {"watch"},
+    "babysitter": {
+        "diagnosis",
+        "history",
+        "probes",
+        "records",
+        "report",
+        "rules",
+        "sinks",
+        "step",
+        "watch",
+    },
     "loggers": {"babysitter"},
+    "cli": {"reading", "report", "rules"},
+    "__main__": {"cli"},
 }
 
 
@@ -62,15 +81,29 @@ def test_importing_is_lazy():
     assert out.strip() == "[]"
 
 
+def test_rules_need_no_keras():
+    out = run(
+        "import sys\n"
+        "from keras_babysit import rules\n"
+        "assert rules.available()\n"
+        "print([m for m in ('tensorflow', 'keras', 'tensorboard', 'rich', 'click') "
+        "if m in sys.modules])"
+    )
+    assert out.strip() == "[]"
+
+
 def test_event_files_need_no_tensorflow(tmp_path):
     code = f"""
 import sys
 import numpy as np
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 from keras_babysit.records import EpochRecord, Image
+from keras_babysit.report import Report
 sink = TensorBoardSink({str(tmp_path)!r})
 picture = Image("a", np.zeros((4, 4, 3), np.uint8))
 sink.emit(EpochRecord(1, 1, logs={{"loss": 1.0}}, images=(picture,)))
+sink.emit_findings([], 1)
+sink.emit_run(Report(), 1)
 sink.close()
 print([m for m in ("tensorflow", "keras", "torch", "jax") if m in sys.modules])
 """

@@ -271,15 +271,31 @@ def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> 
         columns: what each column is.
         values: float array of shape `(len(rows), len(columns))`.
     """
-    metadata = summary_pb2.SummaryMetadata(
+    metadata = _our_metadata({"rows": rows, "columns": columns})
+    tensor = _float_tensor(np.asarray(values, np.float32))
+    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
+
+
+def json_text(tag: str, value: Any) -> Value:
+    """A JSON document in our own plugin's tag, as one string.
+
+    Args:
+        tag: the tag.
+        value: plain values; numbers have to be finite.
+    """
+    document = json.dumps(value, allow_nan=False).encode()
+    metadata = _our_metadata({"type": "json"})
+    tensor = _string_tensor([document], scalar=True)
+    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
+
+
+def _our_metadata(content: dict[str, Any]) -> Any:
+    return summary_pb2.SummaryMetadata(
         plugin_data=summary_pb2.SummaryMetadata.PluginData(
-            plugin_name=PLUGIN,
-            content=json.dumps({"rows": rows, "columns": columns}).encode(),
+            plugin_name=PLUGIN, content=json.dumps(content).encode()
         ),
         data_class=summary_pb2.DATA_CLASS_TENSOR,
     )
-    tensor = _float_tensor(np.asarray(values, np.float32))
-    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 
 def layout(categories: dict[str, dict[str, list[str]]]) -> Value:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,15 @@ import numpy as np
 from keras_babysit.records import (
     TENSOR_STATS,
     EpochRecord,
+    Finding,
     LayerStats,
     ObservationCost,
     StepRecord,
     TensorStats,
     VariableStats,
 )
+from keras_babysit.report import Report, markdown
+from keras_babysit.report.report import plain
 from keras_babysit.sinks import events
 
 #: Constant lines that show where update ratios are healthy.
@@ -32,6 +36,12 @@ BAND = {
     "~ 1e-4 low": -4.0,
 }
 _RATIO = "log10_update_ratio"
+
+#: Tags that a report is read back from.
+RUN = "babysit/run"
+FINDINGS = "babysit/findings_json"
+#: Before the name of a kind of tensor: the tag of its table.
+TABLE = "babysit/"
 
 
 class TensorBoardSink:
@@ -69,6 +79,34 @@ class TensorBoardSink:
                 lambda: [events.text("babysit/observation", text)], record.steps
             )
 
+    def emit_findings(self, findings: Iterable[Finding], step: int) -> None:
+        """Queues all findings so far: as text, and as JSON in our plugin's tag.
+
+        Args:
+            findings: all of them, healed and explained ones too; not only new ones.
+            step: optimizer updates so far.
+
+        Raises:
+            OSError: if an earlier write failed.
+        """
+        found = tuple(findings)
+        self._train.add(lambda: _finding_values(found), step)
+
+    def emit_run(self, report: Report, step: int) -> None:
+        """Queues the report, which `reading.read_report` starts from.
+
+        Once at the start lets a running training be read; again at the end, with all
+        that is in no other tag: cost, notes, why it stopped.
+
+        Args:
+            report: the report so far.
+            step: optimizer updates so far.
+
+        Raises:
+            OSError: if an earlier write failed.
+        """
+        self._train.add(lambda: [events.json_text(RUN, report.to_dict())], step)
+
     def flush(self, wait: bool = False) -> None:
         """Flushes the files; see `EventFile.flush`."""
         for file in self._files():
@@ -92,6 +130,13 @@ class TensorBoardSink:
                 self._validation = events.EventFile(self._log_dir / "validation")
             self._validation.add(lambda: _validation_values(record), index)
         self._train.add(lambda: _state_values(record), record.epoch)
+
+
+def _finding_values(findings: tuple[Finding, ...]) -> list[events.Value]:
+    return [
+        events.text("babysit/findings", markdown.findings_list(findings)),
+        events.json_text(FINDINGS, plain([f.to_dict() for f in findings])),
+    ]
 
 
 def _step_values(record: StepRecord) -> list[events.Value]:
@@ -190,11 +235,11 @@ def _tables(record: StepRecord) -> list[events.Value]:
     values = []
     for kind in ("weight", "update", "gradient"):
         found = [(v.path, getattr(v, kind)) for v in record.variables]
-        values += _table(f"babysit/{kind}", found, {})
+        values += _table(f"{TABLE}{kind}", found, {})
     extras = ("zero_fraction", "saturation_fraction", "dead_fraction")
     more = {name: [getattr(v, name) for v in record.layers] for name in extras}
     found = [(v.path, v.activation) for v in record.layers]
-    values += _table("babysit/activation", found, more)
+    values += _table(f"{TABLE}activation", found, more)
     return values
 
 

@@ -164,7 +164,12 @@ class ObservedStep:
             and _same(self._compiled_as, _compile_state(model))
         )
 
-    def __call__(self, iterator: Iterator, plain: Callable) -> Observation:
+    def __call__(
+        self,
+        iterator: Iterator,
+        plain: Callable,
+        look: Callable[[Any], None] | None = None,
+    ) -> Observation:
         """Runs one execution of the training step on the next batch, observed.
 
         With `steps_per_execution > 1` only the last step of the execution is.
@@ -174,6 +179,7 @@ class ObservedStep:
             plain: the model's own train function; it runs the batch again where the
                 observed step fails, so that no batch is lost and an error of the
                 user's own comes out of the user's own function.
+            look: is shown the batch, as nested arrays, before the step runs.
 
         Returns:
             An `Observation`.
@@ -193,6 +199,8 @@ class ObservedStep:
             run_plain(other)
         traces = self._traces
         try:
+            if look is not None:
+                look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
             tensors = self._run_forward(iterator, batch)
             before = self._snapshot() if self._updates else {}
             with self._patched():

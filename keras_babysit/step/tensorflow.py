@@ -198,3 +198,10 @@ def gather_replicas(tensor: Tensor) -> Tensor:
 def numpy_of(tensor: Tensor) -> np.ndarray:
     """Fetches a tensor that a step returned."""
     return np.asarray(tensor)
+
+
+def numpy_of_batch(tensor: Tensor) -> np.ndarray | None:
+    """Fetches a tensor of a batch; `None` for what is no plain array."""
+    if not isinstance(tensor, tf.Tensor) or not hasattr(tensor, "numpy"):
+        return None
+    return np.asarray(tensor)

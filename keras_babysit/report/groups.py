@@ -1,0 +1,211 @@
+"""Findings that belong together, and the words for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from keras_babysit.records import Finding
+
+#: The worst first.
+SEVERITIES = ("error", "warning", "info")
+#: More places than this are counted instead of named.
+NAMED = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    """What one rule found in one or more places.
+
+    Attributes:
+        findings: of one rule, equally severe, all open or all healed, not empty.
+        also: findings that these explain.
+    """
+
+    findings: tuple[Finding, ...]
+    also: tuple[Finding, ...] = ()
+
+    @property
+    def first(self) -> Finding:
+        """The finding that stands for all of them."""
+        return self.findings[0]
+
+    @property
+    def rule(self) -> str:
+        """Name of the rule."""
+        return clean(self.first.rule)
+
+    @property
+    def severity(self) -> str:
+        """Severity of the findings."""
+        return self.first.severity
+
+    @property
+    def healed(self) -> bool:
+        """Whether it is over."""
+        return self.first.healed
+
+    @property
+    def status(self) -> str:
+        """`"error"`, `"warning"`, `"info"`, or `"healed"`."""
+        return "healed" if self.healed else self.severity
+
+    @property
+    def seen(self) -> str:
+        """What was seen and where; the numbers are those of the first place."""
+        seen = clean(self.first.seen)
+        if len({f.where for f in self.findings}) > 1:
+            seen += f" ({clean(self.first.where) or 'the model'})"
+        return _placed(self.findings, seen)
+
+    @property
+    def advice(self) -> str:
+        """The likely cause and what to try first."""
+        return clean(f"{self.first.cause}: {self.first.action}.")
+
+    @property
+    def when(self) -> str:
+        """`"since epoch 2, healed at epoch 5"`; empty for what was always there."""
+        first = min(self.findings, key=lambda f: (f.since_step, f.since_epoch))
+        if first.since_step > 0:
+            since = f"since {moment(first.since_step, first.since_epoch)}"
+        else:
+            since = "from the start" if self.healed else ""
+        if not self.healed:
+            return since
+        last = max(self.findings, key=lambda f: f.healed_step or 0)
+        healed = moment(last.healed_step or 0, last.healed_epoch or 0.0)
+        return f"{since}, healed at {healed}"
+
+    @property
+    def sentence(self) -> str:
+        """All of it in a line, the rule's name last."""
+        told = self.seen if self.healed else f"{self.seen}. {self.advice}"
+        when = f" ({self.when})" if self.when else ""
+        return f"{told}{when} [{self.rule}]"
+
+    @property
+    def also_seen(self) -> str:
+        """`"Also seen: vanishing-gradient (dense, dense_1)"`, or nothing."""
+        if not self.also:
+            return ""
+        found = [
+            f"{group.rule} ({places})" if places else group.rule
+            for group in group_by_rule(self.also)
+            for places in [where(group.findings)]
+        ]
+        return f"Also seen: {', '.join(found)}"
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Returns findings in the order they are told: open, worst, oldest first."""
+
+    def order(finding: Finding) -> tuple:
+        known = finding.severity in SEVERITIES
+        rank = SEVERITIES.index(finding.severity) if known else len(SEVERITIES)
+        return finding.healed, rank, finding.since_step
+
+    return tuple(sorted(findings, key=order))
+
+
+def group_by_rule(findings: Iterable[Finding]) -> list[Group]:
+    """Returns findings grouped by rule, severity and whether they are over."""
+    found: dict[tuple, list[Finding]] = {}
+    for finding in findings:
+        key = (finding.rule, finding.severity, finding.healed)
+        found.setdefault(key, []).append(finding)
+    return [Group(tuple(group)) for group in found.values()]
+
+
+def told(findings: Iterable[Finding]) -> list[Group]:
+    """Returns the findings to tell, grouped, each with what it explains.
+
+    The worst come first. A finding whose explanation is not among them is told by
+    itself.
+    """
+    findings = worst_first(findings)
+    causes = {f.rule for f in findings if not f.because}
+    because = {f.rule: f.because for f in findings if f.because}
+    alone: list[Finding] = []
+    also: dict[str, list[Finding]] = {}
+    for finding in findings:
+        cause = _root(finding, causes, because)
+        if cause:
+            also.setdefault(cause, []).append(finding)
+        else:
+            alone.append(finding)
+    # The first group of a rule is the worst: only that one lists what it explains.
+    return [
+        Group(group.findings, tuple(also.pop(group.first.rule, ())))
+        for group in group_by_rule(alone)
+    ]
+
+
+def _root(finding: Finding, causes: set[str], because: dict[str, str]) -> str:
+    """The rule that explains it in the end; `""` if none is among the causes."""
+    name, passed = finding.because, {finding.rule}
+    while name and name not in causes:
+        if name in passed:
+            return ""
+        passed.add(name)
+        name = because.get(name, "")
+    return name
+
+
+def where(findings: Iterable[Finding]) -> str:
+    """`"dense, dense_1 and 3 more"`; empty for findings about the whole model."""
+    names = list(dict.fromkeys(clean(f.where) for f in findings if f.where))
+    if len(names) < 2:
+        return "".join(names)
+    if len(names) <= NAMED:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    named = names[: NAMED - 1]
+    return f"{', '.join(named)} and {len(names) - len(named)} more"
+
+
+def moment(step: float, epoch: float) -> str:
+    """`"epoch 2.5"`, or `"step 12"` within the first epoch."""
+    if epoch < 1:
+        return f"step {step:.0f}"
+    return f"epoch {epoch:.1f}".removesuffix(".0")
+
+
+def count(n: int, what: str) -> str:
+    """`"1 error"`, `"2,000 errors"`."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def number(value: float | None) -> str:
+    """A number for people: `3.1e-4`, `0.25`, `1,000`, `NaN`; empty for `None`."""
+    if value is None:
+        return ""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{value:+}"
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{value:,.0f}"
+    if 0.01 <= abs(value) < 1e4:
+        return f"{value:.3g}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+
+
+def share(value: float | None) -> str:
+    """`"93 %"`; empty for `None`."""
+    if value is None or not math.isfinite(value):
+        return number(value)
+    # 99.7 % dead isn't all dead.
+    percent = f"{100 * value:.0f}"
+    if (percent == "100" and value < 1) or (percent == "0" and value > 0):
+        percent = f"{100 * value:.2g}" if value < 0.5 else ">99"
+    return f"{percent} %"
+
+
+def clean(text: str) -> str:
+    """Text without what could move a cursor or break a line."""
+    return "".join(c if c.isprintable() else " " for c in str(text))
+
+
+def _placed(findings: tuple[Finding, ...], seen: str) -> str:
+    places = where(findings)
+    return f"{places}: {seen}" if places else seen

@@ -1,0 +1,171 @@
+"""The report: what a run came to, as one frozen value."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_babysit.history import RunHistory
+from keras_babysit.records import Finding, ObservationCost
+from keras_babysit.report.groups import Group, told, worst_first
+from keras_babysit.report.layers import LayerSummary, known_layers, measured
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run came to so far.
+
+    Shown as it is in a notebook; `print(report)` gives plain text.
+
+    Attributes:
+        findings: everything that was found: open ones first, the worst first; healed
+            and explained ones too.
+        model: the model's name; `""` if it is not known.
+        parameters: number of the model's weights; `None` if it is not known.
+        steps: optimizer updates so far.
+        epochs: epochs so far, a float.
+        ended: whether the training has ended.
+        logs: Keras's logs of the last epoch.
+        layers: a `LayerSummary` for each layer.
+        cost: an `ObservationCost`, or `None`.
+        stopped: why the training was stopped early; `""` if it was not.
+        notes: further lines, for example of what was repaired.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    model: str = ""
+    parameters: int | None = None
+    steps: int = 0
+    epochs: float = 0.0
+    ended: bool = False
+    logs: Mapping[str, float] = field(default_factory=dict)
+    layers: tuple[LayerSummary, ...] = ()
+    cost: ObservationCost | None = None
+    stopped: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """Errors and warnings that are open and that no other finding explains."""
+        return tuple(
+            f
+            for f in self.findings
+            if not f.healed and not f.because and f.severity != "info"
+        )
+
+    @property
+    def groups(self) -> list[Group]:
+        """The findings as they are told: grouped by rule, symptoms below causes."""
+        return told(self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
+        return {
+            **plain({**vars(self), "findings": None, "layers": None, "cost": None}),
+            "findings": [plain(f.to_dict()) for f in self.findings],
+            "layers": [plain(vars(layer)) for layer in self.layers],
+            "cost": plain(vars(self.cost)) if self.cost else None,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Report:
+        """Returns the report that `to_dict` was called on; ignores other keys."""
+        return cls(
+            **{
+                **_known(cls, values),
+                "findings": worst_first(map(Finding.from_dict, values["findings"])),
+                "layers": tuple(_made(LayerSummary, v) for v in values["layers"]),
+                "cost": _made(ObservationCost, values["cost"]),
+                "logs": {k: float(v) for k, v in values["logs"].items()},
+                "epochs": float(values["epochs"]),
+                "notes": tuple(values["notes"]),
+            }
+        )
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Returns `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def __str__(self) -> str:
+        from keras_babysit.report import text
+
+        return text.plain_text(self)
+
+    def _repr_html_(self) -> str:
+        from keras_babysit.report import page
+
+        return page.fragment(self)
+
+
+def make_report(
+    history: RunHistory,
+    findings: Iterable[Finding],
+    cost: ObservationCost | None = None,
+    stopped: str = "",
+    notes: Iterable[str] = (),
+) -> Report:
+    """Returns the report of a run.
+
+    Args:
+        history: what was recorded.
+        findings: what was found.
+        cost: what observing cost.
+        stopped: why the training was stopped early.
+        notes: further lines.
+    """
+    model = history.model
+    found = worst_first(findings)
+    step, epoch = history.position
+    at_epoch = history.last_epoch.step if history.last_epoch else 0
+    at_step = history.last_step.step + 1 if history.last_step else 0
+    return Report(
+        findings=found,
+        model=model.name if model else "",
+        parameters=model.parameters if model else None,
+        steps=max(step, at_epoch, at_step, cost.steps if cost else 0),
+        epochs=epoch,
+        ended=history.ended,
+        logs=dict(history.last_epoch.logs) if history.last_epoch else {},
+        layers=measured(known_layers(history), history, found),
+        cost=cost,
+        stopped=stopped,
+        notes=tuple(notes),
+    )
+
+
+def plain(value: Any) -> Any:
+    """Returns nested values as JSON can hold them; what is not finite as a string."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _known(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in dataclasses.fields(cls)}
+    return {k: v for k, v in values.items() if k in names}
+
+
+def _made(cls: Any, values: Mapping[str, Any] | None) -> Any:
+    """A flat dataclass of what `plain` made of it."""
+    if values is None:
+        return None
+    types = {f.name: str(f.type) for f in dataclasses.fields(cls)}
+    found = _known(cls, values)
+    for name, value in found.items():
+        if isinstance(value, list):
+            found[name] = tuple(value)
+        elif isinstance(value, str) and "float" in types[name]:
+            found[name] = float(value)
+    return cls(**found)
