@@ -105,6 +105,7 @@ def _loss_object(loss: Any) -> LossFacts:
         standard=standard,
         from_logits=_flag(fields.get("from_logits")),
         label_smoothing=_number(fields.get("label_smoothing")),
+        ignore_class=fields.get("ignore_class"),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import middle, trend
+from keras_babysit.rules.kernels import Trend, middle, trend
 from keras_babysit.rules.progress import progress
 from keras_babysit.rules.wording import names, number, percent
 
@@ -110,6 +110,7 @@ def _revive(history: RunHistory) -> str:
         "loss-plateaued",
         "accuracy-at-majority",
         "update-ratio-too-low",
+        "learning-rate-too-low",
         "underfitting",
         "stopped-too-early",
         "validation-better",
@@ -152,13 +153,13 @@ def saturated_activation(
         return
     places = [window.places[i] for i in at]
     yield Sign(
-        where=places[0],
-        seen=f"{percent(share[at[0]])} of the outputs are saturated (below half is "
-        "healthy)" + (f", likewise {names(places[1:])}" if len(places) > 1 else ""),
+        where=places[0] if len(places) == 1 else "",
+        seen=f"{percent(share[at].max())} of the outputs of {names(places)} are "
+        "saturated (below half is healthy)",
         cause="Likely its inputs or weights are too large",
         action="scale the inputs to mean 0 and standard deviation 1",
         alternatives=("glorot_uniform kernels", "ReLU activations"),
-        evidence={"saturation": float(share[at[0]]), "layers": len(places)},
+        evidence={"saturation": float(share[at].max()), "layers": len(places)},
         since=(float(window.steps[0]), float(window.epochs[0])),
     )
 
@@ -176,18 +177,15 @@ def _not_hidden(history: RunHistory) -> set[str]:
     return {*outputs, *softmax, *(() if outputs else (*last, *ends))}
 
 
-def _spreads(history: RunHistory) -> tuple[list[str], np.ndarray]:
-    """Hidden layers in order of depth with the spread of their outputs.
+def _trends(history: RunHistory) -> list[tuple[str, Trend]]:
+    """The last hidden layer and the trend of the spread over depth: at first, lately.
 
-    Nothing if even the extremes are close together, which is quickly seen.
+    Training hides where it began: biases soon give every layer some spread.
     """
     window = history.window("activation.std", 3)
-    if len(window.steps) < 2 or len(window.places) < 5:
-        return [], np.zeros(0)
-    spread = middle(window.values)
-    some = spread[spread > 0]
-    if not len(some) or some.max() < 100 * some.min():
-        return [], np.zeros(0)
+    first = history.first_step
+    if len(window.steps) < 2 or first is None or not window.places:
+        return []
     outside = _not_hidden(history)
     kinds = {x.path: x.kind for x in history.model.layers} if history.model else {}
     at = [
@@ -195,7 +193,12 @@ def _spreads(history: RunHistory) -> tuple[list[str], np.ndarray]:
         for i, place in enumerate(window.places)
         if place not in outside and kinds.get(place, "Dense").startswith(_WITH_KERNEL)
     ]
-    return [window.places[i] for i in at], spread[at]
+    if not at:
+        return []
+    start = {x.path: x.activation.std for x in first.layers if x.activation}
+    early = np.array([start.get(window.places[i], np.nan) for i in at])
+    last = window.places[at[-1]]
+    return [(last, trend(early)), (last, trend(middle(window.values[:, at])))]
 
 
 @rule(
@@ -220,7 +223,8 @@ def activations_collapsing(
     """The activations shrink to nothing over depth.
 
     What it sees:
-        The standard deviations of the hidden layers' outputs fall from layer to layer:
+        The standard deviations of the hidden layers' outputs fall from layer to layer,
+        in the first observed step or the latest ones:
         a line through their logarithms over at least `layers` layers drops to `limit`
         or less, while the model is stuck.
 
@@ -237,13 +241,15 @@ def activations_collapsing(
         He et al., Delving Deep into Rectifiers (2015), section 2.2.
         CS231n, Neural Networks Part 2, "Weight initialization".
     """
-    places, spread = _spreads(history)
-    depth = trend(spread)
-    factor = 10**depth.decades if abs(depth.decades) < 300 else 0.0
-    falls = depth.decades < 0 and depth.correlation < -0.8 and depth.layers >= layers
-    if falls and factor < limit and progress(history).stuck(0.5):
+    if not progress(history).stuck(0.5):
+        return
+    for last, depth in _trends(history):
+        factor = 10.0 ** max(depth.decades, -300)
+        falls = depth.correlation < -0.8 and depth.layers >= layers
+        if not falls or factor >= limit:
+            continue
         yield Sign(
-            where=places[-1],
+            where=last,
             seen=f"activations shrink to {number(factor)} over {depth.layers} layers "
             "(about 1 is healthy)",
             cause="Likely the initial weights are too small",
@@ -251,6 +257,7 @@ def activations_collapsing(
             alternatives=("BatchNormalization or LayerNormalization",),
             evidence={"factor": factor, "layers": depth.layers},
         )
+        return
 
 
 @rule(
@@ -274,7 +281,8 @@ def activations_exploding(
     """The activations blow up over depth.
 
     What it sees:
-        The standard deviations of the hidden layers' outputs grow from layer to layer:
+        The standard deviations of the hidden layers' outputs grow from layer to layer,
+        in the first observed step or the latest ones:
         a line through their logarithms over at least `layers` layers rises `limit`-fold
         or more, while the model is far from good and not getting better.
 
@@ -292,13 +300,15 @@ def activations_exploding(
         He et al., Delving Deep into Rectifiers (2015), section 2.2.
         CS231n, Neural Networks Part 2, "Weight initialization".
     """
-    places, spread = _spreads(history)
-    depth = trend(spread)
-    factor = 10.0 ** min(depth.decades, 300)
-    rises = depth.correlation > 0.8 and depth.layers >= layers
-    if rises and factor > limit and progress(history).stuck(0.8):
+    if not progress(history).stuck(0.8):
+        return
+    for last, depth in _trends(history):
+        factor = 10.0 ** min(depth.decades, 300)
+        rises = depth.correlation > 0.8 and depth.layers >= layers
+        if not rises or factor <= limit:
+            continue
         yield Sign(
-            where=places[-1],
+            where=last,
             seen=f"activations grow {number(factor)}-fold over {depth.layers} layers "
             "(about 1 is healthy)",
             cause="Likely the initial weights are too large",
@@ -306,3 +316,4 @@ def activations_exploding(
             alternatives=("BatchNormalization or LayerNormalization",),
             evidence={"factor": factor, "layers": depth.layers},
         )
+        return

@@ -80,9 +80,10 @@ def overfitting(
         times its best, which lies as many epochs back or more, while the training loss
         has gone on falling to less than half of the validation's. It is a warning if
         that matters: the accuracy is `gap` (and three standard errors) below the
-        training's, or there is no accuracy and the loss is half as high again or more.
-        Else it is information: a classifier that becomes sure of itself raises its
-        validation loss without making more errors.
+        training's, or there is no accuracy and the loss is half as high again, by a
+        tenth or more of all that had been learned. Else it is information: a classifier
+        that becomes sure of itself raises its validation loss without making more
+        errors.
 
     Why it matters:
         What it learns now are the training samples themselves; the weights of the best
@@ -113,7 +114,8 @@ def overfitting(
         return
     apart, matters = _gap(history, c, gap, n)
     if not len(c.accuracy):
-        matters = now > 1.5 * lowest and train < 0.3 * now
+        learned = progress(history).reference - lowest
+        matters = now > 1.5 * lowest and not now - lowest < 0.1 * learned
     yield Sign(
         where="",
         seen=f"val_loss has risen from {number(lowest)} to {number(now)} while the "
@@ -159,8 +161,8 @@ def underfitting(
     """The model does not even fit the training data.
 
     What it sees:
-        The training has come to rest or to its end, training and validation agree, and
-        the model is less than `limit` of the way from a constant prediction to a
+        The training has come to rest (by its end, or for `patience` times four epochs),
+        and the model is less than `limit` of the way from a constant prediction to a
         perfect one: that is information, because noise in the targets looks the same.
         It is a warning if the nearest neighbour of a sample, found in a few of the
         data themselves, predicts its target better than the model does, by more than
@@ -185,19 +187,20 @@ def underfitting(
     n = int(max(patience, 3))
     if p.epochs < n or p.updates < 50 or math.isnan(p.skill):
         return
-    rests = p.gain < 0.02
-    if not (rests or (history.ended and p.gain < 0.05)):
+    rests = p.gain < 0.02 and p.peak - p.skill < 0.05
+    if not rests or (not history.ended and p.epochs < 4 * n):
         return
     neighbours = _neighbours(history)
     reached = _reached(history, p.skill)
     more = neighbours > reached + margin and p.skill < 0.9
     if not more and p.skill >= limit:
         return
+    what = "accuracy" if accuracy_name(history) else "explained variance"
     also = f" (the nearest neighbour reaches {number(neighbours)})" if more else ""
     yield Sign(
         where="",
-        seen=f"the model comes to rest at {number(reached)}{also}, with a training "
-        f"loss of {number(p.losses[-1] if len(p.losses) else math.nan)}",
+        seen=f"{what} comes to rest at {number(reached)}{also}, with a training loss "
+        f"of {number(p.losses[-1] if len(p.losses) else math.nan)}",
         cause="Likely the model is too small or regularized too much"
         if more
         else "Likely the model is too small, or the targets hold that much noise",
@@ -298,10 +301,10 @@ def stopped_too_early(
 
     What it sees:
         When the training ends after `least` epochs or more, the validation loss (or
-        the training loss if there is none) is at its best, and its fall over the last
-        third of the epochs was more than the share `limit` of what is left of it,
-        while the model is not good yet. It is told of one or two epochs as well if
-        the model is less than half way to a perfect one.
+        the training loss if there is none) is at its best, and the last third of the
+        epochs made more than the share `limit` of its whole fall (and a fifth of that
+        share of what is left), while the model is not good yet. One or two epochs are
+        too few whenever it is not good.
 
     Why it matters:
         More epochs make it better, for nothing but time.
@@ -325,12 +328,9 @@ def stopped_too_early(
     if not history.ended or not n or p.skill >= 0.95 or not losses[-1] > 0:
         return
     if n < least:
-        falls = not p.skill >= 0.5 and _from_start(p.start, losses)
+        falls = not p.skill >= 0.9 and _from_start(p.start, losses)
     else:
-        k = max(1, n // 3)
-        fall = float(losses[-1 - k] - losses[-k:].min())
-        best = int(np.argmin(losses)) >= n - max(1, n // 10)
-        falls = best and fall > limit * abs(losses[-1])
+        falls = _still_falls(losses, p.start, limit)
     if falls:
         yield Sign(
             where="",
@@ -341,6 +341,16 @@ def stopped_too_early(
             alternatives=("a higher learning rate",),
             evidence={"loss": losses[-1], "epochs": p.epochs, "skill": p.skill},
         )
+
+
+def _still_falls(losses: np.ndarray, start: float, limit: float) -> bool:
+    """Whether the last third of the epochs still brought a good share of the fall."""
+    n = len(losses)
+    k = max(1, n // 3)
+    fall = float(losses[-1 - k] - losses[-k:].min())
+    total = max(start if math.isfinite(start) else 0.0, float(losses[0])) - losses[-1]
+    best = int(np.argmin(losses)) >= n - max(1, n // 10)
+    return bool(best and fall > limit * total and fall > limit / 5 * abs(losses[-1]))
 
 
 def _from_start(start: float, losses: np.ndarray) -> bool:

@@ -192,7 +192,7 @@ def exploding_gradients(
         Pascanu, Mikolov, Bengio, On the difficulty of training RNNs (2013).
         Glorot, Bengio (2010).
     """
-    places, relative = relative_gradients(history)
+    _, relative = relative_gradients(history)
     if not len(relative):
         return
     decades = _decades(trend(relative), layers)

@@ -28,7 +28,7 @@ class Judge:
         self.rules = tuple(rules)
         self._findings: dict[tuple[str, str], Finding] = {}
         self._calm: dict[tuple[str, str], int] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._told: dict[tuple[str, str], str] = {}
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -44,7 +44,8 @@ class Judge:
             when: one of `interface.MOMENTS`.
 
         Returns:
-            Findings to tell: new ones, and those that have healed since.
+            Findings to tell: new ones, those that have become worse, and those that
+            have healed.
         """
         step, epoch = history.position
         healed = []
@@ -65,15 +66,11 @@ class Judge:
                     finding, healed=True, healed_epoch=epoch, healed_step=step
                 )
                 if key in self._told:
-                    self._told.discard(key)
+                    del self._told[key]
                     healed.append(self._findings[key])
         self._explain()
-        new = [
-            finding
-            for key, finding in self._findings.items()
-            if key not in self._told and not finding.because and not finding.healed
-        ]
-        self._told.update((f.rule, f.where) for f in new)
+        new = [f for f in self._findings.values() if self._is_news(f)]
+        self._told.update({(f.rule, f.where): f.severity for f in new})
         new.sort(key=lambda f: SEVERITIES.index(f.severity))
         return [*new, *(f for f in healed if not f.because)]
 
@@ -97,18 +94,37 @@ class Judge:
             evidence=dict(sign.evidence),
         )
 
+    def _is_news(self, finding: Finding) -> bool:
+        if finding.because or finding.healed:
+            return False
+        told = self._told.get((finding.rule, finding.where))
+        return told is None or _worse(finding.severity, told)
+
     def _explain(self) -> None:
-        """Marks the findings that an open one of another rule explains."""
+        """Marks the findings that an open one of another rule explains.
+
+        The cause is as bad as the worst of what it explains.
+        """
         symptoms = {rule.name: rule.symptoms for rule in self.rules}
-        open_rules = {f.rule for f in self._findings.values() if not f.healed}
+        still = {key: f for key, f in self._findings.items() if not f.healed}
+        found = {f.rule for f in still.values()}
         explained: dict[str, str] = {}
-        for cause in sorted(open_rules, key=list(symptoms).index):
-            for symptom in symptoms[cause] & open_rules:
-                explained.setdefault(symptom, cause)
-        for key, finding in self._findings.items():
+        for cause in sorted(found, key=list(symptoms).index):
+            for symptom in symptoms[cause] & found:
+                # Two rules that name each other would silence both.
+                if explained.get(cause) != symptom:
+                    explained.setdefault(symptom, cause)
+        for key, finding in still.items():
             because = explained.get(finding.rule, "")
-            # Two rules that name each other would silence both.
-            if because and explained.get(because) == finding.rule:
-                because = "" if because > finding.rule else because
-            if because != finding.because and not finding.healed:
-                self._findings[key] = dataclasses.replace(finding, because=because)
+            severity = finding.severity
+            if not because:
+                own = symptoms[finding.rule]
+                worst = [f.severity for f in still.values() if f.rule in own]
+                severity = min([severity, *worst], key=SEVERITIES.index)
+            self._findings[key] = dataclasses.replace(
+                finding, because=because, severity=severity
+            )
+
+
+def _worse(a: str, b: str) -> bool:
+    return SEVERITIES.index(a) < SEVERITIES.index(b)

@@ -62,16 +62,15 @@ def ratios(history: RunHistory, n: int) -> Window:
     Steps that changed nothing are left out, unless all did: gradients accumulate,
     or a loss scale was too large.
     """
-    window = history.window("update_ratio", n)
+    window = history.window("update_ratio", 4 * n)
     at = kernels(window.places)
     window = window._replace(places=named(window.places), values=window.values[:, at])
     moved = (window.values > 0).any(axis=1)
-    if not moved.any():
-        return window
+    kept = np.flatnonzero(moved if moved.any() else ~moved)[-n:]
     return window._replace(
-        steps=window.steps[moved],
-        epochs=window.epochs[moved],
-        values=window.values[moved],
+        steps=window.steps[kept],
+        epochs=window.epochs[kept],
+        values=window.values[kept],
     )
 
 

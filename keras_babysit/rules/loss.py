@@ -9,9 +9,8 @@ import numpy as np
 
 from keras_babysit.facts import ArrayFacts, LossFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.records import TENSOR_STATS
 from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import middle, movement, ratios
+from keras_babysit.rules.kernels import largest_ratio, middle, ratios, since_start
 from keras_babysit.rules.progress import (
     CLASS_LOSSES,
     Progress,
@@ -26,8 +25,6 @@ _PART_3 = "CS231n, Neural Networks Part 3"
 _LOSS_CURVE = f"{_PART_3}: Babysitting the learning process, Loss function"
 
 # Not finite.
-
-_BAD = slice(TENSOR_STATS.index("nan"), TENSOR_STATS.index("inf") + 1)
 
 
 @rule(
@@ -93,11 +90,7 @@ def loss_not_finite(history: RunHistory) -> Iterator[Sign]:
         lost = lost or not math.isfinite(logs["loss"])
     elif step is None:
         lost = not math.isfinite(logs.get("loss", 0.0))
-    if (
-        lost
-        or _bad_at(history, "weight", 1).any()
-        or _bad_at(history, "update", 1).any()
-    ):
+    if lost or {"weight", "update"} & set(history.lost):
         yield _not_finite(history)
     elif not math.isfinite(logs.get("val_loss", 0.0)):
         yield Sign(
@@ -110,17 +103,9 @@ def loss_not_finite(history: RunHistory) -> Iterator[Sign]:
         )
 
 
-def _bad_at(history: RunHistory, field: str, n: int) -> np.ndarray:
-    """Number of elements that are not finite, by observed step and place."""
-    values = history.window(field, n).values
-    if values.ndim != 3:
-        return np.zeros((0, 0))
-    return np.nan_to_num(values[..., _BAD]).sum(axis=-1)
-
-
 def _not_finite(history: RunHistory) -> Sign:
     where, what, since = _origin(history)
-    cause, action = _reason(history, where, what)
+    cause, action = _reason(history)
     return Sign(
         where=where,
         seen=f"{what} (all should be finite)",
@@ -137,43 +122,23 @@ def _not_finite(history: RunHistory) -> Sign:
 
 def _origin(history: RunHistory) -> tuple[str, str, tuple[float, float]]:
     """Where it was first, what was seen, and since when."""
-    at = history.position
-    first: dict[str, tuple[float, float, int, int]] = {}
-    for field in ("weight", "activation", "gradient", "update"):
-        bad = _bad_at(history, field, 128) > 0
-        rows = np.flatnonzero(bad.any(axis=1)) if bad.size else np.zeros(0, int)
-        if len(rows):
-            window = history.window(field, 128)
-            i = rows[0]
-            places = np.flatnonzero(bad[i])
-            j = places[-1] if field == "gradient" else places[0]
-            first[field] = (window.steps[i], window.epochs[i], j, len(places))
-    if not first:
-        return "", "the loss is not finite", at
-    begin = min(step for step, *_ in first.values())
-    found = {f: v for f, v in first.items() if v[0] == begin}
-    if "weight" in found:
-        return _weights_lost(history, found["weight"])
-    if "activation" in found:
-        step, epoch, j, _ = found["activation"]
-        place = history.window("activation", 1).places[j]
-        text = "its output is the first that is not finite, its weights still are"
-        return place, text, (step, epoch)
-    field, (step, epoch, j, _) = next(iter(found.items()))
-    place = history.window(field, 1).places[j]
-    return place, f"its {field} is the first that is not finite", (step, epoch)
+    if not history.lost:
+        return "", "the loss is not finite", history.position
+    begin = min(step for step, _, _ in history.lost.values())
+    first = {k: v for k, v in history.lost.items() if v[0] == begin}
+    field = next(f for f in ("weight", "activation", *first) if f in first)
+    step, epoch, places = first[field]
+    if field == "weight":
+        count = len(history.window("weight", 1).places)
+        text = f"has values that are not finite, as have {len(places)} of {count}"
+        return places[0], f"{text} weights", (step, epoch)
+    # Gradients come from the back, everything else from the front.
+    place = places[-1] if field == "gradient" else places[0]
+    what = "output" if field == "activation" else field
+    return place, f"its {what} is the first that is not finite", (step, epoch)
 
 
-def _weights_lost(
-    history: RunHistory, at: tuple[float, float, int, int]
-) -> tuple[str, str, tuple[float, float]]:
-    step, epoch, j, count = at
-    places = history.window("weight", 1).places
-    text = f"holds values that are not finite, as do {count} of {len(places)} weights"
-    return places[j], text, (step, epoch)
-
-
-def _reason(history: RunHistory, where: str, what: str) -> tuple[str, str]:
+def _reason(history: RunHistory) -> tuple[str, str]:
     data = history.data
     arrays = (*data.inputs, *data.targets) if data is not None else ()
     dirty = [a.name for a in arrays if a.nan or a.inf]
@@ -182,8 +147,6 @@ def _reason(history: RunHistory, where: str, what: str) -> tuple[str, str]:
         return text, f"drop or fill in what is not finite in {dirty[0]}"
     if _was_growing(history):
         return "Likely the learning rate is too high", try_rate(history, 0.1)
-    if "its weights still are" in what and not history.window("weight", 1).values.size:
-        return "Likely the inputs hold NaN", "look for NaN in the inputs"
     return (
         "Likely a logarithm or a division of zero, NaN in the data, or a learning "
         "rate that is too high",
@@ -330,8 +293,8 @@ def loss_diverging(
         The training loss of the last two epochs above `limit` times that of the
         untrained model (or of the best constant prediction, if that is more), and not
         falling fast. Or a loss that was learned down and has been back up, by more
-        than the share `back` of the way, for three epochs in a row. Before the first
-        epochs are over: ten observed batches of the same kind.
+        than the share `back` of the way, for three epochs in a row. Before three epochs
+        are over, ten observed batches count as one, and the limit is three times that.
 
     Why it matters:
         A loss above that of the untrained model means that the steps make it worse.
@@ -373,10 +336,14 @@ def _may_diverge(history: RunHistory) -> bool:
 
 def _above_start(p: Progress, limit: float) -> str:
     known = [x for x in (p.start, p.reference) if math.isfinite(x)]
-    if len(p.losses) < 2 or p.updates < 20 or not known:
+    if len(p.losses) < 2 or not known:
         return ""
+    # The first steps may well overshoot before they come down.
+    limit, least = (3 * limit, 60) if p.by_batch else (limit, 20)
     bar, last, before = limit * max(known), p.losses[-1], p.losses[-2]
-    if bar <= 0 or min(last, before) <= bar or last < 0.7 * before:
+    if p.updates < least or bar <= 0 or min(last, before) <= bar:
+        return ""
+    if last < 0.7 * before:
         return ""
     return (
         f"the loss is {number(last)} after {p.updates} updates, {number(max(known))} "
@@ -517,7 +484,7 @@ def loss_flat(
     if p.epochs < needed[0] or p.updates < needed[1] or not len(p.losses):
         return
     stands = len(losses) > 2 and np.ptp(losses) <= 1e-6 * abs(losses[-1])
-    if not p.peak < limit and not (stands and not p.skill > 0.5):
+    if not p.peak < limit and not (stands and p.skill < 0.5):
         return
     chance = p.reference
     than = f" (a constant prediction has {number(chance)})" if chance == chance else ""
@@ -632,7 +599,7 @@ def learning_rate_too_low(
     # Anything that made half of the way does not learn too slowly to see.
     if not p.judged or not p.skill < 0.5 or p.peak >= 0.5 or _warms_up(history):
         return
-    most = movement(history).most
+    most = largest_ratio(history)
     tiny = most < limit and p.skill < 0.2 and p.gain < 0.1
     line = most < slow and _falls_in_line(p)
     if tiny or line:
@@ -770,11 +737,11 @@ def _changing(ratio: float) -> str:
 
 def _thrown(history: RunHistory, first: float, growth: float) -> str:
     """What the kernels went through earlier on, if it was too much."""
-    moved = movement(history)
-    if moved.first > first:
-        return f"the first update changed the weights by {percent(moved.first)}"
-    if moved.growth > growth:
-        return f"the weights have grown {number(moved.growth)}-fold"
+    start = since_start(history)
+    if start.ratio > first:
+        return f"the first update changed the weights by {percent(start.ratio)}"
+    if start.growth > growth:
+        return f"the weights have grown {number(start.growth)}-fold"
     return ""
 
 

@@ -42,6 +42,9 @@ SCALING = frozenset(
     }
 )
 
+#: More classes than this do not need a direction each.
+MAX_RANK = 100
+
 #: Optimizers that divide by the size of the gradient: each weight moves by about the
 #: learning rate, however large or small its gradient is.
 ADAPTIVE = frozenset({"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Lion"})
@@ -319,7 +322,7 @@ def _dropped_output(layer: LayerFacts, rate: float) -> Sign:
     ),
 )
 def regularization_too_strong(
-    history: RunHistory, *, limit: float = 0.6, decay: float = 1.0
+    history: RunHistory, *, limit: float = 0.4, decay: float = 1.0
 ) -> Iterator[Sign]:
     """The penalty on the weights outweighs the loss on the data.
 
@@ -340,8 +343,9 @@ def regularization_too_strong(
 
     When it is wrong:
         Outputs that need fewer directions than this, as a sparse linear model. On
-        digits, networks of 2 to 4 layers lost little at a ratio of 0.3 and collapsed
-        at 0.9.
+        digits and on two classes, networks of 2 to 4 layers lost little at a ratio of
+        0.3, much at 0.5, and collapsed at 0.9 at the latest. Layers in front of a
+        normalization are left out: there the size of the weights does not matter.
 
     References:
         CS231n, Setting up the data and the model: regularization.
@@ -350,9 +354,15 @@ def regularization_too_strong(
     if model is None:
         return
     gain, rank = _what_fitting_gains(tasks(history))
-    cost = {x.path: _cost(x, rank) for x in model.layers if x.regularizers}
+    network = Network(model)
+    cost = {
+        x.path: _cost(x, rank)
+        for x in model.layers
+        # Behind a normalization weights can shrink at no loss.
+        if x.regularizers and not _is_normalized(x, network)
+    }
     total = sum(cost.values())
-    if gain and total > limit * gain:
+    if gain and math.isfinite(total) and total > limit * gain:
         worst = max(cost, key=lambda path: cost[path])
         strengths = next(x.regularizers for x in model.layers if x.path == worst)
         name, strength = max(strengths.items(), key=lambda item: item[1])
@@ -396,7 +406,7 @@ def _gain(task: Task) -> tuple[float, int]:
     if name in BINARY:
         return math.log(2), 1
     if name in CLASSES and units > 1:
-        return math.log(units), units
+        return math.log(units), min(units, MAX_RANK)
     std = task.target.std if task.target is not None else math.nan
     if task.regression and task.target is not None:
         squared = name == "mean_squared_error"
@@ -447,6 +457,7 @@ def bad_initialization(
     too_large_together: float = 50.0,
     too_small: float = 1e-2,
     too_small_adaptive: float = 5e-4,
+    too_large_over_time: float = 1e3,
 ) -> Iterator[Sign]:
     """Weights begin all alike, or far too large or small for the layer's inputs.
 
@@ -456,7 +467,9 @@ def bad_initialization(
         spread is `too_large` times what their inputs and outputs suggest (the
         product over layers `too_large_together` times), or together below
         `too_small` of it (`too_small_adaptive` for optimizers that divide by the
-        gradient's size). Weights that are not finite.
+        gradient's size). A recurrent kernel without a squashing function whose
+        powers grow `too_large_over_time` times over a sequence. Weights that are not
+        finite.
 
     Why it matters:
         Units that begin alike get the same gradient and stay alike: the layer is as
@@ -487,6 +500,7 @@ def bad_initialization(
             (too_large, too_large_together),
             too_small_adaptive if _is_adaptive(model.optimizer) else too_small,
         )
+        or _explodes_in_time(network, too_large_over_time)
     )
     if found is not None:
         yield found
@@ -622,6 +636,39 @@ def _usual_spread(weights: WeightFacts) -> tuple[float, float]:
     glorot = math.sqrt(2 / ((weights.fan_in or 1) + (weights.fan_out or 1)))
     low = min(glorot, *(1 / math.sqrt(fan) for fan in fans))
     return low, max(glorot, *(math.sqrt(2 / fan) for fan in fans))
+
+
+def _explodes_in_time(network: Network, limit: float) -> Sign | None:
+    """A recurrent layer whose state grows with every step."""
+    for layer in network.layers.values():
+        weight = next((w for w in layer.weights if w.role == "recurrent_kernel"), None)
+        if layer.kind != "SimpleRNN" or weight is None or not weight.trainable:
+            continue
+        steps = _steps(layer, network)
+        if layer.activation not in ("relu", None) or not steps or not layer.units:
+            continue
+        radius = math.hypot(weight.mean, weight.std) * math.sqrt(layer.units)
+        # A ReLU lets half of the squares through.
+        gain = radius / math.sqrt(2) if layer.activation else radius
+        if not gain > 1 or steps * math.log(gain) < math.log(limit):
+            continue
+        return Sign(
+            where=layer.path,
+            seen=f"recurrent weights with a spread of {weight.std:.2g} multiply the "
+            f"state by about {gain:.2g} in each of {steps} steps",
+            cause="Likely activations and gradients explode with time",
+            action='use `recurrent_initializer="orthogonal"`, which is the default',
+            alternatives=('`LSTM` or `GRU`, or `activation="tanh"`',),
+            evidence={"std": weight.std, "gain": gain, "steps": steps},
+        )
+    return None
+
+
+def _steps(layer: LayerFacts, network: Network) -> int | None:
+    """Returns how long the sequences are that a recurrent layer gets."""
+    feeding = network.layers.get(next(iter(layer.inputs or ()), ""))
+    shape = feeding.output_shape if feeding is not None else None
+    return shape[0] if shape and len(shape) > 1 else None
 
 
 def _scale_sign(

@@ -110,12 +110,16 @@ def softmax_on_one_unit(history: RunHistory) -> Iterator[Sign]:
             seen="softmax over 1 unit is 1 for every input",
             cause="Its output is constant, and no gradient passes it",
             action=_instead_of_one_softmax(task, hidden),
-            alternatives=()
-            if hidden
-            else ('for two classes also `Dense(2, activation="softmax")`',),
+            alternatives=_or_two_units(task),
             evidence={"units": 1, "activation": "softmax"},
             severity="warning" if hidden and history.model.graph_known else None,
         )
+
+
+def _or_two_units(task: Task | None) -> tuple[str, ...]:
+    if task is None or task.kind != "binary":
+        return ()
+    return (f"or `{task.head(2, 'softmax')}` with `{SPARSE_LOSS}`",)
 
 
 def _instead_of_one_softmax(task: Task | None, hidden: bool) -> str:
@@ -677,9 +681,6 @@ def _too_few_units(task: Task) -> Sign | None:
         f"(labels {_label(task, min)} to {_label(task, max)})",
         cause="Classes without a unit of their own cannot be told apart",
         action=f"use `{task.head(classes, 'softmax')}` with `{SPARSE_LOSS}`",
-        alternatives=("make the targets 0 and 1 if there are two classes",)
-        if by_bit
-        else (),
         evidence={"units": units, "classes": task.distinct},
     )
 
@@ -1012,7 +1013,8 @@ def classification_loss_for_regression(history: RunHistory) -> Iterator[Sign]:
         if not _is_quantity(task):
             continue
         scaled = f"scale the targets to 0 to 1 and keep {task.loss.name}"
-        plain = f'use `{task.head(task.units, None)}` with `loss="mse"`'
+        head = task.head(1 if task.single else task.units, None)
+        plain = f'use `{head}` with `loss="mse"`'
         pixels = task.reconstructs and target.min >= 0 and target.max <= 255
         yield Sign(
             where=task.where,

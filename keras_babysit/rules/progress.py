@@ -8,6 +8,7 @@ from something odd that does not.
 from __future__ import annotations
 
 import math
+import statistics
 import weakref
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -60,6 +61,7 @@ class Progress(NamedTuple):
         peak: the best skill so far.
         gain: how much skill has risen of late.
         judged: whether it has lasted long enough to judge.
+        by_batch: whether `losses` are of batches.
     """
 
     epochs: int
@@ -71,6 +73,7 @@ class Progress(NamedTuple):
     peak: float
     gain: float
     judged: bool
+    by_batch: bool
 
     def stuck(self, below: float, gain: float = 0.05) -> bool:
         """Whether it has lasted long enough, is bad, and is not getting better."""
@@ -126,6 +129,7 @@ def _progress(history: RunHistory) -> Progress:
         judged=(epochs >= 3 and updates >= 30)
         or (by_batch and updates >= 100)
         or (history.ended and epochs >= 2 and updates >= 20),
+        by_batch=by_batch,
     )
 
 
@@ -152,7 +156,9 @@ def _gain(track: np.ndarray) -> float:
     if len(track) < 2:
         return 0.0
     k = max(1, min(3, len(track) // 3))
-    return float(np.median(track[-k:]) - np.median(track[-2 * k : -k]))
+    track = np.clip(track, -1, 1)  # Less bad is not better yet.
+    late, before = track[-k:].tolist(), track[-2 * k : -k].tolist()
+    return statistics.median(late) - statistics.median(before)
 
 
 def _skill_of_loss(

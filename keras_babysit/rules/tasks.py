@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -211,7 +212,7 @@ def tasks(history: RunHistory) -> list[Task]:
         if output.loss is None:
             continue
         layer = layer_of(model, output.layer)
-        target = target_of(model, data, index)
+        target = _without(target_of(model, data, index), output.loss.ignore_class)
         inputs = data.inputs if data is not None else ()
         found.append(Task(output, output.loss, layer, target, inputs))
     return found
@@ -234,6 +235,17 @@ def target_of(
     if len(targets) != len(model.outputs) or any("['" in t.name for t in targets):
         return targets[0] if len(targets) == len(model.outputs) == 1 else None
     return targets[index]
+
+
+def _without(target: ArrayFacts | None, ignored: int | None) -> ArrayFacts | None:
+    """Returns targets without the label that the loss passes over."""
+    if target is None or ignored is None or ignored not in target.counts:
+        return target
+    counts = {value: n for value, n in target.counts.items() if value != ignored}
+    if not counts:
+        return None
+    low, high = float(min(counts)), float(max(counts))
+    return dataclasses.replace(target, counts=counts, min=low, max=high)
 
 
 def _kind_of_values(target: ArrayFacts) -> str:

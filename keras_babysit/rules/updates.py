@@ -24,7 +24,7 @@ def _lately(history: RunHistory, patience: float) -> tuple[Window, np.ndarray] |
     if len(window.steps) < 3 or not window.places:
         return None
     # Steps that follow one another at once can all be one rare batch's.
-    if window.steps[-1] - window.steps[0] < patience:
+    if window.steps[-1] - window.steps[0] < patience - 1:
         return None
     return window, middle(window.values)
 
@@ -48,8 +48,9 @@ def update_ratio_too_high(
 
     What it sees:
         The median update ratio of a kernel over the last `patience` observed steps
-        (three at least) is above `limit`, ten times what is healthy, and the model is
-        stuck near a constant prediction; or it is above `far` while the model is not
+        (three at least) is above `limit`, ten times what is healthy, for half of the
+        kernels or threefold for one, and the model is stuck near a constant prediction;
+        or it is above `far` while the model is not
         good and not getting better. Above `far` it is information otherwise. One
         finding for all kernels, unless some are ten times above the others.
 
@@ -77,7 +78,8 @@ def update_ratio_too_high(
     if not high.any():
         return
     p = progress(history)
-    if p.stuck(0.2):
+    # One kernel alone may well be a last layer that chases noise.
+    if p.stuck(0.2) and (high.mean() >= 0.5 or (taken > 3 * limit).any()):
         severity = "warning"
     elif (taken > far).any() and p.judged and p.epochs + history.observed >= 10:
         high = taken > far

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from keras_babysit.facts import (
     ArrayFacts,
     DataFacts,
@@ -115,7 +117,7 @@ def run(
                     layers=layers(step),
                 )
             )
-        before = loss
+        before = loss if math.isfinite(loss) else start
         named = {"loss": loss} | {k: v[epoch] for k, v in logs.items()}
         history.append(
             EpochRecord(
@@ -158,9 +160,7 @@ def class_model(units=10, loss="sparse_categorical_crossentropy", **kwargs):
     return ModelFacts(
         "classes",
         layers=tuple(
-            LayerFacts(
-                f"dense_{i}", "Dense", activation="relu" if i < 3 else "softmax"
-            )
+            LayerFacts(f"dense_{i}", "Dense", activation="relu" if i < 3 else "softmax")
             for i in range(4)
         ),
         outputs=(output,),

@@ -90,6 +90,18 @@ def test_a_cause_can_be_a_symptom_itself():
     assert [f.rule for f in told] == ["root"]
 
 
+def test_a_cause_is_as_bad_as_what_it_explains():
+    @rule(severity="warning", when="step", since="a test", symptoms=("loss-far-above",))
+    def cause(history):
+        """Cause."""
+        yield sign()
+
+    judge = Judge([cause, loss_far_above])
+    told = run(judge, [0.0, 20.0, 20.0])
+    assert [[f.severity for f in t] for t in told] == [["warning"], ["error"], []]
+    assert [f.rule for f in told[1]] == ["cause"]
+
+
 def test_two_rules_that_name_each_other_leave_one():
     @rule(severity="error", when="step", since="a test", symptoms=("loss-far-above",))
     def mutual(history):

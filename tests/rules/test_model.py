@@ -208,6 +208,15 @@ def test_the_fix_is_spelled_out():
         assert finding.where
 
 
+def test_a_label_that_is_ignored_needs_no_unit():
+    for ignored in (-1, 4, 255):
+        y = np.where(np.arange(N) % 7 == 0, ignored, FOUR)
+        loss = keras.losses.SparseCategoricalCrossentropy(ignore_class=ignored)
+        assert not told(mlp(dense(4, "softmax"), loss=loss), X, y)
+        few = mlp(dense(3, "softmax"), loss=loss)
+        assert told(few, X, y) == {"output-units": "error"}
+
+
 def test_segmentation_and_sequences():
     image = keras.Input((8, 8, 3))
     mask = (RNG.random((N, 8, 8, 1)) > 0.5) * 1
@@ -416,6 +425,9 @@ def test_regularization_too_strong(norm):
 
     assert net(0.3) == {"regularization-too-strong": "warning"}
     assert not net(0.001, depth=4)
+    relu = L.Activation("relu")
+    free = [dense(64, kernel_regularizer="l2"), L.BatchNormalization(), relu] * 9
+    assert not architecture(*free)
     decay = keras.optimizers.AdamW(weight_decay=10.0)
     assert architecture(dense(32, "relu"), optimizer=decay) == {
         "regularization-too-strong": "warning"
@@ -468,6 +480,19 @@ def test_bad_initialization_scale():
         for units in (2, 16, 512):
             layer = dense(units, "relu", kernel_initializer=name)
             assert not architecture(layer, dense(16, "relu", kernel_initializer=name))
+
+
+def test_bad_initialization_over_time():
+    wild = keras.initializers.RandomNormal(stddev=0.5)
+    for given, activation, fires in (
+        (wild, "relu", True),
+        (wild, "tanh", False),
+        ("orthogonal", "relu", False),
+        (keras.initializers.Identity(), "relu", False),
+    ):
+        rnn = L.SimpleRNN(32, activation=activation, recurrent_initializer=given)
+        seen = architecture(L.Reshape((16, 1)), rnn)
+        assert ("bad-initialization" in seen) == fires
 
 
 def test_weights_that_are_not_finite():

@@ -412,12 +412,12 @@ def batchnorm_of_single_samples(bad):
 
 
 @pair("mlp multi-class", "underfitting", FLAT, reaches="val_accuracy > 0.9")
-def one_unit_in_the_middle(bad):
+def two_units_in_the_middle(bad):
     model = net(
         (64,),
-        L.Dense(64, activation="tanh"),
-        L.Dense(1 if bad else 16, activation="tanh"),
+        L.Dense(64, activation="relu"),
+        L.Dense(2 if bad else 16, activation="relu"),
         L.Dense(10, activation="softmax"),
     )
-    model.compile(keras.optimizers.Adam(1e-2), SPARSE, metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(3e-3), SPARSE, metrics=["accuracy"])
     return model, fitting(data.digits(), 10)

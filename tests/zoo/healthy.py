@@ -23,7 +23,7 @@ def backbone():
     return net(
         (8, 8, 1),
         L.Conv2D(16, 3, padding="same"),
-        L.BatchNormalization(),
+        L.BatchNormalization(momentum=0.9),
         L.ReLU(),
         L.MaxPooling2D(),
         L.Conv2D(32, 3, activation="relu"),
@@ -38,7 +38,7 @@ def pretrained():
     base = backbone()
     model = net((8, 8, 1), base, L.Dense(5, activation="softmax"))
     model.compile(Adam(1e-2), SPARSE)
-    model.fit(split.x[known], split.y[known], epochs=4, verbose=0)
+    model.fit(split.x[known], split.y[known], epochs=10, verbose=0)
     return base
 
 
@@ -58,7 +58,7 @@ def frozen_pretrained_backbone():
     x = base(inputs, training=False)
     outputs = L.Dense(5, activation="softmax")(L.Dense(32, activation="relu")(x))
     model = keras.Model(inputs, outputs)
-    return classifier(model, Adam(3e-3)), fitting(digits_above_four(), 14)
+    return classifier(model, Adam(5e-3)), fitting(digits_above_four(), 12)
 
 
 @healthy("cnn transfer", reaches="val_accuracy > 0.93")
@@ -69,7 +69,7 @@ def fine_tuning_at_a_low_rate():
     split = digits_above_four()
     classifier(model, Adam(1e-2)).fit(split.x, split.y, epochs=6, verbose=0)
     base.trainable = True
-    return classifier(model, Adam(3e-4)), fitting(split, 10)
+    return classifier(model, Adam(1e-3)), fitting(split, 10)
 
 
 @healthy("embedding binary", reaches="val_accuracy > 0.85")
@@ -95,11 +95,11 @@ def batchnorm_cnn():
     model = net(
         (8, 8, 1),
         L.Conv2D(16, 3, padding="same", use_bias=False),
-        L.BatchNormalization(),
+        L.BatchNormalization(momentum=0.9),
         L.ReLU(),
         L.MaxPooling2D(),
         L.Conv2D(32, 3, padding="same", use_bias=False),
-        L.BatchNormalization(),
+        L.BatchNormalization(momentum=0.9),
         L.ReLU(),
         L.GlobalAveragePooling2D(),
         L.Dense(10, activation="softmax"),
@@ -113,9 +113,9 @@ def residual_network():
     x = L.Conv2D(16, 3, padding="same", activation="relu")(inputs)
     for _ in range(2):
         y = L.Conv2D(16, 3, padding="same", use_bias=False)(x)
-        y = L.ReLU()(L.BatchNormalization()(y))
+        y = L.ReLU()(L.BatchNormalization(momentum=0.9)(y))
         y = L.Conv2D(16, 3, padding="same", use_bias=False)(y)
-        x = L.ReLU()(L.Add()([x, L.BatchNormalization()(y)]))
+        x = L.ReLU()(L.Add()([x, L.BatchNormalization(momentum=0.9)(y)]))
     outputs = L.Dense(10)(L.GlobalAveragePooling2D()(x))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model = classifier(keras.Model(inputs, outputs), Adam(1e-2), loss)
@@ -727,7 +727,7 @@ def batchnorm_for_raw_inputs():
     """Raw columns, but the first layer normalizes them."""
     model = net(
         (30,),
-        L.BatchNormalization(),
+        L.BatchNormalization(momentum=0.9),
         L.Dense(16, activation="relu"),
         L.Dense(1, activation="sigmoid"),
     )
@@ -828,7 +828,7 @@ def depthwise_and_squeeze():
     inputs = keras.Input((8, 8, 1))
     x = L.Conv2D(16, 3, padding="same", activation="swish")(inputs)
     x = L.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
-    x = L.Activation("swish")(L.BatchNormalization()(x))
+    x = L.Activation("swish")(L.BatchNormalization(momentum=0.9)(x))
     s = L.Dense(4, activation="relu")(L.GlobalAveragePooling2D()(x))
     s = L.Reshape((1, 1, 16))(L.Dense(16, activation="sigmoid")(s))
     x = L.SeparableConv2D(32, 3, activation="swish")(L.Multiply()([x, s]))

@@ -12,13 +12,13 @@ import argparse
 import contextlib
 import dataclasses
 import multiprocessing
+import multiprocessing.pool
 import os
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -131,12 +131,17 @@ def outcomes(
 ) -> Iterator[Outcome]:
     """Yields the outcome of each case and seed, in order."""
     tasks = [(name, seed) for seed in range(seeds) for name in names]
-    context = multiprocessing.get_context("spawn")
-    # A Keras process grows with each model.
-    with ProcessPoolExecutor(jobs, context, max_tasks_per_child=50) as pool:
-        runs = [pool.submit(run_named, *task, watched) for task in tasks]
-        for one in runs:
-            yield one.result()
+    with processes(jobs) as pool:
+        yield from pool.imap(_run, [(*task, watched) for task in tasks])
+
+
+def processes(jobs: int) -> multiprocessing.pool.Pool:
+    """A pool whose processes end after some runs: Keras's grow with each model."""
+    return multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=40)
+
+
+def _run(task: tuple[str, int, bool]) -> Outcome:
+    return run_named(*task)
 
 
 def row(o: Outcome) -> str:

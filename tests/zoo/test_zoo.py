@@ -6,14 +6,12 @@ environment runs every pair and every healthy run instead of one in so many.
 """
 
 import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
 import pytest
 
 from keras_babysit import rules
 from zoo.cases import load
-from zoo.run import chosen, row, run_named
+from zoo.run import chosen, processes, row, run_named
 
 ROOT_CAUSES_NAMED = 0.95
 HEALTHY_RUNS_ALARMED = 0.02
@@ -32,12 +30,10 @@ def outcome(request):
         if "outcome" in item.fixturenames:
             name = getattr(item, "callspec", None) and item.callspec.params["name"]
             names += [name] if name else NAMES
-    pool = ProcessPoolExecutor(
-        os.cpu_count(), get_context("spawn"), max_tasks_per_child=50
-    )
-    runs = {name: pool.submit(run_named, name) for name in dict.fromkeys(names)}
-    yield lambda name: runs[name].result()
-    pool.shutdown(cancel_futures=True)
+    names = list(dict.fromkeys(names))
+    with processes(os.cpu_count()) as pool:
+        runs = {name: pool.apply_async(run_named, (name,)) for name in names}
+        yield lambda name: runs[name].get()
 
 
 def test_the_zoo_is_large_enough():

@@ -1,0 +1,126 @@
+import dataclasses
+
+import histories as H
+import numpy as np
+import pytest
+
+from keras_babysit.facts import LayerFacts
+from keras_babysit.rules import generalization as G
+
+REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
+
+
+def severities(rule, history):
+    return [sign.severity or rule.severity for sign in rule.signs(history)]
+
+
+def overfit(n=15):
+    loss = H.learning(n, end=0.01)
+    val = [max(0.9, x) + 0.1 * max(0, i - 4) for i, x in enumerate(loss)]
+    return loss, val
+
+
+@REGIMES
+def test_overfitting(regime):
+    loss, val = overfit()
+    accuracy = np.linspace(0.5, 1.0, 15)
+    history = H.run(
+        loss,
+        regime=regime,
+        val_loss=val,
+        accuracy=accuracy,
+        val_accuracy=np.minimum(accuracy, 0.7),
+    )
+    assert severities(G.overfitting, history) == ["warning"]
+    # Sure of itself, but not more often wrong.
+    history = H.run(
+        loss,
+        val_loss=val,
+        accuracy=accuracy,
+        val_accuracy=np.minimum(accuracy, 0.95),
+    )
+    assert severities(G.overfitting, history) == ["info"]
+
+
+@REGIMES
+@pytest.mark.parametrize("n", range(1, 9))
+def test_overfitting_needs_time(n, regime):
+    loss, val = overfit()
+    history = H.run(loss[:n], regime=regime, val_loss=val[:n])
+    assert G.overfitting.signs(history) == []
+
+
+@pytest.mark.parametrize(
+    "val",
+    [
+        lambda loss: loss + 0.05,
+        lambda loss: loss + 0.5,  # A gap alone is no fault.
+        lambda loss: loss + 0.01 * np.arange(len(loss)),
+        lambda loss: loss * (1 + 0.2 * (-1) ** np.arange(len(loss))),
+    ],
+)
+def test_not_overfitting(val):
+    loss = np.array(H.learning(20, end=0.05))
+    history = H.run(loss, val_loss=val(loss))
+    assert set(severities(G.overfitting, history)) <= {"info"}
+
+
+def test_underfitting():
+    loss = H.learning(25, end=1.5)
+    accuracy = [0.3] * 25
+    history = H.run(loss, accuracy=accuracy, data=H.class_data(neighbours=0.95))
+    assert severities(G.underfitting, history) == ["warning"]
+    history = H.run(loss, accuracy=accuracy)
+    assert severities(G.underfitting, history) == ["info"]
+
+
+def test_not_underfitting():
+    data = H.class_data(neighbours=0.95)
+    still = H.run(H.learning(4, end=1.5), accuracy=[0.3] * 4, data=data)
+    assert G.underfitting.signs(still) == []
+    # Dropout lowers the training's accuracy, not the model's.
+    history = H.run(
+        H.learning(25, end=0.8),
+        accuracy=[0.7] * 25,
+        val_accuracy=[0.92] * 25,
+        data=data,
+    )
+    assert G.underfitting.signs(history) == []
+
+
+def test_validation_better_with_and_without_dropout():
+    loss = np.array(H.learning(12, end=0.5))
+    history = H.run(loss, val_loss=0.5 * loss, ended=True)
+    (sign,) = G.validation_better.signs(history)
+    assert "samples" in sign.cause
+    model = H.class_model()
+    dropout = LayerFacts("dropout", "Dropout", rate=0.5)
+    model = dataclasses.replace(model, layers=(*model.layers, dropout))
+    history = H.run(loss, val_loss=0.5 * loss, ended=True, model=model)
+    (sign,) = G.validation_better.signs(history)
+    assert "dropout explains it" in sign.cause
+    history = H.run(loss, val_loss=0.95 * loss, ended=True)
+    assert G.validation_better.signs(history) == []
+
+
+def test_stopped_too_early():
+    falling = [2.2, 2.0, 1.8, 1.6]
+    history = H.run(falling, val_loss=falling, ended=True)
+    assert severities(G.stopped_too_early, history) == ["info"]
+    assert G.stopped_too_early.signs(H.run(falling, val_loss=falling)) == []
+    done = H.learning(20, end=0.5)
+    history = H.run(done, val_loss=done, ended=True)
+    assert G.stopped_too_early.signs(history) == []
+    good = H.learning(5, end=0.0)
+    assert G.stopped_too_early.signs(H.run(good, ended=True)) == []
+
+
+def test_noisy_first_layer():
+    loss = H.learning(30, end=1.0)
+    noise = [0.01] * 31
+    history = H.run(loss, smoothness=noise)
+    assert severities(G.noisy_first_layer, history) == ["info"]
+    smooth = list(np.linspace(0.01, 0.5, 31))
+    assert G.noisy_first_layer.signs(H.run(loss, smoothness=smooth)) == []
+    assert G.noisy_first_layer.signs(H.run(loss[:5], smoothness=noise[:6])) == []
+    assert G.noisy_first_layer.signs(H.run(loss)) == []

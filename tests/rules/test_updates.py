@@ -1,0 +1,137 @@
+import dataclasses
+
+import histories as H
+import pytest
+
+from keras_babysit.rules import updates
+
+REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
+
+
+def severities(rule, history):
+    return [sign.severity or rule.severity for sign in rule.signs(history)]
+
+
+def kernels(*ratios):
+    return lambda step: tuple(
+        H.variable(f"dense_{i}/kernel", ratio) for i, ratio in enumerate(ratios)
+    )
+
+
+@REGIMES
+def test_too_high(regime):
+    history = H.run(H.flat(6), regime=regime, variables=kernels(0.03, 0.03, 0.03))
+    (sign,) = updates.update_ratio_too_high.signs(history)
+    assert sign.where == ""
+    assert "update ratio 0.03" in sign.seen
+
+
+@REGIMES
+def test_one_layer_too_high(regime):
+    variables = kernels(1e-3, 1e-3, 1e-3, 0.05)
+    history = H.run(H.flat(6), regime=regime, variables=variables)
+    (sign,) = updates.update_ratio_too_high.signs(history)
+    assert sign.where == "dense_3/kernel"
+
+
+@REGIMES
+def test_high_ratios_of_a_model_that_learns(regime):
+    for ratio, said in [(0.03, []), (0.3, ["info"])]:
+        history = H.run(H.learning(12), regime=regime, variables=kernels(*[ratio] * 4))
+        assert severities(updates.update_ratio_too_high, history) == said
+
+
+@pytest.mark.parametrize("role", ["bias", "beta", "gamma", "embeddings"])
+def test_only_kernels_count(role):
+    def variables(step):
+        return (H.variable(f"a/{role}", 5.0), H.variable("a/kernel", 1e-3))
+
+    history = H.run(H.flat(6), variables=variables)
+    assert updates.update_ratio_too_high.signs(history) == []
+
+
+def test_too_little_history():
+    history = H.run(H.flat(2), variables=kernels(0.5, 0.5))
+    assert updates.update_ratio_too_high.signs(history) == []
+
+
+def test_accumulating_steps_are_left_out():
+    def variables(step):
+        return kernels(*[0.05 * (step % 4 == 3)] * 3)(step)
+
+    history = H.run(H.flat(6), regime="dense", variables=variables)
+    (sign,) = updates.update_ratio_too_high.signs(history)
+    assert "update ratio 0.05" in sign.seen
+
+
+@REGIMES
+def test_some_too_low(regime):
+    variables = kernels(1e-9, 1e-8, 1e-3, 1e-3)
+    history = H.run(H.flat(6), regime=regime, variables=variables)
+    (sign,) = updates.update_ratio_too_low.signs(history)
+    assert sign.where == "dense_0/kernel"
+    healthy = H.run(H.learning(6), regime=regime, variables=variables)
+    assert updates.update_ratio_too_low.signs(healthy) == []
+    all_low = H.run(H.flat(6), regime=regime, variables=kernels(1e-9, 1e-9))
+    assert updates.update_ratio_too_low.signs(all_low) == []
+
+
+def without_gradient(step):
+    return (*H.healthy_variables(2), H.variable("lost/kernel", 0.0, gradient=None))
+
+
+@REGIMES
+def test_no_gradient(regime):
+    history = H.run(H.learning(4), regime=regime, variables=without_gradient)
+    (sign,) = updates.disconnected_layer.signs(history)
+    assert sign.where == "lost/kernel"
+    assert sign.severity is None
+
+
+def test_a_small_unused_part_is_information():
+    def variables(step):
+        large = dataclasses.replace(
+            H.variable("large/kernel"), weight=H.stats(size=10_000)
+        )
+        return (large, *without_gradient(step))
+
+    history = H.run(H.learning(4), variables=variables)
+    assert severities(updates.disconnected_layer, history) == ["info"]
+
+
+def test_parts_of_a_custom_step_are_trained_in_turn():
+    model = H.class_model(custom_train_step=True)
+    history = H.run(H.learning(4), variables=without_gradient, model=model)
+    assert updates.disconnected_layer.signs(history) == []
+
+
+@REGIMES
+def test_zero_gradient(regime):
+    def variables(step):
+        return (
+            *H.healthy_variables(2),
+            H.variable("lost/kernel", 0.0, gradient=0.0),
+            H.variable("lost/bias", 0.0, gradient=0.0),
+        )
+
+    history = H.run(H.learning(6), regime=regime, variables=variables)
+    (sign,) = updates.disconnected_layer.signs(history)
+    assert sign.where == "lost/kernel"
+    assert "exactly 0" in sign.seen
+
+
+def test_zero_gradients_before_a_dead_layer_are_not_disconnected():
+    def variables(step):
+        return (
+            H.variable("a/kernel", 0.0, gradient=0.0),
+            H.variable("a/bias", 0.0, gradient=0.0),
+            H.variable("b/kernel", 0.0, gradient=0.0),
+            H.variable("b/bias", 1e-3),
+        )
+
+    history = H.run(H.flat(6), variables=variables)
+    assert updates.disconnected_layer.signs(history) == []
+
+
+def test_all_connected():
+    assert updates.disconnected_layer.signs(H.run(H.learning(6))) == []
