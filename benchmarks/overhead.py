@@ -137,10 +137,10 @@ def contenders(x, y, path):
     return {
         "control": Idle,
         "plain": lambda: None,
-        "Babysitter": lambda: keras_babysit.Babysitter(next(dirs)),
-        "every step": lambda: keras_babysit.Babysitter(next(dirs), every=1),
+        "Babysitter": lambda: keras_babysit.Babysitter(next(dirs), verbose=0),
+        "every step": lambda: keras_babysit.Babysitter(next(dirs), every=1, verbose=0),
         "every step, tap": lambda: keras_babysit.Babysitter(
-            next(dirs), every=1, activations="tap"
+            next(dirs), every=1, activations="tap", verbose=0
         ),
         "Keras TensorBoard": lambda: keras.callbacks.TensorBoard(
             next(dirs), histogram_freq=1, write_images=True

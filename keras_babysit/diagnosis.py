@@ -28,6 +28,7 @@ class Diagnosis:
         self._judge = Judge(rules)
         self._active = bool(rules)
         self._sample: Any = None
+        self._fingerprint = b""
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -41,13 +42,18 @@ class Diagnosis:
 
     def begin(self, model: Any) -> list[Finding]:
         """Before the first step, called from within `fit`: looks at both."""
-        from keras_babysit.inspection.data import BatchSample, data_facts
+        from keras_babysit.inspection.data import BatchSample, data_facts, fingerprint
         from keras_babysit.inspection.fit import fed_to
 
         self._history.ended = False
         self._history.model = None
         fed = fed_to(model)
-        facts = data_facts(fed) if fed is not None else None
+        facts = None
+        if fed is not None:
+            # In a loop of `fit`s over the same arrays they are looked at once.
+            known, self._fingerprint = self._fingerprint, fingerprint(fed)
+            same = known == self._fingerprint and self._history.data is not None
+            facts = self._history.data if same else data_facts(fed)
         self._sample = None
         if facts is None or facts.source == "batches":
             self._sample = BatchSample(fed)

@@ -13,10 +13,8 @@ from keras_babysit.facts import DataFacts, ModelFacts
 from keras_babysit.records import (
     TENSOR_STATS,
     EpochRecord,
-    LayerStats,
     StepRecord,
     TensorStats,
-    VariableStats,
 )
 
 #: A series holds at most so many points; then every second older one goes.
@@ -30,6 +28,7 @@ LAYER_FIELDS = (
     "zero_fraction",
     "saturation_fraction",
     "dead_fraction",
+    "dead_window",
 )
 _NAN, _INF = TENSOR_STATS.index("nan"), TENSOR_STATS.index("inf")
 
@@ -93,7 +92,11 @@ class RunHistory:
         # Field to step, epoch and a row of values for each of the latest steps.
         self._windows: dict[str, deque[tuple[float, float, np.ndarray]]] = {}
         self._places: dict[str, tuple[str, ...]] = {}
-        # Step, epoch, value, step, epoch, value, ...
+        # The same since the start, thinned; by field and the places of the rows.
+        self._tables: dict[
+            tuple[str, tuple[str, ...]], list[tuple[float, float, np.ndarray]]
+        ] = {}
+        # Quantities of the whole model: step, epoch, value, step, epoch, value, ...
         self._points: dict[tuple[str, str], array[float]] = {}
         self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
         self.first_step: StepRecord | None = None
@@ -120,15 +123,6 @@ class RunHistory:
             self._keep(field, record.layers, at)
         for name in ("loss", "learning_rate", "gradient_norm"):
             self._add(name, "", at, getattr(record, name))
-        parts: list[VariableStats | LayerStats]
-        parts = [*record.variables, *record.layers]
-        for part in parts:
-            for field, value in vars(part).items():
-                if isinstance(value, TensorStats):
-                    for name, number in vars(value).items():
-                        self._add(f"{field}.{name}", part.path, at, number)
-                elif isinstance(value, int | float):
-                    self._add(field, part.path, at, value)
 
     def series(self, quantity: str, where: str = "") -> Series:
         """Returns the points of one quantity.
@@ -143,16 +137,17 @@ class RunHistory:
         Raises:
             KeyError: if nothing was recorded under these names.
         """
-        points = self._points.get((quantity, where))
-        if points is None:
-            known = sorted({q for q, _ in self._points})
-            places = sorted(w for q, w in self._points if q == quantity)
-            what = f"Its places are {places}" if places else f"Quantities are {known}"
+        found = self._find(quantity, where)
+        if not len(found):
+            known = self.quantities()
+            names = sorted(known)
+            places = sorted(known.get(quantity, ()))
+            what = f"Its places are {places}" if places else f"Quantities are {names}"
             raise KeyError(
                 f"Nothing was recorded. {what}. Received: quantity={quantity!r}, "
                 f"where={where!r}"
             )
-        return Series(*np.array(points).reshape(-1, 3).T.copy())
+        return Series(*found.T.copy())
 
     def window(self, quantity: str, n: int = MAX_WINDOW) -> Window:
         """Returns one quantity at all places over the latest observed steps.
@@ -180,9 +175,24 @@ class RunHistory:
 
     def values(self, quantity: str, where: str = "") -> np.ndarray:
         """Returns the values of a series; an empty array if there are none."""
-        if (quantity, where) not in self._points:
-            return np.zeros(0)
-        return self.series(quantity, where).values
+        return self._find(quantity, where)[:, 2].copy()
+
+    def _find(self, quantity: str, where: str) -> np.ndarray:
+        """Points of a series: float array of shape `(n, 3)`."""
+        if (quantity, where) in self._points:
+            return np.array(self._points[quantity, where]).reshape(-1, 3)
+        field, _, name = quantity.partition(".")
+        if name and name not in TENSOR_STATS:
+            return np.zeros((0, 3))
+        parts = [
+            (step, epoch, table[(places.index(where), *_column(name))])
+            for (kept, places), rows in self._tables.items()
+            if kept == field and where in places and _has(rows, name)
+            for step, epoch, table in rows
+        ]
+        found = np.array(parts, float).reshape(-1, 3)
+        # Stable: what a table of other places holds comes in between.
+        return found[np.argsort(found[:, 0], kind="stable")]
 
     @property
     def position(self) -> tuple[int, float]:
@@ -198,6 +208,12 @@ class RunHistory:
         found: dict[str, list[str]] = {}
         for quantity, where in self._points:
             found.setdefault(quantity, []).append(where)
+        for (field, places), rows in self._tables.items():
+            inner = rows[0][2].ndim == 2
+            names = [f"{field}.{n}" for n in TENSOR_STATS] if inner else [field]
+            for name in names:
+                known = found.setdefault(name, [])
+                known += [place for place in places if place not in known]
         return found
 
     def _add(
@@ -230,6 +246,10 @@ class RunHistory:
         ]
         table = np.array(rows, float)
         self._windows[field].append((*at, table))
+        series = self._tables.setdefault((field, places), [])
+        if len(series) >= MAX_POINTS:
+            del series[1:-1:2]
+        series.append((*at, table))
         if table.ndim == 2:
             self._note_lost(field, places, at, table)
 
@@ -247,3 +267,12 @@ class RunHistory:
         elif field not in self.lost:
             where = tuple(places[i] for i in np.flatnonzero(bad))
             self.lost[field] = (*at, where)
+
+
+def _column(name: str) -> tuple[int, ...]:
+    return (TENSOR_STATS.index(name),) if name else ()
+
+
+def _has(rows: list[tuple[float, float, np.ndarray]], name: str) -> bool:
+    """Whether a table is of `TensorStats` if a statistic is asked for, or not."""
+    return (rows[0][2].ndim == 2) == bool(name)

@@ -255,3 +255,22 @@ def test_judging_changes_nothing(tmp_path):
 def test_custom_sign_severity():
     sign = Sign("a", "seen", "cause", "action", severity="info")
     assert sign.severity == "info"
+
+
+def test_the_same_arrays_are_looked_at_once(tmp_path, monkeypatch):
+    from keras_babysit.inspection import data
+
+    looked = []
+    original = data.data_facts
+
+    def counting(fed):
+        looked.append(fed)
+        return original(fed)
+
+    monkeypatch.setattr(data, "data_facts", counting)
+    babysitter = Babysitter(tmp_path, verbose=0)
+    for _ in range(2):
+        fitted(babysitter, activation="sigmoid", epochs=1)
+    assert len(looked) == 1
+    fitted(babysitter, epochs=1, data=lambda x, y: {"x": x, "y": 1 - y})
+    assert len(looked) == 2

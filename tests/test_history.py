@@ -41,3 +41,21 @@ def test_long_series_are_thinned_and_keep_both_ends():
     assert len(steps) <= MAX_POINTS
     assert (steps[0], steps[-1]) == (0, 3 * MAX_POINTS - 1)
     assert (np.diff(steps) > 0).all()
+
+
+def test_since_when_something_is_not_finite():
+    history = RunHistory()
+    for step, nan in enumerate([0, 1, 0, 2, 2]):
+        stats = TensorStats(4, nan, 0, 1.0, 0, 1, 0.5, 0.1)
+        parts = (VariableStats("a"), VariableStats("b", weight=stats))
+        history.append(StepRecord(step, step / 5, variables=parts))
+    assert history.lost == {"weight": (3.0, 0.6, ("b",))}
+    assert history.first_step.step == 0
+
+
+def test_smoothness_of_the_first_layer_is_a_series():
+    history = RunHistory()
+    for i in range(3):
+        smooth = {"conv": i / 10}
+        history.append(EpochRecord(i, i, first_layer_smoothness=smooth))
+    assert history.values("first_layer_smoothness", "conv").tolist() == [0, 0.1, 0.2]

@@ -7,6 +7,7 @@ global ones, or reads more than the constants below say.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -114,6 +115,25 @@ def data_facts(fed: Fed) -> DataFacts:
         duplicated=duplicates.duplicated(keys),
         conflicting=duplicates.conflicting(keys) if classes else 0.0,
     )
+
+
+def fingerprint(fed: Fed) -> bytes:
+    """Returns what tells whether two `fit`s are fed with the same.
+
+    It reads some rows of each array, so it is much faster than `data_facts`.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for field in dataclasses.fields(fed):
+        value = getattr(fed, field.name)
+        if not isinstance(value, tuple):
+            digest.update(repr(value).encode())
+            continue
+        for rows in value:
+            digest.update(f"{rows.name} {rows.shape}".encode())
+            some = rows.take(spread(rows.shape[0], 64))
+            plain = some.dtype.kind in "biufc"
+            digest.update(some.tobytes() if plain else repr(some.tolist()).encode())
+    return digest.digest()
 
 
 class BatchSample:

@@ -30,6 +30,8 @@ MAX_COLUMNS = 20
 MAX_CLASSES = 100
 #: Below this p-value there is nothing left to ask.
 _SURE = 1e-6
+#: So many deviations from chance do not come by chance.
+_FAR = 8.0
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Standardised features are cut here: a rare pixel must not decide on distances.
 _CUT = 4.0
@@ -62,6 +64,8 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
     views = [_projected(raw, rng), summaries]
     scores = [_neighbours(view, wanted, classes, rng) for view in views if view.size]
     best = max(scores, key=lambda s: abs(s[0] - s[1]) / max(s[2], 1e-9))
+    if (best[0] - best[1]) > _FAR * max(best[2], 1e-9):
+        return DependenceFacts(len(at), *best, linear_p=0.0)  # Nothing left to ask.
     features = np.concatenate([raw, summaries, _products(raw)], axis=1)
     p = 2 * _strongest(features, wanted, rng)
     p = min(p, _joint(views, wanted)) if p > _SURE else p

@@ -29,7 +29,6 @@ _WITH_KERNEL = ("Dense", "EinsumDense", "Conv", "Depthwise", "Separable")
         "update-ratio-too-low",
         "learning-rate-too-low",
         "disconnected-layer",
-        "activations-collapsing",
         "underfitting",
         "validation-better",
         "stopped-too-early",
@@ -63,14 +62,14 @@ def dead_relu(
         CS231n, Neural Networks Part 1, "Commonly used activation functions".
         Lu et al., Dying ReLU and Initialization (2019).
     """
+    p = progress(history)
+    if not p.stuck(0.5):
+        return
     window = history.window("dead_fraction", int(max(patience, 2)))
     if len(window.steps) < patience or not window.values.size:
         return
     dead = window.values.min(axis=0)
     if not (dead > limit).any():
-        return
-    p = progress(history)
-    if not p.stuck(0.5):
         return
     at = np.flatnonzero(dead > limit)
     # The first one says why: what comes after it sees constants.
@@ -140,6 +139,8 @@ def saturated_activation(
         CS231n, Neural Networks Part 1, "Commonly used activation functions".
         Glorot, Bengio (2010), section 3.
     """
+    if not progress(history).stuck(0.5):
+        return
     window = history.window("saturation_fraction", int(max(patience, 2)))
     if len(window.steps) < patience or not window.values.size:
         return
@@ -149,7 +150,7 @@ def saturated_activation(
         return
     outside = _not_hidden(history)
     at = [i for i in at if window.places[i].split("@")[0] not in outside]
-    if not at or not progress(history).stuck(0.5):
+    if not at:
         return
     places = [window.places[i] for i in at]
     yield Sign(
@@ -206,8 +207,10 @@ def _trends(history: RunHistory) -> list[tuple[str, Trend]]:
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; He et al. (2015)",
     symptoms=(
+        "dead-relu",
         "vanishing-gradients",
         "update-ratio-too-low",
+        "learning-rate-too-low",
         "loss-flat",
         "loss-plateaued",
         "accuracy-at-majority",
@@ -224,9 +227,9 @@ def activations_collapsing(
 
     What it sees:
         The standard deviations of the hidden layers' outputs fall from layer to layer,
-        in the first observed step or the latest ones:
-        a line through their logarithms over at least `layers` layers drops to `limit`
-        or less, while the model is stuck.
+        in the first observed step or the latest ones: a line through their logarithms
+        over at least `layers` layers drops to `limit` or less, while the model is
+        stuck.
 
     Why it matters:
         What the input says is lost on the way, and gradients shrink alike.
@@ -282,9 +285,10 @@ def activations_exploding(
 
     What it sees:
         The standard deviations of the hidden layers' outputs grow from layer to layer,
-        in the first observed step or the latest ones:
-        a line through their logarithms over at least `layers` layers rises `limit`-fold
-        or more, while the model is far from good and not getting better.
+        in the first observed step or the latest ones: a line through their logarithms
+        over at least `layers` layers rises `limit`-fold or more, while the model is far
+        from good and not getting better, or its loss is still three times that of a
+        constant prediction.
 
     Why it matters:
         The outputs are huge and so are the loss and its gradients.
@@ -300,7 +304,10 @@ def activations_exploding(
         He et al., Delving Deep into Rectifiers (2015), section 2.2.
         CS231n, Neural Networks Part 2, "Weight initialization".
     """
-    if not progress(history).stuck(0.8):
+    p = progress(history)
+    # An accuracy that grows does not make up for a loss that stays absurd.
+    absurd = p.judged and len(p.losses) > 0 and p.losses[-1] > 3 * p.reference
+    if not (p.stuck(0.8) or absurd):
         return
     for last, depth in _trends(history):
         factor = 10.0 ** min(depth.decades, 300)

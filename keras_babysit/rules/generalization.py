@@ -155,18 +155,18 @@ def underfitting(
     history: RunHistory,
     *,
     limit: float = 0.5,
-    margin: float = 0.1,
+    margin: float = 0.15,
     patience: int = 5,
 ) -> Iterator[Sign]:
     """The model does not even fit the training data.
 
     What it sees:
-        The training has come to rest (by its end, or for `patience` times four epochs),
-        and the model is less than `limit` of the way from a constant prediction to a
-        perfect one: that is information, because noise in the targets looks the same.
-        It is a warning if the nearest neighbour of a sample, found in a few of the
-        data themselves, predicts its target better than the model does, by more than
-        `margin`: then there is more to learn.
+        The training has come to rest (after twice `patience` epochs at its end, four
+        times before), and the model is less than `limit` of the way from a constant
+        prediction to a perfect one: that is information, because noise in the targets
+        looks the same. It is a warning if the nearest neighbour of a sample, found in a
+        few of the data themselves, predicts its target better than the model does, by
+        more than `margin`: then there is more to learn.
 
     Why it matters:
         More epochs do not help a model that is too small.
@@ -188,7 +188,8 @@ def underfitting(
     if p.epochs < n or p.updates < 50 or math.isnan(p.skill):
         return
     rests = p.gain < 0.02 and p.peak - p.skill < 0.05
-    if not rests or (not history.ended and p.epochs < 4 * n):
+    # What rests in the middle of a training may well wake up again.
+    if not rests or p.epochs < (2 if history.ended else 4) * n:
         return
     neighbours = _neighbours(history)
     reached = _reached(history, p.skill)
@@ -300,11 +301,11 @@ def stopped_too_early(
     """The training ended while the model was still getting better.
 
     What it sees:
-        When the training ends after `least` epochs or more, the validation loss (or
-        the training loss if there is none) is at its best, and the last third of the
-        epochs made more than the share `limit` of its whole fall (and a fifth of that
-        share of what is left), while the model is not good yet. One or two epochs are
-        too few whenever it is not good.
+        When the training ends after `least` epochs or more, the validation loss (or the
+        training loss if there is none) is at its best, and the last third of the epochs
+        made more than the share `limit` of its whole fall (and a fifth of that share of
+        what is left), while the model is not good yet. One or two epochs are too few
+        whenever it is not good.
 
     Why it matters:
         More epochs make it better, for nothing but time.
@@ -372,7 +373,8 @@ def noisy_first_layer(
     What it sees:
         The neighbour correlation of the first layer's filters (0 for noise, 1 for
         smooth ones) is below `limit` and has not risen by as much since the start,
-        after `patience` epochs and 500 updates, while the model is not good. Only for
+        after `patience` epochs and 500 updates, while the model is less than half way
+        from a constant prediction to a perfect one, and the layer is trained. Only for
         filters of 5×5 or more, and Dense layers on images: smaller ones have no shape.
 
     Why it matters:
@@ -393,8 +395,12 @@ def noisy_first_layer(
         return
     values = history.values("first_layer_smoothness", place)
     p = progress(history)
-    if len(values) <= patience or p.updates < 500 or not p.skill < 0.9:
+    if len(values) <= patience or p.updates < 500 or not p.skill < 0.5:
         return
+    step = history.last_step
+    trained = () if step is None else step.variables
+    if not any(v.path.startswith(f"{place}/") for v in trained):
+        return  # Frozen: it is as it was meant to be.
     if not values[-1] < limit or not values[-1] - values[0] < limit:
         return
     yield Sign(

@@ -100,17 +100,17 @@ def vanishing_gradients(
         neural networks (2010). He et al., Delving Deep into Rectifiers (2015).
         CS231n, Neural Networks Part 3, "Activation/Gradient distributions per layer".
     """
+    p = progress(history)
+    if not p.stuck(0.5):
+        return
     places, relative = relative_gradients(history)
     if not len(relative):
         return
     depth = trend(relative)
     decades = _decades(depth, layers)
     falls = limit > 0 and decades > -math.log10(limit)
-    weak = not falls and _sensitivity(history) < faint
+    weak = not falls and p.stuck(0.1) and _sensitivity(history) < faint
     if not (falls or weak):
-        return
-    p = progress(history)
-    if not p.stuck(0.5 if falls else 0.1):
         return
     seen = (
         f"gradients shrink to {number(10**-decades)} from the last of "
@@ -192,6 +192,9 @@ def exploding_gradients(
         Pascanu, Mikolov, Bengio, On the difficulty of training RNNs (2013).
         Glorot, Bengio (2010).
     """
+    p = progress(history)
+    if not p.stuck(0.2):
+        return
     _, relative = relative_gradients(history)
     if not len(relative):
         return
@@ -204,10 +207,7 @@ def exploding_gradients(
         seen = f"the gradient's norm has grown {number(grown)}-fold since the start"
     elif float(middle(relative)) > size and _cross_entropy(history):
         seen = f"gradients are {number(float(middle(relative)))} times the weights"
-    if not seen:
-        return
-    p = progress(history)
-    if p.stuck(0.2):
+    if seen:
         yield Sign(
             where="",
             seen=seen,

@@ -14,6 +14,8 @@ import numpy as np
 
 from keras_babysit.history import RunHistory, Window
 
+#: Adam's first steps are as large as they get: its averages have yet to form.
+_WARM_UP = 10
 _NOT_KERNELS = ("bias", "beta", "gamma", "scale", "alpha", "offset", "embedding")
 
 
@@ -60,13 +62,15 @@ def ratios(history: RunHistory, n: int) -> Window:
     """Returns the kernels' update ratios over the last `n` observed steps.
 
     Steps that changed nothing are left out, unless all did: gradients accumulate,
-    or a loss scale was too large.
+    or a loss scale was too large. So are the first steps once there are later ones.
     """
     window = history.window("update_ratio", 4 * n)
     at = kernels(window.places)
     window = window._replace(places=named(window.places), values=window.values[:, at])
     moved = (window.values > 0).any(axis=1)
-    kept = np.flatnonzero(moved if moved.any() else ~moved)[-n:]
+    kept = np.flatnonzero(moved if moved.any() else ~moved)
+    warm = kept[window.steps[kept] > _WARM_UP]
+    kept = (warm if len(warm) >= 3 else kept)[-n:]
     return window._replace(
         steps=window.steps[kept],
         epochs=window.epochs[kept],

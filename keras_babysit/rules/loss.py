@@ -456,10 +456,11 @@ def loss_flat(
 
     What it sees:
         By no loss and no metric, of training or validation, has the model ever been
-        better than a constant prediction by more than the share `limit` of the way to
-        a perfect one. It is told after `patience` epochs and 200 updates, or when the
-        training ends after `patience_at_end` epochs and 50 updates. It is an error
-        when the loss is the same to six digits: then nothing can change any more.
+        better than a constant prediction by more than the share `limit` of the way to a
+        perfect one, and the loss has not fallen by 5 % in the later half. It is told
+        after `patience` epochs and 200 updates, or when the training ends after
+        `patience_at_end` epochs and 50 updates. It is an error when the loss is the
+        same to six digits: then nothing can change any more.
 
     Why it matters:
         More of the same will not help: something keeps the inputs from the outputs,
@@ -486,6 +487,9 @@ def loss_flat(
     stands = len(losses) > 2 and np.ptp(losses) <= 1e-6 * abs(losses[-1])
     if not p.peak < limit and not (stands and p.skill < 0.5):
         return
+    half = p.losses[len(p.losses) // 2 - 1 :]
+    if half[0] - half.min() > 0.05 * abs(half[0]):
+        return  # Bad as it is, it falls.
     chance = p.reference
     than = f" (a constant prediction has {number(chance)})" if chance == chance else ""
     yield Sign(
@@ -574,10 +578,11 @@ def learning_rate_too_low(
     """The steps are so small that hardly anything is learned.
 
     What it sees:
-        No kernel ever changed by more than `limit` of itself in an observed step,
-        while the model is little better than a constant prediction. Or none by more
-        than `slow`, and the loss falls slowly along a straight line: in five epochs or
-        more it made less than half of the way, the later half as fast as the first.
+        No kernel ever changed by more than `limit` of itself in an observed step, nor
+        can by 30 % in all of them, while the model is little better than a constant
+        prediction. Or none by more than `slow`, and the loss falls slowly along a
+        straight line: after 20 epochs, or at the end after five, it has made less than
+        half of the way, and the later half as fast as the first.
 
     Why it matters:
         A loss that falls along a line has not come to where learning gets hard: larger
@@ -600,8 +605,11 @@ def learning_rate_too_low(
     if not p.judged or not p.skill < 0.5 or p.peak >= 0.5 or _warms_up(history):
         return
     most = largest_ratio(history)
-    tiny = most < limit and p.skill < 0.2 and p.gain < 0.1
-    line = most < slow and _falls_in_line(p)
+    # Even if all steps went the same way, the kernels would be nearly as at first.
+    still = most * p.updates < 0.3 or most < 0.1 * limit
+    tiny = most < limit and still and p.skill < 0.2 and p.gain < 0.1
+    lasted = history.ended or p.epochs >= 20
+    line = most < slow and lasted and _falls_in_line(p)
     if tiny or line:
         rate = rate_in_force(history)
         how = "hardly moves" if tiny else "falls slowly, along a straight line"
@@ -701,12 +709,14 @@ def learning_rate_too_high(
         CS231n, Neural Networks Part 3, "Loss function" and "Ratio of weights:updates".
         Bengio, Practical recommendations for gradient-based training (2012), 3.1.1.
     """
+    p = progress(history)
+    lost = p.judged and p.peak - p.skill > 0.5 and p.gain < 0.05
+    if not (lost or p.stuck(0.9)):
+        return
     lately = ratios(history, 10)
     now = float(middle(middle(lately.values))) if lately.values.size else math.nan
     if history.observed < 3 or math.isnan(now):
         return
-    p = progress(history)
-    lost = p.judged and p.peak - p.skill > 0.5 and p.gain < 0.05
     why = ""
     if p.stuck(0.9) and now > far:
         why = _changing(now)
@@ -806,16 +816,21 @@ def batch_loss_noisy(
     symptoms=("underfitting", "validation-better"),
 )
 def accuracy_at_majority(
-    history: RunHistory, *, margin: float = 0.01, patience: int = 5
+    history: RunHistory,
+    *,
+    margin: float = 0.01,
+    patience: int = 10,
+    patience_at_end: int = 5,
 ) -> Iterator[Sign]:
     """The accuracy is that of always saying the commonest class.
 
     What it sees:
-        For `patience` epochs the training accuracy was within `margin` of the
-        commonest class's share of the targets. It is a warning if the loss says the
-        same, or if it says the opposite: that half of the way is made. It is
-        information where the commonest class has more than 70 %, as then a useful
-        model may well look like this for some time.
+        For `patience` epochs and 200 updates (`patience_at_end` epochs and 50 updates
+        when the training has ended, or when the loss falls meanwhile) the training
+        accuracy was within `margin` of the commonest class's share of the targets. It
+        is a warning if the loss says the same, or if it says the opposite: that half of
+        the way is made. It is information where the commonest class has more than 70 %,
+        as then a useful model may well look like this for some time.
 
     Why it matters:
         The model ignores its inputs. If the loss falls all the same, loss and
@@ -833,16 +848,17 @@ def accuracy_at_majority(
         He, Garcia, Learning from Imbalanced Data (2009).
     """
     name, share = accuracy_name(history), majority(history)
-    n = int(max(patience, 2))
     if name is None or not share < 1 or history.data is None:
         return
-    recent = history.values(f"epoch.{name}")[-n:]
     p = progress(history)
-    if len(recent) < n or p.updates < 50 or not _binary_or_classes(history):
-        return
-    if not np.abs(recent - share).max() <= margin:
-        return
     falls = _loss_skill(p) > 0.5
+    early = history.ended or falls
+    n = int(max(patience_at_end if early else patience, 2))
+    recent = history.values(f"epoch.{name}")[-n:]
+    if len(recent) < n or p.updates < (50 if early else 200):
+        return
+    if not _binary_or_classes(history) or not np.abs(recent - share).max() <= margin:
+        return
     if falls and share <= 0.7:
         cause = "Likely loss and accuracy do not speak of the same thing"
         action = "compare output activation, from_logits and the targets' shape"

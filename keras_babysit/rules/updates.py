@@ -50,9 +50,9 @@ def update_ratio_too_high(
         The median update ratio of a kernel over the last `patience` observed steps
         (three at least) is above `limit`, ten times what is healthy, for half of the
         kernels or threefold for one, and the model is stuck near a constant prediction;
-        or it is above `far` while the model is not
-        good and not getting better. Above `far` it is information otherwise. One
-        finding for all kernels, unless some are ten times above the others.
+        or it is above `far` while the model is not good and not getting better. Above
+        `far` it is information otherwise. One finding for all kernels, unless some are
+        ten times above the others.
 
     Why it matters:
         At 1e-1 a kernel is another one after ten steps: it cannot keep what it

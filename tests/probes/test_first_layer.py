@@ -74,3 +74,31 @@ def test_normalize():
     np.testing.assert_allclose(first_layer.normalize(np.full(3, 7.0)), 0.5)
     broken = np.array([np.nan, 0.0, 1.0, np.inf])
     np.testing.assert_allclose(first_layer.normalize(broken), [0.5, 0, 1, 1])
+
+
+def test_smoothness():
+    smooth = np.ones((6, 6, 2, 3))
+    assert first_layer.smoothness(smooth) == pytest.approx(1)
+    assert first_layer.smoothness(1e30 * smooth) == pytest.approx(1)
+    board = (-1.0) ** np.add.outer(np.arange(6), np.arange(6))[..., None, None]
+    assert first_layer.smoothness(board) == pytest.approx(-1)
+    noise = np.random.default_rng(0).normal(size=(7, 7, 3, 64))
+    assert abs(first_layer.smoothness(noise)) < 0.03
+    assert np.isnan(first_layer.smoothness(0 * smooth))
+    assert np.isnan(first_layer.smoothness(np.nan * smooth))
+
+
+@pytest.mark.parametrize(
+    ("layers", "measured"),
+    [
+        ([keras.Input((9, 9, 1)), L.Conv2D(5, 5)], True),
+        ([keras.Input((9, 9, 1)), L.Conv2D(5, 3)], False),
+        ([keras.Input((8, 8)), L.Flatten(), L.Dense(6)], True),
+        ([keras.Input((7,)), L.Dense(6)], False),
+        ([keras.Input((7,)), L.Embedding(30, 6)], False),
+    ],
+)
+def test_smoothness_only_where_filters_have_a_shape(layers, measured):
+    found = pictures(keras.Sequential(layers)).get("first_layer_smoothness", {})
+    assert len(found) == measured
+    assert all(abs(v) < 0.3 for v in found.values())

@@ -188,6 +188,13 @@ def test_flat_loss_with_a_good_metric_is_fine():
     assert loss.loss_flat.signs(H.run(H.flat(at=1e-4), start=1e-4)) == []
 
 
+def test_a_loss_that_falls_to_the_constant_one_is_not_flat():
+    data = H.regression_data(std=9.0, mean=22.0)
+    losses = [560.0 - 40 * i for i in range(12)]
+    history = H.run(losses, start=570.0, model="values", data=data, ended=True)
+    assert loss.loss_flat.signs(history) == []
+
+
 def test_plateau():
     losses = [2.0, 1.5, 1.2, 1.0] + [0.95 - 1e-4 * i for i in range(20)]
     history = H.run(losses)
@@ -207,7 +214,7 @@ def test_rate_too_low(regime):
     (sign,) = loss.learning_rate_too_low.signs(history)
     assert "1e-4 instead of 1e-6" in sign.action
     line = [2.3 - 0.1 * i for i in range(8)]
-    history = H.run(line, regime=regime, variables=small_steps(5e-4))
+    history = H.run(line, regime=regime, variables=small_steps(5e-4), ended=True)
     assert severities(loss.learning_rate_too_low, history) == ["warning"]
 
 
@@ -220,7 +227,9 @@ def test_rate_not_too_low():
     assert rule.signs(warming) == []
     tuned = H.run([0.2, 0.19, 0.18, 0.17], start=0.2, variables=small_steps(1e-6))
     assert rule.signs(tuned) == []
-    curved = H.run(H.learning(8, end=1.8), variables=small_steps(5e-4))
+    line = [2.3 - 0.1 * i for i in range(8)]
+    assert rule.signs(H.run(line, variables=small_steps(5e-4))) == []
+    curved = H.run(H.learning(8, end=1.8), variables=small_steps(5e-4), ended=True)
     assert rule.signs(curved) == []
 
 
@@ -263,12 +272,14 @@ def test_noisy_batches():
 def test_majority(regime):
     history = H.run(H.flat(), regime=regime, accuracy=[0.1] * 12)
     assert severities(loss.accuracy_at_majority, history) == ["warning"]
+    history = H.run(H.flat(8), regime=regime, accuracy=[0.1] * 8)
+    assert loss.accuracy_at_majority.signs(history) == []
     falls = H.run(H.learning(8), regime=regime, accuracy=[0.1] * 8)
     (sign,) = loss.accuracy_at_majority.signs(falls)
     assert "do not speak of the same thing" in sign.cause
     rare = H.class_data((0.95, 0.05))
     history = H.run(
-        [0.2] * 8, start=0.7, data=rare, model=H.class_model(2), accuracy=[0.95] * 8
+        [0.2] * 12, start=0.7, data=rare, model=H.class_model(2), accuracy=[0.95] * 12
     )
     assert severities(loss.accuracy_at_majority, history) == ["info"]
     learned = H.run(H.learning(8), accuracy=np.linspace(0.1, 0.9, 8))

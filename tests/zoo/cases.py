@@ -16,6 +16,8 @@ from typing import Any
 
 import keras
 
+from keras_babysit.records import Finding
+
 #: The modules that hold cases, in the order of the table.
 FAMILIES = ("outputs", "architecture", "inputs", "training", "healthy")
 
@@ -28,7 +30,8 @@ class Case:
         name: of the function that makes it; a twin's ends in `"/mended"`.
         make: returns a compiled model and the arguments of `fit`.
         expected: names of the rules that would name the root cause; empty if there is
-            nothing wrong.
+            nothing wrong. `"loss-not-finite: learning rate is"` is that rule if its
+            finding has these words for the cause.
         symptoms: names of the rules that would name a consequence of it.
         kind: architecture and task, `"cnn multi-class"`.
         reaches: what a healthy run must reach, `"val_accuracy > 0.9"`.
@@ -57,6 +60,14 @@ class Case:
         metric, sign, bar = self.reaches.split()
         better = {">": operator.gt, "<": operator.lt}[sign]
         return bool(better(logs[metric], float(bar)))
+
+
+def named(finding: Finding, expected: frozenset[str]) -> bool:
+    """Whether a finding is one of those expected."""
+    rules = (one.partition(": ") for one in expected)
+    return any(
+        finding.rule == rule and words in finding.cause for rule, _, words in rules
+    )
 
 
 _CASES: dict[str, Case] = {}

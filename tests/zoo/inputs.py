@@ -13,10 +13,10 @@ SPARSE = "sparse_categorical_crossentropy"
 SCALES = frozenset({"inputs-not-scaled", "feature-scales-differ"})
 
 
-def classifier(inputs, classes, hidden=64):
+def classifier(inputs, classes, hidden=64, activation="relu"):
     return net(
         (inputs,),
-        L.Dense(hidden, activation="relu"),
+        L.Dense(hidden, activation=activation),
         L.Dense(classes, activation="softmax"),
     )
 
@@ -34,7 +34,7 @@ def pixels_to_255_in_mlp(bad):
     return model, fitting(data.mnist(raw=bad), 8, 64)
 
 
-@pair("cnn multi-class", SCALES, BLOWN | FLAT, reaches="val_accuracy > 0.9")
+@pair("cnn multi-class", SCALES, BLOWN | FLAT, reaches="val_accuracy > 0.88")
 def pixels_to_255_in_cnn(bad):
     model = net(
         (28, 28, 1),
@@ -44,8 +44,8 @@ def pixels_to_255_in_cnn(bad):
         L.Dense(32, activation="relu"),
         L.Dense(10, activation="softmax"),
     )
-    model.compile(keras.optimizers.Adam(3e-3), SPARSE, metrics=["accuracy"])
-    return model, fitting(data.mnist_images(raw=bad), 6, 64)
+    model.compile(keras.optimizers.Adam(5e-3), SPARSE, metrics=["accuracy"])
+    return model, fitting(data.mnist_images(raw=bad), 8, 64)
 
 
 @pair("mlp binary", SCALES, BLOWN | FLAT, reaches="val_accuracy > 0.93")
@@ -282,8 +282,8 @@ def labels_in_another_order(bad):
     if bad:
         order = np.random.default_rng(0)
         split = split.map_y(order.permutation)
-    model = classifier(64, 10)
-    model.compile(keras.optimizers.Adam(3e-3), SPARSE, metrics=["accuracy"])
+    model = classifier(64, 10, 32)
+    model.compile(keras.optimizers.Adam(5e-3), SPARSE, metrics=["accuracy"])
     return model, fitting(split, 9)
 
 
@@ -291,16 +291,16 @@ def labels_in_another_order(bad):
     "mlp regression",
     "unrelated-inputs",
     FLAT | WORSE,
-    reaches="val_mae < 3",
+    reaches="val_mae < 0.45",
 )
 def only_inputs_shuffled(bad):
-    split = data.cars()
+    split = data.housing().map_y(lambda y: (y - 22.5) / 9.2)
     if bad:
         order = np.random.default_rng(0)
         split = split.map_x(order.permutation)
-    model = net((7,), L.Dense(32, activation="relu"), L.Dense(1))
-    model.compile(keras.optimizers.Adam(1e-2), "mse", metrics=["mae"])
-    return model, fitting(split, 25)
+    model = net((13,), L.Dense(64, activation="tanh"), L.Dense(1))
+    model.compile(keras.optimizers.Adam(5e-3), "mse", metrics=["mae"])
+    return model, fitting(split, 14)
 
 
 @pair(
@@ -330,8 +330,8 @@ def validated_on_training_data(bad):
     split = data.digits()
     if bad:
         split = split._replace(val_x=split.x[:300], val_y=split.y[:300])
-    model = classifier(64, 10)
-    model.compile(keras.optimizers.Adam(3e-3), SPARSE, metrics=["accuracy"])
+    model = classifier(64, 10, 96)
+    model.compile(keras.optimizers.RMSprop(2e-3), SPARSE, metrics=["accuracy"])
     return model, fitting(split, 9)
 
 
@@ -413,7 +413,7 @@ def class_after_class(bad):
         order = np.argsort(split.y, kind="stable")
         split = split._replace(x=split.x[order], y=split.y[order])
     model = classifier(64, 10)
-    model.compile(keras.optimizers.Adam(3e-3), SPARSE, metrics=["accuracy"])
+    model.compile(keras.optimizers.SGD(0.1, momentum=0.9), SPARSE, metrics=["accuracy"])
     return model, fitting(split, 9, shuffle=not bad)
 
 
@@ -429,16 +429,11 @@ def one_batch_an_epoch(bad):
     return model, fitting(data.iris(), 30, 1024 if bad else 8)
 
 
-@pair(
-    "mlp multi-class",
-    "inputs-not-scaled",
-    WORSE,
-    reaches="val_accuracy > 0.93",
-)
+@pair("mlp binary", "inputs-not-scaled", WORSE, reaches="val_accuracy > 0.93")
 def only_training_inputs_scaled(bad):
-    split = data.digits()
+    split = data.breast_cancer()
     if bad:
-        split = split._replace(val_x=split.val_x * 16)
-    model = classifier(64, 10)
-    model.compile(keras.optimizers.Adam(3e-3), SPARSE, metrics=["accuracy"])
-    return model, fitting(split, 9)
+        split = split._replace(val_x=data.breast_cancer(raw=True).val_x)
+    model = net((30,), L.Dense(24, activation="relu"), L.Dense(1, activation="sigmoid"))
+    model.compile("adam", BCE, metrics=["accuracy"])
+    return model, fitting(split, 18)

@@ -29,7 +29,7 @@ import keras
 
 from keras_babysit import Babysitter
 from keras_babysit.records import Finding
-from zoo.cases import Case, load
+from zoo.cases import Case, load, named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Outcome:
 
     @property
     def cause_named(self) -> bool:
-        return any(f.rule in self.expected for f in self.told)
+        return any(named(f, self.expected) for f in self.told)
 
     @property
     def symptom_named(self) -> bool:
-        return any(f.rule in self.expected | self.symptoms for f in self.told)
+        return any(named(f, self.expected | self.symptoms) for f in self.told)
 
     @property
     def alarms(self) -> tuple[Finding, ...]:

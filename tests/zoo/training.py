@@ -12,7 +12,13 @@ from zoo.causes import BLOWN, FLAT, WORSE
 BCE = "binary_crossentropy"
 SPARSE = "sparse_categorical_crossentropy"
 TOO_HIGH = frozenset(
-    {"learning-rate-too-high", "learning-rate-extreme", "update-ratio-too-high"}
+    {
+        "learning-rate-too-high",
+        "learning-rate-extreme",
+        "update-ratio-too-high",
+        "loss-not-finite: learning rate is too high",
+        "loss-diverging: learning rate is too high",
+    }
 )
 TOO_LOW = frozenset(
     {"learning-rate-too-low", "learning-rate-extreme", "update-ratio-too-low"}
@@ -105,7 +111,7 @@ def relus_killed_by_the_rate(bad):
         L.Dense(32, activation="relu"),
         L.Dense(1),
     )
-    model.compile(SGD(1.5 if bad else 5e-3, momentum=0.9), "mse")
+    model.compile(SGD(0.6 if bad else 5e-3, momentum=0.9), "mse")
     return model, fitting(data.diabetes(), 10)
 
 
@@ -132,8 +138,8 @@ def rate_too_low_in_transformer(bad):
 
 @pair("mlp regression", TOO_LOW, FLAT, reaches="val_mae < 3")
 def rate_too_low_for_mileage(bad):
-    model = net((7,), L.Dense(32, activation="relu"), L.Dense(1))
-    model.compile(Adam(1e-5 if bad else 1e-2), "mse", metrics=["mae"])
+    model = net((7,), L.Dense(64, "elu"), L.Dense(16, "elu"), L.Dense(1))
+    model.compile(Adam(1e-5 if bad else 5e-3), "mse", metrics=["mae"])
     return model, fitting(data.cars(), 25)
 
 
