@@ -95,7 +95,8 @@ def overfitting(
 
     When it is wrong:
         With a handful of validation samples the curve is noise; with label noise a
-        large gap is no fault.
+        large gap is no fault. With BatchNormalization, a validation that was never
+        better than chance is left to batchnorm-lagging.
 
     References:
         CS231n, Neural Networks Part 3, "Train/Val accuracy".
@@ -104,6 +105,8 @@ def overfitting(
     c = _curves(history)
     n = int(max(patience, 2))
     if len(c.val_loss) < 2 * n or progress(history).updates < 30:
+        return
+    if _averages_lag(history, c):
         return
     best = int(np.argmin(c.val_loss))
     now, lowest = float(np.median(c.val_loss[-n:])), float(c.val_loss[best])
@@ -143,6 +146,67 @@ def _gap(history: RunHistory, c: _Curves, gap: float, n: int) -> tuple[str, bool
     noise = 3 * _error_of_accuracy(history, val)
     words = f" (accuracy {percent(val)} against {percent(train)})"
     return words, train - val > max(gap, noise)
+
+
+@rule(
+    severity="info",
+    when=("epoch", "end"),
+    since="Ioffe, Szegedy, Batch Normalization (2015): inference with averages",
+    symptoms=("stopped-too-early",),
+)
+def batchnorm_lagging(
+    history: RunHistory, *, limit: int = 1_000, gap: float = 0.3
+) -> Iterator[Sign]:
+    """The validation is at chance because BatchNormalization's averages lag behind.
+
+    What it sees:
+        A model with BatchNormalization that has learned the training data, by more
+        than the share `gap` of the way from a constant prediction, while its
+        validation loss was never better than that of the constant, in the first
+        `limit` updates.
+
+    Why it matters:
+        In training the layers normalize by the batch, in validation by moving averages,
+        which with `momentum=0.99` take some 500 updates to catch up. Until then the
+        validation says nothing of what was learned. It looks like overfitting, and
+        more regularization would not help.
+
+    What to do:
+        Train on: it mends itself. In a short training give the layers a shorter memory,
+        `BatchNormalization(momentum=0.9)`.
+
+    When it is wrong:
+        A tiny training set that is learned by heart at once looks the same.
+
+    References:
+        Ioffe, Szegedy, Batch Normalization (2015).
+        Keras: `BatchNormalization(momentum=0.99)`.
+    """
+    c = _curves(history)
+    if len(c.val_loss) < 1 or not _averages_lag(history, c, limit):
+        return
+    chance = progress(history).reference
+    if not c.loss[-1] < (1 - gap) * chance:
+        return
+    updates = progress(history).updates
+    yield Sign(
+        where="",
+        seen=f"after {updates:.0f} updates the training loss is "
+        f"{number(c.loss[-1])}, val_loss still {number(c.val_loss[-1])} (a constant "
+        f"prediction has {number(chance)})",
+        cause="Likely BatchNormalization's moving averages have not caught up",
+        action="train on, or use BatchNormalization(momentum=0.9) in a short training",
+        evidence={"val_loss": c.val_loss[-1], "loss": c.loss[-1], "updates": updates},
+    )
+
+
+def _averages_lag(history: RunHistory, c: _Curves, limit: int = 1_000) -> bool:
+    """Whether the validation may say nothing yet because of moving averages."""
+    layers = history.model.layers if history.model is not None else ()
+    if not any(one.kind == "BatchNormalization" and one.trainable for one in layers):
+        return False
+    p = progress(history)
+    return p.updates < limit and bool(c.val_loss.min() > 0.9 * p.reference)
 
 
 @rule(

@@ -171,7 +171,20 @@ def _skill_of_loss(
 
 
 def accuracy_name(history: RunHistory) -> str | None:
-    """Returns the name of the training accuracy in the logs, if there is just one."""
+    """Returns the name of the training accuracy in the logs, if there is just one.
+
+    Of quantities there is none: exact hits say nothing of how close they are.
+    """
+    output, target = _only_output(history), target_of(history.data)
+    loss = output.loss if output is not None else None
+    quantity = target is not None and not (target.whole or target.multi_hot)
+    if quantity and loss is not None and loss.standard:
+        named = loss.name in CLASS_LOSSES
+        return _accuracy_in(history) if named else None
+    return _accuracy_in(history)
+
+
+def _accuracy_in(history: RunHistory) -> str | None:
     logs = history.last_epoch.logs if history.last_epoch is not None else {}
     found = [n for n in logs if n in ACCURACIES]
     return found[0] if len(found) == 1 else None

@@ -116,7 +116,7 @@ def test_stopped_too_early():
 
 
 def test_noisy_first_layer():
-    loss = H.learning(30, end=1.0)
+    loss = H.learning(30, end=1.5)
     noise = [0.01] * 31
     history = H.run(loss, smoothness=noise)
     assert severities(G.noisy_first_layer, history) == ["info"]
@@ -124,3 +124,38 @@ def test_noisy_first_layer():
     assert G.noisy_first_layer.signs(H.run(loss, smoothness=smooth)) == []
     assert G.noisy_first_layer.signs(H.run(loss[:5], smoothness=noise[:6])) == []
     assert G.noisy_first_layer.signs(H.run(loss)) == []
+    frozen = H.run(
+        loss, smoothness=noise, variables=lambda s: (H.variable("b/kernel"),)
+    )
+    assert G.noisy_first_layer.signs(frozen) == []
+
+
+def normalized():
+    layers = (LayerFacts("conv", "Conv2D"), LayerFacts("bn", "BatchNormalization"))
+    return dataclasses.replace(H.class_model(), layers=layers)
+
+
+@REGIMES
+def test_moving_averages_that_lag_are_not_overfitting(regime):
+    loss = H.learning(9, end=0.2)
+    val = [2.3, 2.31, 2.4, 2.6, 2.9, 3.0, 3.1, 3.1, 3.2]
+    accuracy, low = np.linspace(0.5, 0.95, 9), np.full(9, 0.1)
+    logs = {"val_loss": val, "accuracy": accuracy, "val_accuracy": low}
+    history = H.run(loss, regime=regime, model=normalized(), **logs)
+    assert severities(G.overfitting, history) == []
+    (sign,) = G.batchnorm_lagging.signs(history)
+    assert "momentum=0.9" in sign.action
+    # Without the layer it is what it looks like.
+    history = H.run(loss, regime=regime, **logs)
+    assert severities(G.overfitting, history) == ["warning"]
+    assert G.batchnorm_lagging.signs(history) == []
+
+
+def test_moving_averages_that_caught_up():
+    loss = H.learning(9, end=0.2)
+    model = normalized()
+    history = H.run(loss, model=model, val_loss=[2.3, 2.4, *loss[2:]])
+    assert G.batchnorm_lagging.signs(history) == []
+    # Nothing learned on either side says nothing of the averages.
+    history = H.run(H.flat(9), model=model, val_loss=H.flat(9))
+    assert G.batchnorm_lagging.signs(history) == []
