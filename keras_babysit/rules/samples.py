@@ -83,7 +83,7 @@ def unrelated_inputs(
     """The inputs seem to say nothing about the targets.
 
     What it sees:
-        Up to 1,000 samples. Neighbours have targets no more alike than shuffled ones
+        Up to 1,000 samples, and `at_least` so many. Neighbours have targets no more alike than shuffled ones
         (within `deviations`), neither by their features nor by summaries that do not
         change when a picture is shifted; and no feature, product of two features, or
         all of them together correlate with the target (p-value above `p`).
@@ -163,7 +163,8 @@ def leaking_validation(
     What it sees:
         Up to 2,000 validation samples, looked for among up to 20,000 training samples
         by their inputs and targets. Samples that occur twice in the training data
-        give the share that is to be expected by accident. If most samples of
+        give the share that is to be expected by accident. A share above `share` is a
+        warning, one above `little` information. If most samples of
         pictures or measured quantities do, copies were made before the split.
 
     Why it matters:
@@ -247,7 +248,8 @@ def sorted_validation_split(
 
     What it sees:
         Keras split off the end of the data, and classes that make up at least `share`
-        of one side do not occur on the other. An error if the training part misses
+        of one side do not occur on the other; not of fewer than `at_least` validation
+        samples. An error if the training part misses
         them, a warning if the validation part does; for regression, info if the two
         ranges do not overlap.
 
