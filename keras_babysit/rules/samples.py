@@ -83,10 +83,11 @@ def unrelated_inputs(
     """The inputs seem to say nothing about the targets.
 
     What it sees:
-        Up to 1,000 samples, and `at_least` so many. Neighbours have targets no more alike than shuffled ones
-        (within `deviations`), neither by their features nor by summaries that do not
-        change when a picture is shifted; and no feature, product of two features, or
-        all of them together correlate with the target (p-value above `p`).
+        Up to 1,000 samples, and no fewer than `at_least`. Neighbours have targets no
+        more alike than shuffled ones (within `deviations`), neither by their features
+        nor by summaries that do not change when a picture is shifted; and no feature,
+        product of two features, or all of them together correlate with the target
+        (p-value above `p`).
 
     Why it matters:
         Nothing can be learnt but the share of each class. Mostly samples and labels
