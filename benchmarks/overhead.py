@@ -204,7 +204,7 @@ def train_for_memory(name, contender):
     shutil.rmtree(path)
 
 
-def measure(name, rounds, seconds, only):
+def measure(name, rounds, seconds, only, memory):
     path = tempfile.mkdtemp()
     model, x, y, size, steps = prepare(name, seconds)
     callbacks = {
@@ -222,11 +222,11 @@ def measure(name, rounds, seconds, only):
             ratios[k].append(took[k] / took["control"])
     print(f"\n{name}: {steps} steps an epoch, {rounds} rounds")
     print(f"{'':22}{'ratio':>8}{'lower q':>8}{'upper q':>8}{'memory':>8}")
-    base = peak_memory(name, "control")
+    base = peak_memory(name, "control") if memory else float("nan")
     for k, values in ratios.items():
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
-        memory = peak_memory(name, k) / base
-        print(f"{k:22}{median:8.3f}{low:8.3f}{high:8.3f}{memory:8.2f}", flush=True)
+        peak = peak_memory(name, k) / base if memory else float("nan")
+        print(f"{k:22}{median:8.3f}{low:8.3f}{high:8.3f}{peak:8.2f}", flush=True)
     for k, callback in callbacks.items():
         if isinstance(callback, keras_babysit.Babysitter):
             cost = callback.observation
@@ -240,13 +240,20 @@ def main():
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--only", nargs="+", default=None, help="contenders")
+    parser.add_argument("--no-memory", action="store_true", help="time only")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory:
         train_for_memory(*arguments.memory)
         return
     for name in arguments.models:
-        measure(name, arguments.rounds, arguments.seconds, arguments.only)
+        measure(
+            name,
+            arguments.rounds,
+            arguments.seconds,
+            arguments.only,
+            not arguments.no_memory,
+        )
 
 
 if __name__ == "__main__":

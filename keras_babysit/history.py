@@ -173,6 +173,25 @@ class RunHistory:
             values = values[:, :, TENSOR_STATS.index(name)]
         return Window(self._places[field], np.array(steps), np.array(epochs), values)
 
+    def whole(self, quantity: str) -> Window:
+        """Like `window`, over all of the run, thinned as series are.
+
+        Args:
+            quantity: as for `window`.
+
+        Returns:
+            A `Window` of the places that the last step had.
+        """
+        field, _, name = quantity.partition(".")
+        rows = self._tables.get((field, self._places.get(field, ())))
+        if not rows:
+            return self.window(quantity)
+        steps, epochs, tables = zip(*rows, strict=True)
+        values = np.stack(tables)
+        if name:
+            values = values[:, :, TENSOR_STATS.index(name)]
+        return Window(self._places[field], np.array(steps), np.array(epochs), values)
+
     def values(self, quantity: str, where: str = "") -> np.ndarray:
         """Returns the values of a series; an empty array if there are none."""
         return self._find(quantity, where)[:, 2].copy()

@@ -84,6 +84,8 @@ def overfitting(
         tenth or more of all that had been learned. Else it is information: a classifier
         that becomes sure of itself raises its validation loss without making more
         errors.
+        A gap alone, between a training accuracy near one and the validation's, is
+        information too.
 
     Why it matters:
         What it learns now are the training samples themselves; the weights of the best
@@ -108,18 +110,25 @@ def overfitting(
         return
     if _averages_lag(history, c):
         return
+    yield from _rising(history, c, rise, gap, n) or _apart(history, c, gap, n)
+
+
+def _rising(
+    history: RunHistory, c: _Curves, rise: float, gap: float, n: int
+) -> list[Sign]:
+    """The validation loss has left its best."""
     best = int(np.argmin(c.val_loss))
     now, lowest = float(np.median(c.val_loss[-n:])), float(c.val_loss[best])
     if best >= len(c.val_loss) - n or lowest <= 0 or now < rise * lowest:
-        return
+        return []
     train = float(np.median(c.loss[-n:]))
     if train > 0.5 * now or train > c.loss[best]:
-        return
+        return []
     apart, matters = _gap(history, c, gap, n)
     if not len(c.accuracy):
         learned = progress(history).reference - lowest
         matters = now > 1.5 * lowest and not now - lowest < 0.1 * learned
-    yield Sign(
+    sign = Sign(
         where="",
         seen=f"val_loss has risen from {number(lowest)} to {number(now)} while the "
         f"training loss fell to {number(train)}{apart}",
@@ -134,6 +143,24 @@ def overfitting(
         evidence={"val_loss": now, "best": lowest, "loss": train, "best_epoch": best},
         severity=None if matters else "info",
     )
+    return [sign]
+
+
+def _apart(history: RunHistory, c: _Curves, gap: float, n: int) -> list[Sign]:
+    """The training accuracy is near one, and the validation's well below."""
+    words, matters = _gap(history, c, gap, n)
+    if not matters or np.median(c.accuracy[-n:]) < 0.97:
+        return []
+    sign = Sign(
+        where="",
+        seen=f"the training data are learned by heart{words}",
+        cause="Likely the model is large for so few samples",
+        action="get more data, or augment what there is",
+        alternatives=("dropout or weight decay", "a smaller model"),
+        evidence={"accuracy": c.accuracy[-1], "val_accuracy": c.val_accuracy[-1]},
+        severity="info",
+    )
+    return [sign]
 
 
 def _gap(history: RunHistory, c: _Curves, gap: float, n: int) -> tuple[str, bool]:
@@ -228,9 +255,10 @@ def underfitting(
         The training has come to rest (after twice `patience` epochs at its end, four
         times before), and the model is less than `limit` of the way from a constant
         prediction to a perfect one: that is information, because noise in the targets
-        looks the same. It is a warning if the nearest neighbour of a sample, found in a
-        few of the data themselves, predicts its target better than the model does, by
-        more than `margin`: then there is more to learn.
+        looks the same. It is a warning if besides the nearest neighbour of a sample,
+        found in a few of the data themselves, predicts its target better than the model
+        does, by more than `margin`: then there is more to learn. If only the neighbour
+        says so it is information.
 
     Why it matters:
         More epochs do not help a model that is too small.
@@ -272,7 +300,7 @@ def underfitting(
         action="double the units of the hidden layers",
         alternatives=("another layer", "less dropout or weight decay"),
         evidence={"skill": p.skill, "neighbours": neighbours},
-        severity="warning" if more else None,
+        severity="warning" if more and p.skill < limit else None,
     )
 
 

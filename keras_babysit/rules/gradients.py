@@ -9,7 +9,13 @@ import numpy as np
 
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import Trend, layered, middle, trend
+from keras_babysit.rules.kernels import (
+    Trend,
+    largest_ratio,
+    layered,
+    middle,
+    trend,
+)
 from keras_babysit.rules.progress import CLASS_LOSSES, progress
 from keras_babysit.rules.wording import number, try_rate
 
@@ -75,6 +81,7 @@ def vanishing_gradients(
     limit: float = 3e-3,
     layers: int = 5,
     faint: float = 1e-5,
+    still: float = 3e-5,
 ) -> Iterator[Sign]:
     """The gradients die out on their way to the first layers.
 
@@ -83,6 +90,7 @@ def vanishing_gradients(
         a line through their logarithms over depth, of at least `layers` kernels, drops
         to `limit` or less of the last layer's, while the model is stuck. Or changing
         any kernel by 1 % of itself would change the loss by less than `faint` of 1 %.
+        Nothing is said where no step ever changed a kernel by more than `still`.
 
     Why it matters:
         The first layers stay random, and the last ones see noise.
@@ -101,7 +109,8 @@ def vanishing_gradients(
         CS231n, Neural Networks Part 3, "Activation/Gradient distributions per layer".
     """
     p = progress(history)
-    if not p.stuck(0.5):
+    # What no kernel has moved from says nothing of the depth: the rate is too low.
+    if not p.stuck(0.5) or largest_ratio(history) < still:
         return
     places, relative = relative_gradients(history)
     if not len(relative):

@@ -62,6 +62,8 @@ class Progress(NamedTuple):
         gain: how much skill has risen of late.
         judged: whether it has lasted long enough to judge.
         by_batch: whether `losses` are of batches.
+        falling: whether the loss is well below its start and still falls: a model
+            whose targets are far from zero is worse than a constant at first.
     """
 
     epochs: int
@@ -74,10 +76,12 @@ class Progress(NamedTuple):
     gain: float
     judged: bool
     by_batch: bool
+    falling: bool
 
     def stuck(self, below: float, gain: float = 0.05) -> bool:
         """Whether it has lasted long enough, is bad, and is not getting better."""
-        return self.judged and self.skill < below and self.gain < gain
+        bad = self.judged and self.skill < below and not self.falling
+        return bad and self.gain < gain
 
 
 #: What was worked out last of each history, with what it was worked out from.
@@ -130,7 +134,18 @@ def _progress(history: RunHistory) -> Progress:
         or (by_batch and updates >= 100)
         or (history.ended and epochs >= 2 and updates >= 20),
         by_batch=by_batch,
+        falling=_falls(losses[np.isfinite(losses)], start),
     )
+
+
+def _falls(losses: np.ndarray, start: float) -> bool:
+    """Whether each of the last losses is 5 % below the one before."""
+    track = np.array([start, *losses[-4:]] if len(losses) < 4 else losses[-4:])
+    track = track[np.isfinite(track)]
+    if len(track) < 3 or not (track > 0).all():
+        return False
+    below = math.isnan(start) or track[-1] < 0.9 * start
+    return bool(below and (track[1:] < 0.95 * track[:-1]).all())
 
 
 def _series(history: RunHistory, quantity: str) -> np.ndarray:

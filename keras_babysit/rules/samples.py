@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from keras_babysit.facts import ArrayFacts, DataFacts, ModelFacts, ValidationFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.feeding import (
@@ -16,6 +18,7 @@ from keras_babysit.rules.feeding import (
     pairs,
 )
 from keras_babysit.rules.interface import Sign, rule
+from keras_babysit.rules.progress import accuracy_name, majority, progress
 from keras_babysit.rules.wording import names, number, percent
 
 _SHUFFLE = (
@@ -58,7 +61,7 @@ def _bits(x: ArrayFacts) -> float:
 
 @rule(
     severity="warning",
-    when="start",
+    when=("start", "epoch"),
     since="Permutation tests; Cover and Hart 1967 for nearest neighbours",
     symptoms=(
         "loss-flat",
@@ -75,7 +78,7 @@ def _bits(x: ArrayFacts) -> float:
 def unrelated_inputs(
     history: RunHistory,
     *,
-    at_least: int = 400,
+    at_least: float = 400,
     deviations: float = 2.5,
     p: float = 0.03,
     bits: int = 8,
@@ -87,7 +90,8 @@ def unrelated_inputs(
         more alike than shuffled ones (within `deviations`), neither by their features
         nor by summaries that do not change when a picture is shifted; and no feature,
         product of two features, or all of them together correlate with the target
-        (p-value above `p`).
+        (p-value above `p`). Once the validation has not got better than a constant in
+        five epochs and 100 updates, half as many samples and weaker evidence will do.
 
     Why it matters:
         Nothing can be learnt but the share of each class. Mostly samples and labels
@@ -108,9 +112,14 @@ def unrelated_inputs(
         (2017): networks fit even random labels, and then fail on new samples.
     """
     data = history.data
-    if data is None or data.dependence.tested < at_least:
+    if data is None or data.dependence.tested < 1:
         return
     found = data.dependence
+    if _learned_nothing_new(history):
+        # What a smaller sample hints at, the validation confirms.
+        at_least, deviations, p = at_least / 2, 1.6 * deviations, p / 300
+    if found.tested < at_least:
+        return
     away = abs(found.neighbours - found.chance) / max(found.spread, 1e-9)
     if not (away < deviations and found.linear_p > p):
         return
@@ -144,10 +153,77 @@ def unrelated_inputs(
     )
 
 
+def _learned_nothing_new(history: RunHistory) -> bool:
+    """Whether the validation never got better than a constant, in long enough."""
+    p = progress(history)
+    losses = history.values("epoch.val_loss")
+    if p.epochs < 5 or p.updates < 100 or len(losses) < 5 or not p.reference > 0:
+        return False
+    losses = losses[np.isfinite(losses)]
+    if not losses.min(initial=np.inf) > 0.97 * p.reference:
+        return False
+    name = accuracy_name(history)
+    reached = history.values(f"epoch.val_{name}") if name else np.zeros(0)
+    return not len(reached) or float(np.median(reached[-5:])) < majority(history) + 0.05
+
+
 def _is_coded(x: ArrayFacts, bits: int) -> bool:
     """Whether an input's values are codes, of which the combination may matter."""
     coded = x.dtype == "string" or (x.whole and 0 < len(x.counts) <= 3)
     return coded and math.prod(x.shape) > bits and len(x.shape) < 2
+
+
+@rule(
+    severity="warning",
+    when="start",
+    since="Quiñonero-Candela et al. 2009, Dataset Shift in Machine Learning",
+    symptoms=("overfitting", "validation-better", "stopped-too-early"),
+)
+def validation_differs(
+    history: RunHistory, *, size: float = 5.0, shift: float = 3.0
+) -> Iterator[Sign]:
+    """The validation inputs are not scaled like the training inputs.
+
+    What it sees:
+        An input whose values in the validation data are `size` times as large as in the
+        training data, or a `size`-th of that, by their root mean square; or whose mean
+        is more than `shift` standard deviations away.
+
+    Why it matters:
+        The model meets numbers that it has never seen: the validation score says
+        nothing of what it learned, and looks like overfitting.
+
+    What to do:
+        Apply the same preprocessing to both, with the mean and standard deviation of
+        the training data.
+
+    When it is wrong:
+        The validation data are of another kind on purpose.
+
+    References:
+        Quiñonero-Candela et al., Dataset Shift in Machine Learning (2009).
+    """
+    data = history.data
+    if data is None or data.validation is None:
+        return
+    others = {x.name: x for x in data.validation.inputs}
+    for x in data.inputs:
+        other = others.get(x.name)
+        if other is None or min(x.seen, other.seen) < 20 or x.shape != other.shape:
+            continue
+        here, there = math.hypot(x.mean, x.std), math.hypot(other.mean, other.std)
+        moved = abs(other.mean - x.mean) > shift * x.std > 0
+        if min(here, there) > 0 and (not 1 / size < there / here < size or moved):
+            yield Sign(
+                where=x.name,
+                seen=f"validation inputs of mean {number(other.mean)} and deviation "
+                f"{number(other.std)}, training inputs of {number(x.mean)} and "
+                f"{number(x.std)}",
+                cause="Likely only one of the two was scaled",
+                action="apply the same scaling to both, with the training data's mean "
+                "and standard deviation",
+                evidence={"training": here, "validation": there},
+            )
 
 
 @rule(

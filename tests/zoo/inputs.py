@@ -312,7 +312,7 @@ def only_inputs_shuffled(bad):
 def images_in_another_order(bad):
     split = data.images()
     if bad:
-        order = np.random.default_rng(0)
+        order = np.random.default_rng(1)
         split = split.map_y(order.permutation)
     model = net(
         (8, 8, 1),
@@ -429,7 +429,7 @@ def one_batch_an_epoch(bad):
     return model, fitting(data.iris(), 30, 1024 if bad else 8)
 
 
-@pair("mlp binary", "inputs-not-scaled", WORSE, reaches="val_accuracy > 0.93")
+@pair("mlp binary", "validation-differs", WORSE, reaches="val_accuracy > 0.93")
 def only_training_inputs_scaled(bad):
     split = data.breast_cancer()
     if bad:

@@ -40,7 +40,7 @@ class Outcome:
         findings: all findings, explained and healed ones too.
         logs: Keras's logs of the last epoch.
         raised: the error that ended the training, if one did.
-        stepped_aside: warnings of the babysitter about itself.
+        stepped_aside: warnings that the babysitter stopped watching.
         seconds: processor time that the run took.
         well_trained: whether it reached what a healthy run must; `None` if that is
             not known.
@@ -107,7 +107,7 @@ def run(case: Case, seed: int = 0, watched: bool = True) -> Outcome:
         logs={name: float(value) for name, value in logs.items()},
         raised=raised,
         stepped_aside=tuple(
-            str(w.message) for w in own if str(w.message).startswith("Babysitter")
+            str(w.message) for w in own if "stopped watching" in str(w.message)
         ),
         seconds=time.process_time() - start,
         well_trained=case.well_trained(logs) if case.reaches and logs else None,

@@ -170,7 +170,7 @@ def fifty_patients(bad):
     model.compile(Adam(2e-3), "mse")
     stop = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
     callbacks = [] if bad else [stop]
-    return model, fitting(split, 100 if bad else 12, callbacks=callbacks)
+    return model, fitting(split, 60 if bad else 12, callbacks=callbacks)
 
 
 @pair("mlp binary", "overfitting", WORSE, reaches="val_accuracy > 0.8")
@@ -183,7 +183,7 @@ def noise_learned_by_heart(bad):
         L.Dense(1, activation="sigmoid"),
     )
     model.compile(Adam(1e-2), BCE, metrics=["accuracy"])
-    return model, fitting(split.head(40) if bad else split, 120 if bad else 6)
+    return model, fitting(split.head(40) if bad else split, 40 if bad else 6)
 
 
 @pair("rnn binary", "overfitting", WORSE, reaches="val_accuracy > 0.8")
@@ -196,7 +196,7 @@ def hundred_reviews(bad):
         L.Dense(1, activation="sigmoid"),
     )
     model.compile(Adam(5e-3), BCE, metrics=["accuracy"])
-    return model, fitting(split, 40 if bad else 5)
+    return model, fitting(split, 25 if bad else 5)
 
 
 @pair("cnn multi-class", "overfitting", WORSE, reaches="val_accuracy > 0.93")
@@ -212,7 +212,7 @@ def forty_images(bad):
         L.Dense(10, activation="softmax"),
     )
     model.compile(Adam(2e-3), SPARSE, metrics=["accuracy"])
-    return model, fitting(split, 60 if bad else 6)
+    return model, fitting(split, 40 if bad else 6)
 
 
 @pair("linear multi-class", "underfitting", FLAT, reaches="val_accuracy > 0.9")
