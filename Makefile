@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
 
-.PHONY: demo test lint bench docs chromium clean
+.PHONY: demo test lint bench docs zoo chromium clean
 
 demo: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python examples/quickstart.py
@@ -19,6 +19,10 @@ lint: $(VENV)/installed
 
 bench: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python benchmarks/overhead.py
+
+# Every faulty and healthy run of the zoo: half an hour on two cores.
+zoo: $(VENV)/installed
+	$(SETTINGS) $(BIN)/python tests/zoo/run.py --jobs 2
 
 # By way of a file beside it: a failure leaves the documentation as it was.
 docs: $(VENV)/installed

@@ -246,7 +246,7 @@ def underfitting(
     history: RunHistory,
     *,
     limit: float = 0.5,
-    margin: float = 0.15,
+    margin: float = 0.1,
     patience: int = 5,
 ) -> Iterator[Sign]:
     """The model does not even fit the training data.

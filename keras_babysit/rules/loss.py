@@ -582,7 +582,8 @@ def learning_rate_too_low(
         can by 30 % in all of them, while the model is little better than a constant
         prediction. Or none by more than `slow`, and the loss falls slowly along a
         straight line: after 20 epochs, or at the end after five, it has made less than
-        half of the way, and the later half as fast as the first.
+        half of the way, and the later half as fast as the first. Or a schedule has
+        brought the rate below a hundredth of what it was for half of the training.
 
     Why it matters:
         A loss that falls along a line has not come to where learning gets hard: larger
@@ -610,7 +611,10 @@ def learning_rate_too_low(
     tiny = most < limit and still and p.skill < 0.2 and p.gain < 0.1
     lasted = history.ended or p.epochs >= 20
     line = most < slow and lasted and _falls_in_line(p)
-    if tiny or line:
+    faded = _has_faded(history, p)
+    if faded:
+        yield faded
+    elif tiny or line:
         rate = rate_in_force(history)
         how = "hardly moves" if tiny else "falls slowly, along a straight line"
         yield Sign(
@@ -623,6 +627,26 @@ def learning_rate_too_low(
             evidence={"update_ratio": most, "skill": p.skill, "learning_rate": rate},
             since=(0.0, 0.0),
         )
+
+
+def _has_faded(history: RunHistory, p: Progress) -> Sign | None:
+    """A rate that a schedule has all but ended, long before anything was learned."""
+    rates = history.values("learning_rate")
+    if len(rates) < 6 or not p.gain < 0.05 or not rates.max() > 0:
+        return None
+    if not (rates[len(rates) // 2 :] < 1e-2 * rates.max()).all():
+        return None
+    return Sign(
+        where="",
+        seen=f"for half of the training the learning rate has been below 1 % of the "
+        f"{number(rates.max())} that it was, and is {number(rates[-1])} now, with the "
+        f"loss at {number(p.losses[-1] if len(p.losses) else math.nan)}",
+        cause="Likely the schedule decays the learning rate too fast",
+        action="give the schedule's lengths in steps of the whole training: "
+        "epochs * steps_per_epoch",
+        alternatives=("a constant learning rate first",),
+        evidence={"learning_rate": rates[-1], "largest": rates.max(), "skill": p.skill},
+    )
 
 
 def _from_to(p: Progress) -> str:

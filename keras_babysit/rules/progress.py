@@ -140,11 +140,10 @@ def _progress(history: RunHistory) -> Progress:
 
 def _falls(losses: np.ndarray, start: float) -> bool:
     """Whether each of the last losses is 5 % below the one before."""
-    track = np.array([start, *losses[-4:]] if len(losses) < 4 else losses[-4:])
-    track = track[np.isfinite(track)]
+    track = losses[-4:]
     if len(track) < 3 or not (track > 0).all():
         return False
-    below = math.isnan(start) or track[-1] < 0.9 * start
+    below = not track[-1] > 0.9 * start
     return bool(below and (track[1:] < 0.95 * track[:-1]).all())
 
 

@@ -240,7 +240,8 @@ def leaking_validation(
     What it sees:
         Up to 2,000 validation samples, looked for among up to 20,000 training samples
         by their inputs and targets. Samples that occur twice in the training data
-        give the share that is to be expected by accident. A share above `share` is a
+        give the share that is to be expected by accident; of pictures or measured
+        quantities none is. A share above `share` is a
         warning, one above `little` information. If most samples of
         pictures or measured quantities do, copies were made before the split.
 
@@ -268,7 +269,7 @@ def leaking_validation(
     # A pair or two that belong to the data may lie on both sides.
     noise = 4 * math.sqrt(chance * (1 - chance) / validation.compared)
     noise = max(noise, 2.5 / validation.compared)
-    copied = rich and min(seen, chance) > 0.5
+    copied = rich and min(seen, chance) > 2 * share
     if (not rich and chance > 0.3) or (seen - chance <= noise and not copied):
         return
     # Only a part of the training samples may have been looked at.

@@ -430,3 +430,29 @@ def test_documented(rule):
     ):
         assert section in rule.doc
     assert rule.name not in rule.symptoms
+
+
+def test_validation_that_is_not_scaled_like_the_training():
+    y = SICK[450:]
+    of = data(SCALED[:450], SICK[:450], 50 * SCALED[450:], y)
+    assert found(of, binary())["validation-differs"] == "warning"
+    of = data(SCALED[:450], SICK[:450], SCALED[450:] + 10, y)
+    assert found(of, binary())["validation-differs"] == "warning"
+    of = data(SCALED[:450], SICK[:450], 1.5 * SCALED[450:] + 0.3, y)
+    assert "validation-differs" not in found(of, binary())
+
+
+def test_validation_confirms_what_a_small_sample_hints_at():
+    from histories import run
+
+    x = RNG.normal(size=(300, 12)).astype("float32")
+    y = RNG.integers(0, 10, 300)
+    of = data(x, y)
+    assert of.dependence.tested == 300
+    assert "unrelated-inputs" not in found(of, model())
+    losses = [2.2, 2.0, 1.7, 1.4, 1.1, 0.9]
+    low = [0.1] * 6
+    for val_loss, expected in (([2.4] * 6, 1), ([1.5] * 6, 0)):
+        history = run(losses, val_loss=val_loss, val_accuracy=low, accuracy=low)
+        history.data, history.model = of, model()
+        assert len(samples.unrelated_inputs.signs(history)) == expected

@@ -159,3 +159,13 @@ def test_moving_averages_that_caught_up():
     # Nothing learned on either side says nothing of the averages.
     history = H.run(H.flat(9), model=model, val_loss=H.flat(9))
     assert G.batchnorm_lagging.signs(history) == []
+
+
+def test_a_gap_alone_is_information():
+    loss = np.array(H.learning(12, end=0.01))
+    accuracy = np.minimum(np.linspace(0.6, 1.3, 12), 1.0)
+    logs = {"val_loss": loss + 0.3, "accuracy": accuracy}
+    history = H.run(loss, val_accuracy=np.minimum(accuracy, 0.75), **logs)
+    assert severities(G.overfitting, history) == ["info"]
+    history = H.run(loss, val_accuracy=accuracy - 0.02, **logs)
+    assert severities(G.overfitting, history) == []

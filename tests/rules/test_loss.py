@@ -294,3 +294,30 @@ def test_epochs_only():
     for i in range(12):
         history.append(EpochRecord(i + 1, 20 * (i + 1), logs={"loss": 0.5}))
     assert everything(history) == set()
+
+
+def test_a_schedule_that_fades_too_early():
+    def fading(step):
+        return 0.1 * 0.5 ** (step / 20)
+
+    history = H.run(H.flat(12, 2.2), rate=fading)
+    (sign,) = [s for s in loss.learning_rate_too_low.signs(history) if "half" in s.seen]
+    assert "schedule" in sign.cause
+    # One that ends with the training, or a model that has learned, is healthy.
+    late = H.run(H.flat(12, 2.2), rate=lambda step: 0.1 if step < 500 else 1e-5)
+    assert not [s for s in loss.learning_rate_too_low.signs(late) if "half" in s.seen]
+    history = H.run(H.learning(12), rate=fading)
+    assert loss.learning_rate_too_low.signs(history) == []
+
+
+def test_what_still_falls_from_far_away_is_not_stuck():
+    from keras_babysit.rules.progress import progress
+
+    far = [500.0, 400.0, 300.0, 200.0, 120.0]
+    model, of = H.regression_model(), H.regression_data(mean=22.0, std=9.0)
+    history = H.run(far, start=520.0, model=model, data=of)
+    assert progress(history).skill < 0
+    assert progress(history).falling
+    assert not progress(history).stuck(0.2)
+    back = H.run([5e4, 2e4, 9e3, 4e3, 2e3], start=520.0, model=model, data=of)
+    assert progress(back).stuck(0.2)
