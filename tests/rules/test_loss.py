@@ -298,7 +298,7 @@ def test_epochs_only():
 
 def test_a_schedule_that_fades_too_early():
     def fading(step):
-        return 0.1 * 0.5 ** (step / 20)
+        return 0.1 * 0.5 ** (step / 5)
 
     history = H.run(H.flat(12, 2.2), rate=fading)
     (sign,) = [s for s in loss.learning_rate_too_low.signs(history) if "half" in s.seen]
