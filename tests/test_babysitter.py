@@ -110,7 +110,7 @@ def expected_state():
 @pytest.mark.parametrize(
     "place",
     [
-        "keras_babysit.probes.update_ratio.statistics.describe",
+        "keras_babysit.probes.interface.StepView.describe",
         "keras_babysit.probes.gradients.rows.tensor_stats",
         "keras_babysit.probes.first_layer.draw",
         "keras_babysit.step.schedule.within_budget",

@@ -88,7 +88,7 @@ class EventFile:
         directory.mkdir(parents=True, exist_ok=True)
         name = (
             f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
-            f".{os.getpid()}.{next(_serial)}.babysit"
+            f".{os.getpid()}.{next(_serial):06d}.babysit"
         )
         self.path = directory / name
         file = open(self.path, "wb")  # noqa: SIM115 - closed by the thread
