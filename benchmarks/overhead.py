@@ -166,7 +166,7 @@ def prepare(name, seconds):
     began = time.perf_counter()
     model.fit(np.tile(x, (25, *[1] * (x.ndim - 1))), np.tile(y, 25), size, verbose=0)
     step = (time.perf_counter() - began) / 100
-    steps = int(min(max(seconds / step, 30), 4000))
+    steps = int(min(max(seconds / step, 30), 12_000))
     many = np.resize(np.arange(len(x)), steps * size)
     return model, x[many], y[many], size, steps
 
