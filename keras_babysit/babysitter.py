@@ -19,7 +19,8 @@ from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRec
 from keras_babysit.report import Report, make_report
 from keras_babysit.rules.interface import Rule
 from keras_babysit.sinks.console import ConsoleSink
-from keras_babysit.step import backend, schedule
+from keras_babysit import seam
+from keras_babysit.step import schedule
 
 _SEE = "Training goes on as if it were not there."
 
@@ -148,7 +149,7 @@ class Babysitter(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the event files and joins the other callbacks of ours."""
-        backend.load()
+        seam.load("step")
         self._close_sink()
         self._sink = _open_sink(self.log_dir)
         self._stopped = ""

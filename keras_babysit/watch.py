@@ -19,7 +19,7 @@ from keras_babysit.records import (
     StepRecord,
     VariableStats,
 )
-from keras_babysit.step import backend as seam
+from keras_babysit import seam
 from keras_babysit.step import schedule
 from keras_babysit.step.observe import (
     Observation,
@@ -107,7 +107,7 @@ class Watch:
         """Notes the epoch; before the first one, records the untrained weights."""
         if self._first_step is None:
             optimizer = self.model.optimizer
-            backend = seam.load()
+            backend = seam.load("step")
             self._first_step = (
                 int(backend.numpy_of(backend.value_of(optimizer.iterations)))
                 if optimizer is not None
@@ -239,7 +239,7 @@ class Watch:
             if built is not None and built.fits(model, self.probes):
                 self._observed_step = built
                 return built
-        backend = seam.load()
+        backend = seam.load("step")
         reason = backend.can_observe(model)
         if reason is None and model.optimizer is None:
             reason = "the model has no optimizer"
@@ -334,7 +334,7 @@ class Watch:
 
     def _compile(self, name: str, function: Callable) -> Callable:
         if name not in self._compiled:
-            self._compiled[name] = seam.load().compiled(function)
+            self._compiled[name] = seam.load("step").compiled(function)
         return self._compiled[name]
 
 

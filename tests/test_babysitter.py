@@ -64,14 +64,14 @@ def test_other_backends_are_named(tmp_path, monkeypatch):
 
 
 def test_missing_tensorflow_names_the_extra(monkeypatch):
-    from keras_babysit.step import backend
+    from keras_babysit import seam
 
     def missing(name):
         raise ModuleNotFoundError("No module named 'tensorflow'", name="tensorflow")
 
-    monkeypatch.setattr(backend.importlib, "import_module", missing)
+    monkeypatch.setattr(seam.importlib, "import_module", missing)
     with pytest.raises(ImportError, match=r"keras_babysit\[tensorflow\]"):
-        backend.load()
+        seam.load("step")
 
 
 def test_model_that_is_not_compiled(tmp_path):

@@ -1,4 +1,4 @@
-"""Finds the file that knows the backend in use."""
+"""Finds the files that know the backend in use: one in each folder that needs one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from types import ModuleType
 SUPPORTED = ("tensorflow",)
 
 
-def load() -> ModuleType:
-    """Returns the seam's module for `keras.backend.backend()`.
+def load(folder: str) -> ModuleType:
+    """Returns the module for `keras.backend.backend()` in a folder of the package.
+
+    Args:
+        folder: `"step"` or `"autodiff"`.
 
     Raises:
         ValueError: if that backend is not supported yet.
@@ -20,12 +23,12 @@ def load() -> ModuleType:
     name = keras.backend.backend()
     if name not in SUPPORTED:
         raise ValueError(
-            f"keras_babysit observes training with the {', '.join(SUPPORTED)} "
+            f"keras_babysit works with the {', '.join(SUPPORTED)} "
             f"backend so far. Received: keras.backend.backend()={name!r}. Set the "
             "environment variable KERAS_BACKEND=tensorflow before importing keras."
         )
     try:
-        return importlib.import_module(f"keras_babysit.step.{name}")
+        return importlib.import_module(f"keras_babysit.{folder}.{name}")
     except ModuleNotFoundError as e:
         if e.name != name:
             raise

@@ -1,0 +1,215 @@
+"""Lends a model out: whatever is done to it meanwhile is undone.
+
+Checks work on the user's own model, not on a copy: copying asks that every layer can
+be rebuilt from its configuration, which is least true of the custom ones that most
+need a check.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+
+from keras_babysit import seam
+
+#: What `compile` and `fit` set on a model.
+_SET_BY_TRAINING = (
+    "optimizer",
+    "history",
+    "stop_training",
+    "train_function",
+    "test_function",
+    "predict_function",
+    "steps_per_execution",
+    "_compile_loss",
+    "_compile_metrics",
+    "_loss_tracker",
+    "_jit_compile",
+    "_run_eagerly",
+)
+#: Layers that do something else in training than later, to make fitting harder.
+_NOISE = (
+    "AlphaDropout",
+    "AugMix",
+    "CutMix",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "MixUp",
+    "RandAugment",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+)
+#: Rates of dropout inside layers (recurrent ones, attention).
+_RATES = ("dropout", "recurrent_dropout")
+_ABSENT = object()
+
+
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns a model, its layers and theirs, each once."""
+    return list(dict.fromkeys(model._flatten_layers(recursive=True)))
+
+
+@contextlib.contextmanager
+def borrowed(model: keras.Model) -> Iterator[keras.Model]:
+    """Lends a built, compiled model out, and gives it back as it was.
+
+    Meanwhile it has no compiled metrics and no compiled functions, so that none of the
+    user's is built or traced for what is done to it.
+
+    Given back: the values of all variables (weights, seeds, metrics), the optimizer
+    object, the compiled functions, `history`; and the states of the global random
+    numbers of Keras, NumPy, Python and the backend.
+
+    Whoever borrows must not step the model's own optimizer, but may put another one
+    in its place.
+    """
+    with random_numbers_kept(), attributes_kept(model, *_SET_BY_TRAINING):
+        known = {
+            id(v): (v, np.array(keras.ops.convert_to_numpy(v.value)))
+            for v in [*model.variables, *model.metrics_variables]
+        }
+        _renew_loss(model)
+        vars(model)["_compile_metrics"] = None
+        for name in ("train_function", "test_function", "predict_function"):
+            vars(model)[name] = None
+        try:
+            yield model
+        finally:
+            for variable, value in known.values():
+                variable.assign(value)
+
+
+@contextlib.contextmanager
+def attributes_kept(thing: Any, *names: str) -> Iterator[None]:
+    """Puts attributes of an object back as they were."""
+    # Around `__setattr__`, with which Keras tracks what becomes part of a model.
+    known = {name: vars(thing).get(name, _ABSENT) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in known.items():
+            if value is _ABSENT:
+                vars(thing).pop(name, None)
+            else:
+                vars(thing)[name] = value
+
+
+@contextlib.contextmanager
+def random_numbers_kept() -> Iterator[None]:
+    """Puts the global random numbers back as they were."""
+    backend = seam.load("autodiff")
+    name = "global_seed_generator"
+    of_keras = global_state.get_global_attribute(name)
+    seed = None if of_keras is None else np.array(of_keras.state.value)
+    states = random.getstate(), np.random.get_state(), backend.random_state()
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        backend.set_random_state(states[2])
+        if of_keras is None:
+            global_state.set_global_attribute(name, None)
+        else:
+            of_keras.state.assign(seed)
+
+
+@contextlib.contextmanager
+def without_regularization(model: keras.Model) -> Iterator[None]:
+    """Switches the penalties of weights and activations off.
+
+    Losses that layers add by themselves stay: they may be what is trained.
+    """
+    with contextlib.ExitStack() as stack:
+        for variable in model.variables:
+            _set(stack, variable, "_regularizer", None)
+        for layer in layers_of(model):
+            _set(stack, layer, "activity_regularizer", None)
+        yield
+
+
+@contextlib.contextmanager
+def without_noise(model: keras.Model) -> Iterator[None]:
+    """Switches dropout, noise and random augmentation off, also in training."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers_of(model):
+            if is_noise(layer):
+                _set(stack, layer, "call", _not_training(layer.call))
+            for name in _RATES:
+                if isinstance(vars(layer).get(name), float):
+                    _set(stack, layer, name, 0.0)
+        yield
+
+
+def is_noise(layer: Any) -> bool:
+    """Whether a layer is one of Keras's dropout, noise or random augmentation."""
+    for kind in type(layer).__mro__:
+        name = kind.__name__
+        if name in _NOISE or name.startswith("Random"):
+            return getattr(keras.layers, name, None) is kind
+    return False
+
+
+def _not_training(call: Any) -> Any:
+    def quiet(*args: Any, **kwargs: Any) -> Any:
+        return call(*args, **{**kwargs, "training": False})
+
+    return quiet
+
+
+@contextlib.contextmanager
+def in_float64(model: keras.Model) -> Iterator[None]:
+    """Makes a built, compiled model compute in float64.
+
+    Its variables still hold what they held: their float64 values are given by a
+    `keras.StatelessScope` around a call of the model. The compiled loss is a new one.
+    """
+    given = keras.config.floatx()
+    policy = keras.DTypePolicy("float64")
+    with contextlib.ExitStack() as stack:
+        stack.callback(keras.config.set_floatx, given)
+        keras.config.set_floatx("float64")
+        for layer in layers_of(model):
+            _set(stack, layer, "_dtype_policy", policy)
+            for tensor in getattr(layer, "_inputs", None) or ():
+                if keras.backend.is_float_dtype(tensor.dtype):
+                    # A graph casts what it is given to the dtype of its input.
+                    _set(stack, tensor, "_dtype", "float64")
+        for variable in [*model.variables, *model.metrics_variables]:
+            if keras.backend.is_float_dtype(variable.dtype):
+                _set(stack, variable, "_dtype", "float64")
+        stack.enter_context(attributes_kept(model, "_compile_loss"))
+        _renew_loss(model)
+        for loss in _losses(model):
+            _set(stack, loss, "_dtype_policy", policy)
+            _set(stack, loss, "_dtype", "float64")
+        yield
+
+
+def _set(stack: contextlib.ExitStack, thing: Any, name: str, value: Any) -> None:
+    stack.enter_context(attributes_kept(thing, name))
+    vars(thing)[name] = value
+
+
+def _renew_loss(model: Any) -> None:
+    known = model._compile_loss
+    if known is not None:
+        vars(model)["_compile_loss"] = type(known)(
+            known._user_loss,
+            known._user_loss_weights,
+            output_names=known.output_names,
+        )
+
+
+def _losses(model: Any) -> list[keras.losses.Loss]:
+    known = model._compile_loss
+    given = [] if known is None else keras.tree.flatten(known._user_loss)
+    return [loss for loss in given if isinstance(loss, keras.losses.Loss)]

@@ -1,0 +1,286 @@
+"""A small sample of whatever `fit` takes, and a model that is ready to be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.trainers.data_adapters import get_data_adapter
+
+from keras_babysit.borrowing import borrowed
+from keras_babysit.inspection.arrays import numeric
+from keras_babysit.inspection.rows import is_array, leaves, rows_of, spread
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A few samples of the data, in memory.
+
+    Attributes:
+        x: inputs, a NumPy array or a structure of them, as the model takes them.
+        y: targets likewise, or `None`.
+        sample_weight: likewise, or `None`.
+        size: how many samples they are.
+        whole: whether they are all there are.
+    """
+
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
+    size: int = 0
+    whole: bool = False
+
+    def first(self, n: int) -> Sample:
+        """Returns the first `n` of the samples."""
+        if n >= self.size:
+            return self
+        cut = [_map(lambda a: a[:n], v) for v in (self.x, self.y, self.sample_weight)]
+        return Sample(*cut, size=n)
+
+
+def sample_of(x: Any, y: Any = None, sample_weight: Any = None, *, n: int) -> Sample:
+    """Returns `n` samples of the data, or all if there are fewer.
+
+    Of arrays they are spread evenly over all rows, so that data sorted by class has
+    all classes; of datasets, generators and the like they are the first (a generator
+    is read as far).
+
+    Args:
+        x: what `fit` takes: arrays, structures of arrays, `tf.data.Dataset`,
+            `keras.utils.PyDataset`, a generator.
+        y: targets, if `x` is arrays.
+        sample_weight: weights, if `x` is arrays.
+        n: how many samples.
+
+    Raises:
+        ValueError: if there is no data, or it is not numbers, not finite, or its
+            parts differ in length.
+    """
+    if x is None:
+        raise ValueError("There is no data to check with. Received: x=None")
+    if all(is_array(array) or _is_plain(array) for _, array in leaves("x", x)):
+        sample = _of_arrays(x, y, sample_weight, n)
+    else:
+        sample = _of_batches(x, y, sample_weight, n)
+    _check_values(sample)
+    return sample
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float | str | bytes | bool)
+
+
+def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
+    parts = {"x": x, "y": y, "sample_weight": sample_weight}
+    parts = {name: _arrays(value) for name, value in parts.items()}
+    lengths = {
+        name: len(array)
+        for part, value in parts.items()
+        for name, array in leaves(part, value)
+    }
+    if not lengths or 0 in lengths.values():
+        raise ValueError(
+            "There is no data to check with: at least one sample was expected. "
+            f"Received: {_described(parts)}"
+        )
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            "All arrays must have the same number of samples (the first axis). "
+            f"Received: {_described(parts)}"
+        )
+    rows = next(iter(lengths.values()))
+    at = spread(rows, n)
+    taken = [_map(lambda a: _rows(a, at), value) for value in parts.values()]
+    return Sample(*taken, size=len(at), whole=len(at) == rows)
+
+
+def _arrays(value: Any) -> Any:
+    """Lists of plain numbers as an array, as Keras takes them."""
+    if isinstance(value, list | tuple) and value and all(map(_is_plain, value)):
+        return np.asarray(value)
+    return value
+
+
+def _rows(array: Any, at: np.ndarray) -> np.ndarray:
+    found = rows_of("", array)
+    if found is None:
+        raise ValueError(
+            "Only dense arrays of known size can be checked with. Received: "
+            f"{type(array).__name__}"
+        )
+    return found.take(at)
+
+
+def _of_batches(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
+    if y is not None or sample_weight is not None:
+        raise ValueError(
+            "`y` and `sample_weight` must be None if `x` is a dataset or a generator, "
+            f"which yields them. Received: x={type(x).__name__}, y={_brief(y)}, "
+            f"sample_weight={_brief(sample_weight)}"
+        )
+    collected: list[tuple] = []
+    count = 0
+    for batch in _batches(x):
+        parts = keras.utils.unpack_x_y_sample_weight(batch)
+        parts = tuple(_map(_numpy, part) for part in parts)
+        collected.append(parts)
+        count += len(next(array for _, array in leaves("x", parts[0])))
+        if count >= n:
+            break
+    if not count:
+        raise ValueError(f"{type(x).__name__} yields no data to check with.")
+    joined = [
+        _map(lambda *arrays: np.concatenate(arrays)[:n], *parts)
+        for parts in zip(*collected, strict=True)
+    ]
+    return Sample(*joined, size=min(n, count))
+
+
+def _batches(data: Any) -> Iterator[Any]:
+    try:
+        return iter(get_data_adapter(data).get_numpy_iterator())
+    except ValueError as e:
+        raise ValueError(
+            "`x` must be something that `fit` takes: arrays, a dataset or a "
+            f"generator of batches. Received: {type(data).__name__}"
+        ) from e
+
+
+def _numpy(array: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(array))
+
+
+def _check_values(sample: Sample) -> None:
+    for part, value in (
+        ("x", sample.x),
+        ("y", sample.y),
+        ("sample_weight", sample.sample_weight),
+    ):
+        for name, array in leaves(part, value):
+            _check_array(name, array, part)
+
+
+def _check_array(name: str, array: np.ndarray, part: str) -> None:
+    values = numeric(array)
+    if values is None:
+        if part == "x":  # Text is a fine input for a model that takes text.
+            return
+        hint = (
+            " Encode labels as numbers first, for example with "
+            "`np.unique(y, return_inverse=True)[1]` or `keras.layers.StringLookup`."
+            if part == "y"
+            else ""
+        )
+        raise ValueError(
+            f"`{name}` must hold numbers.{hint} Received: dtype={array.dtype}, "
+            f"first value {array.flat[0]!r}"
+        )
+    if not np.isfinite(values).all():
+        at = np.argwhere(~np.isfinite(values))[0]
+        raise ValueError(
+            f"`{name}` must be finite: every loss and gradient would be NaN. "
+            f"Received: {values[tuple(at)]} at {name}[{', '.join(map(str, at))}] of "
+            "the samples looked at"
+        )
+
+
+def ready(model: Any, sample: Sample) -> None:
+    """Makes sure that a model can be checked on a sample; builds it if need be.
+
+    Raises:
+        TypeError: if it is not a Keras model.
+        ValueError: if it is not compiled, or does not fit the data.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model. Received: {model!r}")
+    if not model.compiled:
+        raise ValueError(
+            "The model must be compiled: call `model.compile(optimizer, loss)` first, "
+            f"as before `fit`. Received: {model.name!r}, not compiled"
+        )
+    _check_shapes(model, sample)
+    one = sample.first(2)
+    tensors = _map(keras.ops.convert_to_tensor, one.x)
+    if not model.built:
+        _attempt(lambda: model(tensors), "The model cannot be called on x", sample)
+    with borrowed(model):
+        y_pred = _attempt(
+            lambda: model(tensors, training=False),
+            "The model cannot be called on x",
+            sample,
+        )
+        shapes = _map(lambda t: tuple(t.shape), y_pred)
+        _attempt(
+            lambda: loss_of(model, one, y_pred, training=False),
+            f"The loss cannot be computed from an output of shape {shapes}",
+            sample,
+        )
+
+
+def _check_shapes(model: Any, sample: Sample) -> None:
+    expected = getattr(model, "input_shape", None) if model.built else None
+    if not isinstance(expected, tuple) or not isinstance(sample.x, np.ndarray):
+        return
+    if expected and not all(size is None or isinstance(size, int) for size in expected):
+        return
+    given = sample.x.shape
+    same = len(given) == len(expected) and all(
+        want is None or want == got
+        for want, got in zip(expected[1:], given[1:], strict=True)
+    )
+    # Keras itself adds or drops a last axis of 1.
+    if not same and np.prod(given[1:]) != np.prod([s or 1 for s in expected[1:]]):
+        raise ValueError(
+            f"`x` must have shape {expected} to go into the model (None is any "
+            f"number of samples). Received: shape {given}"
+        )
+
+
+def _attempt(function: Any, problem: str, sample: Sample) -> Any:
+    try:
+        return function()
+    except Exception as e:
+        reason = next((line for line in str(e).splitlines() if line.strip()), repr(e))
+        raise ValueError(
+            f"{problem}: {reason.strip()} Received: {_described_sample(sample)}"
+        ) from None
+
+
+def loss_of(model: Any, sample: Sample, y_pred: Any, training: bool) -> Any:
+    """Returns the model's own loss as a scalar tensor, penalties included."""
+    convert = keras.ops.convert_to_tensor
+    return model._compute_loss(
+        x=_map(convert, sample.x),
+        y=_map(convert, sample.y),
+        y_pred=y_pred,
+        sample_weight=_map(convert, sample.sample_weight),
+        training=training,
+    )
+
+
+def _map(function: Any, *nested: Any) -> Any:
+    if nested[0] is None:
+        return None
+    return keras.tree.map_structure(function, *nested)
+
+
+def _described_sample(sample: Sample) -> str:
+    return _described(
+        {"x": sample.x, "y": sample.y, "sample_weight": sample.sample_weight}
+    )
+
+
+def _described(parts: dict[str, Any]) -> str:
+    found = [
+        f"{name} of shape {getattr(array, 'shape', None)}"
+        for part, value in parts.items()
+        for name, array in leaves(part, value)
+    ]
+    return ", ".join(found)
+
+
+def _brief(value: Any) -> str:
+    return "None" if value is None else type(value).__name__
