@@ -12,14 +12,13 @@ import keras
 
 from keras_babysit import probes as all_probes
 from keras_babysit import rules as all_rules
-from keras_babysit import watch
+from keras_babysit import seam, watch
 from keras_babysit.diagnosis import Diagnosis
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRecord
 from keras_babysit.report import Report, make_report
 from keras_babysit.rules.interface import Rule
 from keras_babysit.sinks.console import ConsoleSink
-from keras_babysit import seam
 from keras_babysit.step import schedule
 
 _SEE = "Training goes on as if it were not there."

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit import seam
 from keras_babysit.probes.interface import EpochView, Probe, Reading, unique
 from keras_babysit.records import (
     EpochRecord,
@@ -19,7 +20,6 @@ from keras_babysit.records import (
     StepRecord,
     VariableStats,
 )
-from keras_babysit import seam
 from keras_babysit.step import schedule
 from keras_babysit.step.observe import (
     Observation,
