@@ -37,8 +37,10 @@ class Sample:
         """Returns the first `n` of the samples."""
         if n >= self.size:
             return self
-        cut = [_map(lambda a: a[:n], v) for v in (self.x, self.y, self.sample_weight)]
-        return Sample(*cut, size=n)
+        x, y, weight = (
+            _map(lambda a: a[:n], v) for v in (self.x, self.y, self.sample_weight)
+        )
+        return Sample(x, y, weight, size=n)
 
 
 def sample_of(x: Any, y: Any = None, sample_weight: Any = None, *, n: int) -> Sample:
@@ -93,8 +95,8 @@ def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
         )
     rows = next(iter(lengths.values()))
     at = spread(rows, n)
-    taken = [_map(lambda a: _rows(a, at), value) for value in parts.values()]
-    return Sample(*taken, size=len(at), whole=len(at) == rows)
+    x, y, weight = (_map(lambda a: _rows(a, at), v) for v in parts.values())
+    return Sample(x, y, weight, size=len(at), whole=len(at) == rows)
 
 
 def _arrays(value: Any) -> Any:
@@ -132,11 +134,11 @@ def _of_batches(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
             break
     if not count:
         raise ValueError(f"{type(x).__name__} yields no data to check with.")
-    joined = [
+    x, y, weight = (
         _map(lambda *arrays: np.concatenate(arrays)[:n], *parts)
         for parts in zip(*collected, strict=True)
-    ]
-    return Sample(*joined, size=min(n, count))
+    )
+    return Sample(x, y, weight, size=min(n, count))
 
 
 def _batches(data: Any) -> Iterator[Any]:
