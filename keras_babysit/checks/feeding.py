@@ -78,6 +78,13 @@ def _is_plain(value: Any) -> bool:
 def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     parts = {"x": x, "y": y, "sample_weight": sample_weight}
     parts = {name: _arrays(value) for name, value in parts.items()}
+    for part, value in parts.items():
+        for name, array in leaves(part, value):
+            if not getattr(array, "shape", None):
+                raise ValueError(
+                    f"`{name}` must be an array with one row a sample. "
+                    f"Received: {name}={array!r}"
+                )
     lengths = {
         name: len(array)
         for part, value in parts.items()
