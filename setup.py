@@ -5,9 +5,12 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TENSORFLOW = ["tensorflow>=2.21"]
-EXAMPLES = [*TENSORFLOW, "mlxtend>=0.25", "scikit-learn>=1.9"]
+PLOT = ["matplotlib>=3.10"]
+SCIPY = ["scipy>=1.17"]
+EXAMPLES = [*TENSORFLOW, *PLOT, "mlxtend>=0.25", "scikit-learn>=1.9"]
 DEVELOPMENT = [
     *EXAMPLES,
+    *SCIPY,
     "hypothesis>=6.170",
     "mypy>=2.4",
     "pytest>=9.2",
@@ -28,6 +31,7 @@ setup(
     python_requires=">=3.11",
     install_requires=[
         "click>=8.1",
+        "google-crc32c>=1.9",
         "keras>=3.15",
         "numpy>=2.0",
         "pillow>=11.0",
@@ -39,6 +43,8 @@ setup(
     },
     extras_require={
         "tensorflow": TENSORFLOW,
+        "plot": PLOT,
+        "scipy": SCIPY,
         "examples": EXAMPLES,
         "dev": DEVELOPMENT,
     },

@@ -1,5 +1,6 @@
 """Event files, read back with TensorBoard's own reader."""
 
+import io
 import os
 import signal
 import subprocess
@@ -7,12 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import hypothesis
 import keras
 import models
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from keras_babysit import Babysitter
@@ -237,3 +241,10 @@ def test_picture_keeps_its_pixels(tmp_path):
     value = events.image(Image("a", pixels))
     picture = Pillow.open(BytesIO(value.tensor.string_val[2]))
     np.testing.assert_array_equal(np.asarray(picture), pixels)
+
+
+@hypothesis.given(st.binary(max_size=300))
+def test_records_are_framed_as_tensorboard_frames_them(data):
+    file = io.BytesIO()
+    RecordWriter(file).write(data)
+    assert events.framed(data) == file.getvalue()
