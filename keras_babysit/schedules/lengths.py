@@ -1,0 +1,79 @@
+"""Numbers and lengths that users give: checked at the call, in epochs or in steps."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any
+
+
+def number(
+    name: str, value: Any, expected: str, holds: Callable[[float], bool]
+) -> float:
+    """Returns `value` as a float.
+
+    Args:
+        name: of the argument.
+        value: what was received.
+        expected: what it must be, as in "must be a number between 0 and 1".
+        holds: says whether a finite number is.
+
+    Raises:
+        ValueError: if it is no number, is not finite, or does not hold.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not holds(float(value)):
+        raise ValueError(
+            f"`{name}` must be a number {expected}. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def rate(name: str, value: Any, zero: bool = False) -> float:
+    """Returns a learning rate as a float: greater than 0, or 0 too where allowed."""
+    if zero:
+        return number(name, value, "not below 0", lambda v: v >= 0)
+    return number(name, value, "greater than 0", lambda v: v > 0)
+
+
+def whole(name: str, value: Any) -> int:
+    """Returns a positive whole number as an int; `3e4` will do."""
+    return int(
+        number(
+            name, value, "that is whole and positive", lambda v: v >= 1 and v % 1 == 0
+        )
+    )
+
+
+def epochs_length(name: str, value: Any) -> float:
+    """Returns a length in epochs, which need not be whole."""
+    return number(name, value, "greater than 0", lambda v: v > 0)
+
+
+def one_of(epochs: Any, steps: Any, of: str) -> None:
+    """Checks that a length is given once, in epochs or in steps.
+
+    Raises:
+        ValueError: if both or none are given.
+    """
+    if (epochs is None) == (steps is None):
+        raise ValueError(
+            f"{of} needs exactly one of `epochs` and `steps`. "
+            f"Received: epochs={epochs!r}, steps={steps!r}"
+        )
+
+
+def in_steps(epochs: float, steps_per_epoch: int) -> int:
+    """Returns a length in epochs as the nearest number of steps.
+
+    Raises:
+        ValueError: if that is less than one step.
+    """
+    steps = round(epochs * steps_per_epoch)
+    if steps < 1:
+        raise ValueError(
+            "A length must be at least one step. Received: "
+            f"epochs={epochs:g} with steps_per_epoch={steps_per_epoch}"
+        )
+    return steps
