@@ -7,10 +7,12 @@ from setuptools import find_packages, setup
 TENSORFLOW = ["tensorflow>=2.21"]
 PLOT = ["matplotlib>=3.10"]
 SCIPY = ["scipy>=1.17"]
+SEARCH = ["keras-tuner>=1.4", "optuna>=5.0"]
 EXAMPLES = [*TENSORFLOW, *PLOT, "mlxtend>=0.25", "scikit-learn>=1.9"]
 DEVELOPMENT = [
     *EXAMPLES,
     *SCIPY,
+    *SEARCH,
     "hypothesis>=6.170",
     "mypy>=2.4",
     "pytest>=9.2",
@@ -45,6 +47,8 @@ setup(
         "tensorflow": TENSORFLOW,
         "plot": PLOT,
         "scipy": SCIPY,
+        "search": SEARCH,
+        "search-gp": [*SEARCH, *SCIPY, "torch>=2.8"],
         "examples": EXAMPLES,
         "dev": DEVELOPMENT,
     },

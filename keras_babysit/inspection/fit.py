@@ -49,6 +49,9 @@ def _fit_of(model: Any) -> FrameType | None:
             names = frame.f_locals
             if names.get("self") is model and "epoch_iterator" in names:
                 return frame
+            # That of `optimizers`, to which the model is an argument.
+            if names.get("model") is model and "objective" in names:
+                return frame
         frame = frame.f_back
     return None
 
@@ -73,7 +76,7 @@ def _training(names: Mapping[str, Any]) -> dict[str, Any]:
         return common
     inputs, x_whole = arrays("x", x)
     targets, y_whole = arrays("y", y)
-    shuffle = names.get("shuffle")
+    shuffle = names.get("shuffle", "unknown")
     return {
         **common,
         "source": "arrays",

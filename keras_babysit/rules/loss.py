@@ -537,6 +537,9 @@ def loss_plateaued(
     n = int(max(patience, 2))
     if len(losses) < 2 * n or not np.isfinite(losses).all():
         return
+    # Where no rate was ever seen, as in L-BFGS, none is too high.
+    if not len(history.values("learning_rate")):
+        return
     p = progress(history)
     before, now = losses[:-n].min(), losses[-n:].min()
     learned = max(losses[0], p.reference) - before

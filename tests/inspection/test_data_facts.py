@@ -270,7 +270,8 @@ def test_dependence_is_not_told_for_tokens_and_little_data():
 
 def test_batches_are_collected():
     sample = BatchSample(Fed(batch_size=32))
-    assert sample.facts() == DataFacts(batch_size=32)
+    # By what they show: they have NaNs, and from Python 3.13 on those differ.
+    assert repr(sample.facts()) == repr(DataFacts(batch_size=32))
     x, y = RNG.normal(size=(400, 3)), RNG.integers(0, 3, 400)
     for at in range(0, 400, 32):
         sample.add({"a": x[at : at + 32]}, y[at : at + 32], np.ones(32))
