@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -30,6 +30,7 @@ _SET_BY_TRAINING = (
     "_compile_loss",
     "_compile_metrics",
     "_loss_tracker",
+    "_eval_epoch_iterator",
     "_jit_compile",
     "_run_eagerly",
 )
@@ -65,13 +66,15 @@ def borrowed(model: keras.Model) -> Iterator[keras.Model]:
     user's is built or traced for what is done to it.
 
     Given back: the values of all variables (weights, seeds, metrics), the optimizer
-    object, the compiled functions, `history`; and the states of the global random
-    numbers of Keras, NumPy, Python and the backend.
+    object, the compiled functions, `history`, what the layers' last call added to the
+    loss; and the states of the global random numbers of Keras, NumPy, Python and the
+    backend.
 
     Whoever borrows must not step the model's own optimizer, but may put another one
     in its place.
     """
-    with random_numbers_kept(), attributes_kept(model, *_SET_BY_TRAINING):
+    kept = random_numbers_kept(), attributes_kept(model, *_SET_BY_TRAINING)
+    with kept[0], kept[1], _added_losses_kept(model):
         known = {
             id(v): (v, np.array(keras.ops.convert_to_numpy(v.value)))
             for v in [*model.variables, *model.metrics_variables]
@@ -85,6 +88,15 @@ def borrowed(model: keras.Model) -> Iterator[keras.Model]:
         finally:
             for variable, value in known.values():
                 variable.assign(value)
+
+
+@contextlib.contextmanager
+def _added_losses_kept(model: keras.Model) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for layer in layers_of(model):
+            _set(stack, layer, "_losses", [])
+            _set(stack, layer, "_loss_ids", set())
+        yield
 
 
 @contextlib.contextmanager
@@ -106,8 +118,9 @@ def attributes_kept(thing: Any, *names: str) -> Iterator[None]:
 def random_numbers_kept() -> Iterator[None]:
     """Puts the global random numbers back as they were."""
     backend = seam.load("autodiff")
-    name = "global_seed_generator"
-    of_keras = global_state.get_global_attribute(name)
+    names = ("global_random_seed", "global_seed_generator")
+    known = {name: global_state.get_global_attribute(name) for name in names}
+    of_keras = known["global_seed_generator"]
     seed = None if of_keras is None else np.array(of_keras.state.value)
     states = random.getstate(), np.random.get_state(), backend.random_state()
     try:
@@ -116,9 +129,10 @@ def random_numbers_kept() -> Iterator[None]:
         random.setstate(states[0])
         np.random.set_state(states[1])
         backend.set_random_state(states[2])
-        if of_keras is None:
-            global_state.set_global_attribute(name, None)
-        else:
+        # Whoever sets a seed meanwhile has Keras forget its generator.
+        for name, value in known.items():
+            global_state.set_global_attribute(name, value)
+        if of_keras is not None:
             of_keras.state.assign(seed)
 
 
@@ -172,26 +186,62 @@ def in_float64(model: keras.Model) -> Iterator[None]:
     Its variables still hold what they held: their float64 values are given by a
     `keras.StatelessScope` around a call of the model. The compiled loss is a new one.
     """
+    with in_precision(model, "float64"):
+        yield
+
+
+@contextlib.contextmanager
+def in_precision(
+    model: keras.Model, dtype: str, but: Sequence[keras.layers.Layer] = ()
+) -> Iterator[None]:
+    """Makes a model compute in one float dtype only; see `in_float64`.
+
+    Args:
+        model: built and compiled.
+        dtype: the float dtype.
+        but: layers without weights that are to compute in float32.
+    """
     given = keras.config.floatx()
-    policy = keras.DTypePolicy("float64")
+    policy = keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:
         stack.callback(keras.config.set_floatx, given)
-        keras.config.set_floatx("float64")
+        keras.config.set_floatx(dtype)
+        float32 = keras.DTypePolicy("float32")
         for layer in layers_of(model):
-            _set(stack, layer, "_dtype_policy", policy)
-            for tensor in getattr(layer, "_inputs", None) or ():
-                if keras.backend.is_float_dtype(tensor.dtype):
-                    # A graph casts what it is given to the dtype of its input.
-                    _set(stack, tensor, "_dtype", "float64")
+            own = float32 if layer in but else policy
+            _set(stack, layer, "_dtype_policy", own)
+            if layer in but:
+                _set(stack, layer, "call", _in_float32(layer.call))
+            # Inputs are cast to the dtype of the layer, or the tensor, that stands for
+            # them; a Sequential model has a graph inside that is no layer of its own.
+            graph = vars(layer).get("_functional") or layer
+            stand_ins = [*(getattr(graph, "_inputs", None) or ())]
+            if isinstance(layer, keras.layers.InputLayer):
+                stand_ins.append(layer)
+            for thing in stand_ins:
+                if keras.backend.is_float_dtype(thing.dtype):
+                    _set(stack, thing, "_dtype", dtype)
         for variable in [*model.variables, *model.metrics_variables]:
             if keras.backend.is_float_dtype(variable.dtype):
-                _set(stack, variable, "_dtype", "float64")
+                _set(stack, variable, "_dtype", dtype)
         stack.enter_context(attributes_kept(model, "_compile_loss"))
         _renew_loss(model)
         for loss in _losses(model):
             _set(stack, loss, "_dtype_policy", policy)
-            _set(stack, loss, "_dtype", "float64")
+            _set(stack, loss, "_dtype", dtype)
         yield
+
+
+def _in_float32(call: Any) -> Any:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        given = keras.config.floatx()
+        keras.config.set_floatx("float32")
+        try:
+            return call(*args, **kwargs)
+        finally:
+            keras.config.set_floatx(given)
+
+    return run
 
 
 def _set(stack: contextlib.ExitStack, thing: Any, name: str, value: Any) -> None:

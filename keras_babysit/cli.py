@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
+from keras_babysit import cli_check, cli_compare
 from keras_babysit import rules as all_rules
 from keras_babysit.report import Report, page
 from keras_babysit.report.text import LOOKS, WIDTH, write
@@ -25,7 +26,11 @@ _MAX_WIDTH = 100
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keras_babysit")
 def main() -> None:
-    """Looks after Keras training: what the rules are, and what they found."""
+    """Looks after Keras training: before it, and what was found in it."""
+
+
+main.add_command(cli_check.check)
+main.add_command(cli_compare.compare)
 
 
 @main.command()

@@ -42,6 +42,9 @@ ALLOWED = {
         "watch",
     },
     "loggers": {"babysitter"},
+    "schedules": {"schedules"},
+    "schedule_callback": {"schedules"},
+    "before_learning": {"borrowing", "checks", "facts", "rules", "sinks.console"},
     "checks": {
         "autodiff",
         "babysitter",
@@ -55,7 +58,22 @@ ALLOWED = {
         "rules",
         "seam",
     },
-    "cli": {"reading", "report", "rules"},
+    "comparison": {
+        "babysitter",
+        "borrowing",
+        "checks.feeding",
+        "comparison",
+        "history",
+        "report",
+        "rules",
+    },
+    "optimizers": {"autodiff", "borrowing", "checks.feeding", "optimizers", "seam"},
+    "loading": set(),
+    "search": {"records", "search"},
+    "lr_range": {"borrowing", "checks", "inspection", "rules"},
+    "cli_check": {"before_learning", "loading"},
+    "cli_compare": {"comparison", "loading"},
+    "cli": {"cli_check", "cli_compare", "reading", "report", "rules"},
     "__main__": {"cli"},
 }
 
@@ -92,7 +110,7 @@ def run(code):
 def test_importing_is_lazy():
     out = run(
         "import sys, keras_babysit; print([m for m in "
-        "('tensorflow', 'matplotlib', 'keras_tuner', 'keras', 'tensorboard') "
+        "('tensorflow', 'matplotlib', 'keras_tuner', 'optuna', 'keras', 'tensorboard') "
         "if m in sys.modules])"
     )
     assert out.strip() == "[]"

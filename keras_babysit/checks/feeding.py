@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_babysit.borrowing import borrowed
+from keras_babysit.checks.wording import first_line
 from keras_babysit.inspection.arrays import numeric
 from keras_babysit.inspection.rows import is_array, leaves, rows_of, spread
 
@@ -63,12 +65,17 @@ def sample_of(x: Any, y: Any = None, sample_weight: Any = None, *, n: int) -> Sa
     """
     if x is None:
         raise ValueError("There is no data to check with. Received: x=None")
-    if all(is_array(array) or _is_plain(array) for _, array in leaves("x", x)):
+    if are_arrays(x):
         sample = _of_arrays(x, y, sample_weight, n)
     else:
         sample = _of_batches(x, y, sample_weight, n)
     _check_values(sample)
     return sample
+
+
+def are_arrays(x: Any) -> bool:
+    """Whether these are arrays, not a dataset, a generator or the like."""
+    return all(is_array(array) or _is_plain(array) for _, array in leaves("x", x))
 
 
 def _is_plain(value: Any) -> bool:
@@ -77,7 +84,7 @@ def _is_plain(value: Any) -> bool:
 
 def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     parts = {"x": x, "y": y, "sample_weight": sample_weight}
-    parts = {name: _arrays(value) for name, value in parts.items()}
+    parts = {name: as_arrays(value) for name, value in parts.items()}
     for part, value in parts.items():
         for name, array in leaves(part, value):
             if not getattr(array, "shape", None):
@@ -106,8 +113,8 @@ def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     return Sample(x, y, weight, size=len(at), whole=len(at) == rows)
 
 
-def _arrays(value: Any) -> Any:
-    """Lists of plain numbers as an array, as Keras takes them."""
+def as_arrays(value: Any) -> Any:
+    """Returns lists of plain numbers as an array, as Keras takes them."""
     if isinstance(value, list | tuple) and value and all(map(_is_plain, value)):
         return np.asarray(value)
     return value
@@ -132,7 +139,7 @@ def _of_batches(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
         )
     collected: list[tuple] = []
     count = 0
-    for batch in _batches(x):
+    for batch in batches(x):
         parts = keras.utils.unpack_x_y_sample_weight(batch)
         parts = tuple(_map(_numpy, part) for part in parts)
         collected.append(parts)
@@ -148,7 +155,14 @@ def _of_batches(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     return Sample(x, y, weight, size=min(n, count))
 
 
-def _batches(data: Any) -> Iterator[Any]:
+def batches(data: Any) -> Iterator[Any]:
+    """Returns an iterator over the batches of a dataset, a generator or the like.
+
+    Raises:
+        ValueError: if it is nothing that `fit` takes.
+    """
+    if isinstance(data, types.GeneratorType):
+        return data  # What goes wrong in it is for its author to see.
     try:
         return iter(get_data_adapter(data).get_numpy_iterator())
     except ValueError as e:
@@ -215,7 +229,14 @@ def ready(model: Any, sample: Sample) -> None:
     tensors = _map(keras.ops.convert_to_tensor, one.x)
     if not model.built:
         _attempt(lambda: model(tensors), "The model cannot be called on x", sample)
-    with borrowed(model):
+    # Read as plain tensors: some custom gradients that `fit` can trace fail on
+    # variables otherwise.
+    values = [
+        (v, keras.ops.convert_to_numpy(v.value))
+        for v in [*model.variables, *model.metrics_variables]
+    ]
+    scope = keras.StatelessScope(values, collect_losses=True)
+    with borrowed(model), scope:
         y_pred = _attempt(
             lambda: model(tensors, training=False),
             "The model cannot be called on x",
@@ -252,9 +273,9 @@ def _attempt(function: Any, problem: str, sample: Sample) -> Any:
     try:
         return function()
     except Exception as e:
-        reason = next((line for line in str(e).splitlines() if line.strip()), repr(e))
         raise ValueError(
-            f"{problem}: {reason.strip()} Received: {_described_sample(sample)}"
+            f"{problem}: {first_line(e).rstrip('.')}. "
+            f"Received: {_described_sample(sample)}"
         ) from None
 
 

@@ -41,14 +41,14 @@ class ConsoleSink:
         groups = group_by_rule(findings)
         if not self.verbose or not groups:
             return
-        with _shown(bar) as console:
+        with shown(bar) as console:
             text.write_findings(console, groups, wrap=_wraps(console))
 
     def summary(self, report: Report) -> None:
         """Writes the findings and the table of layers; one line if all is well."""
         if not self.verbose:
             return
-        with _shown(bar=False) as console:
+        with shown(bar=False) as console:
             if report.groups or report.stopped or report.notes:
                 table = bool(report.problems)
                 text.write(console, report, wrap=_wraps(console), table=table)
@@ -88,8 +88,12 @@ def _wraps(console: Console) -> bool:
 
 
 @contextlib.contextmanager
-def _shown(bar: bool) -> Iterator[Console]:
-    """A console, whose text is then written at once, from a fresh line."""
+def shown(bar: bool) -> Iterator[Console]:
+    """A console, whose text is then written at once, from a fresh line.
+
+    Args:
+        bar: whether a progress bar may have left the cursor inside a line.
+    """
     file = sys.stdout
     buffer = _Buffer(file)
     console = _console(buffer)

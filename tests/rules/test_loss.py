@@ -4,6 +4,7 @@ import histories as H
 import numpy as np
 import pytest
 
+from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, StepRecord
 from keras_babysit.rules import loss
 
@@ -201,6 +202,17 @@ def test_plateau():
     assert severities(loss.loss_plateaued, history) == ["info"]
     assert loss.loss_plateaued.signs(H.run(losses[:12])) == []
     assert loss.loss_plateaued.signs(H.run([x - 0.94 for x in losses])) == []
+
+
+def test_plateau_where_there_is_no_rate():
+    # L-BFGS that has converged: epochs are all there is.
+    losses = [2.0, 1.5, 1.2, 1.0] + [0.95 - 1e-4 * i for i in range(20)]
+    watched = H.run(losses)
+    history = RunHistory()
+    history.model, history.data = watched.model, watched.data
+    for epoch, value in enumerate(losses):
+        history.append(EpochRecord(epoch + 1, epoch + 1, logs={"loss": value}))
+    assert loss.loss_plateaued.signs(history) == []
 
 
 def small_steps(ratio):
