@@ -1,0 +1,210 @@
+"""Oracles against each other on functions whose lowest value is known.
+
+python benchmarks/oracles.py run [--oracle tpe random keras-bayesian] [--seeds 10]
+python benchmarks/oracles.py table
+
+Every oracle is asked for 60 trials, one after the other, through KerasTuner's own
+`create_trial`, `update_trial` and `end_trial`; no network is trained. Each finished run
+is a line in `--out`, and a run that is there already is not made again, so it can be
+interrupted and run in pieces. The regret of a run is the lowest value that the function
+has, without its noise, at the trials, minus the lowest that it has anywhere; for the
+noisy one it is that of the trial with the best noisy score, which is what a user gets.
+
+- `branin`: two linear parameters, three minima, no noise.
+- `hartmann6`: six linear parameters, six local minima, no noise.
+- `error`: a made-up validation error over the logarithms of a learning rate and an L2
+  strength and over a dropout rate, with a cliff where the rate diverges (an error of
+  0.9, as at chance level with ten classes) and noise of 0.005.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras_tuner
+import numpy as np
+
+OUT = Path("logs/oracles.jsonl")
+NOISE = 0.005
+
+_A = np.array(
+    [
+        [10, 3, 17, 3.5, 1.7, 8],
+        [0.05, 10, 17, 0.1, 8, 14],
+        [3, 3.5, 1.7, 10, 17, 8],
+        [17, 8, 0.05, 10, 0.1, 14],
+    ]
+)
+_P = 1e-4 * np.array(
+    [
+        [1312, 1696, 5569, 124, 8283, 5886],
+        [2329, 4135, 8307, 3736, 1004, 9991],
+        [2348, 1451, 3522, 2883, 3047, 6650],
+        [4047, 8828, 8732, 5743, 1091, 381],
+    ]
+)
+
+
+def branin(v):
+    x, y = v["x"], v["y"]
+    bowl = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
+    return bowl**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10
+
+
+def hartmann6(v):
+    x = np.array([v[f"x{i}"] for i in range(6)])
+    return -float([1.0, 1.2, 3.0, 3.2] @ np.exp(-np.sum(_A * (x - _P) ** 2, axis=1)))
+
+
+def error(v):
+    """Lowest, 0.05, at a rate of 1e-3, an L2 strength of 1e-4 and a dropout of 0.3."""
+    rate, l2 = math.log10(v["learning_rate"]), math.log10(v["l2"])
+    # More dropout stands a higher rate, and diverges later.
+    if rate > -1.5 + 0.5 * v["dropout"]:
+        return 0.9
+    bowl = (rate + 3 + 0.2 * (l2 + 4)) ** 2 / 8
+    bowl += (l2 + 4) ** 2 / 60 + (v["dropout"] - 0.3) ** 2
+    return 0.05 + 0.85 * (1 - math.exp(-bowl))
+
+
+def space_of(name):
+    hp = keras_tuner.HyperParameters()
+    if name == "branin":
+        hp.Float("x", -5, 10)
+        hp.Float("y", 0, 15)
+    elif name == "hartmann6":
+        for i in range(6):
+            hp.Float(f"x{i}", 0, 1)
+    else:
+        hp.Float("learning_rate", 1e-6, 1, sampling="log")
+        hp.Float("l2", 1e-7, 1, sampling="log")
+        hp.Float("dropout", 0, 0.9)
+    return hp
+
+
+#: Function, its lowest value, and the standard deviation of the noise.
+PROBLEMS = {
+    "branin": (branin, 0.39788735772973816, 0.0),
+    "hartmann6": (hartmann6, -3.32236801141551, 0.0),
+    "error": (error, 0.05, NOISE),
+}
+
+
+def make(oracle, **arguments):
+    if oracle == "keras-random":
+        return keras_tuner.oracles.RandomSearchOracle(**arguments)
+    if oracle == "keras-bayesian":
+        return keras_tuner.oracles.BayesianOptimizationOracle(**arguments)
+    from keras_babysit.search import OptunaOracle
+
+    return OptunaOracle(sampler=oracle, **arguments)
+
+
+def one_run(name, problem, seed, trials):
+    function, lowest, noise = PROBLEMS[problem]
+    rng = np.random.default_rng(1000 + seed)
+    regrets, seconds, scores = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        oracle = make(
+            name,
+            objective=keras_tuner.Objective("score", "min"),
+            max_trials=trials,
+            hyperparameters=space_of(problem),
+            seed=seed + 1,
+        )
+        oracle._set_project_dir(folder, "run")
+        oracle.verbose = 0
+        for _ in range(trials):
+            start = time.perf_counter()
+            trial = oracle.create_trial("tuner")
+            seconds.append(time.perf_counter() - start)
+            if trial.status != "RUNNING":
+                break
+            value = function(trial.hyperparameters.values)
+            scores.append(value + noise * rng.normal())
+            regrets.append(value - lowest)
+            oracle.update_trial(trial.trial_id, {"score": scores[-1]})
+            trial.status = "COMPLETED"
+            oracle.end_trial(trial)
+    return {
+        "oracle": name,
+        "problem": problem,
+        "seed": seed,
+        "trials": len(scores),
+        "regret_30": regrets[int(np.argmin(scores[:30]))],
+        "regret": regrets[int(np.argmin(scores))],
+        "seconds": float(np.mean(seconds)),
+        "seconds_last": float(np.mean(seconds[-5:])),
+    }
+
+
+def finished(path):
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def run(args):
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    # Seeds outside, so that an interrupted run has as many of each.
+    for seed in range(args.seeds):
+        for problem in args.problem:
+            for name in args.oracle:
+                key = (name, problem, seed)
+                if key in {
+                    (r["oracle"], r["problem"], r["seed"]) for r in finished(args.out)
+                }:
+                    continue
+                result = one_run(*key, args.trials)
+                with args.out.open("a") as file:
+                    file.write(json.dumps(result) + "\n")
+                print(result, flush=True)
+
+
+def table(args):
+    runs = finished(args.out)
+    print(
+        "| function | oracle | seeds | regret after 30: median (quartiles) "
+        "| after 60: median (quartiles) | s a suggestion | at the end |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for problem in PROBLEMS:
+        for name in sorted({r["oracle"] for r in runs}):
+            these = [r for r in runs if (r["oracle"], r["problem"]) == (name, problem)]
+            if not these:
+                continue
+            cells = [problem, name, str(len(these))]
+            for key in ("regret_30", "regret"):
+                low, middle, high = np.percentile([r[key] for r in these], [25, 50, 75])
+                cells.append(f"{middle:.2g} ({low:.2g}–{high:.2g})")
+            cells += [
+                f"{np.median([r[key] for r in these]):.2g}"
+                for key in ("seconds", "seconds_last")
+            ]
+            print("| " + " | ".join(cells) + " |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["run", "table"])
+    parser.add_argument(
+        "--oracle", nargs="+", default=["tpe", "random", "keras-bayesian"]
+    )
+    parser.add_argument("--problem", nargs="+", default=list(PROBLEMS))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--out", type=Path, default=OUT)
+    args = parser.parse_args()
+    {"run": run, "table": table}[args.command](args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,306 @@
+"""A model's losses as functions of its weights, in float64: the model's own layers.
+
+Not a copy of the model: copying asks that every layer can be rebuilt from its
+configuration. While the twin is there, the model's variables hold float64 values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.backend.common import global_state
+from keras.src.random.seed_generator import global_seed_generator
+
+from keras_babysit import seam
+from keras_babysit.borrowing import (
+    attributes_kept,
+    borrowed,
+    in_precision,
+    layers_of,
+    random_numbers_kept,
+)
+from keras_babysit.checks.feeding import Sample
+
+#: What a model is trained to lower: its own loss, and what its layers add to it
+#: (penalties of weights and activations, `add_loss`).
+PARTS = ("data", "penalty")
+
+
+class Reading(keras.StatelessScope):
+    """Reads variables themselves, and keeps every new value from them.
+
+    So every evaluation starts from the same seeds, hence the same dropout masks, and
+    moving averages and metrics stay what they were.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(collect_losses=True)
+
+    def get_current_value(self, variable: Any) -> Any:
+        """The value set within this scope, or the variable's own."""
+        found = super().get_current_value(variable)
+        return variable._value if found is None else found
+
+
+class Twin:
+    """The losses of a model on a sample, as functions of its trainable weights.
+
+    Attributes:
+        model: the model.
+        sample: the data, as tensors.
+        variables: its trainable variables of a float dtype, each once.
+        values: what they are to be, float arrays; assign with `move`.
+        dtype: in which it computes.
+        eps: of that dtype.
+        eager: whether nothing is compiled.
+        penalized: whether layers add anything to the loss.
+    """
+
+    def __init__(self, model: Any, sample: Sample, dtype: str, eager: bool):
+        self.model = model
+        self.dtype = dtype
+        self.eps = float(np.finfo(dtype).eps)
+        self.eager = eager
+        self.penalized = False
+        self.backend = seam.load("autodiff")
+        self.sample = _tensors(sample, dtype)
+        self.variables = trainable(model)
+        self.values: list[np.ndarray] = []
+        self._all = _float_variables(model)
+        self._lent: dict[int, Any] = {}
+
+    @contextlib.contextmanager
+    def _ready(self) -> Iterator[Twin]:
+        with self.backend.stand_ins(self._all, self.dtype) as lent:
+            self._lent = {id(v): t for v, t in zip(self._all, lent, strict=True)}
+            self.values = [np.array(self.backend.numpy_of(t)) for t in self.stand_ins()]
+            self._losses = self.compiled(self._loss_parts)
+            self._gradients = self.compiled(self._gradient_parts)
+            yield self
+
+    def stand_ins(self, variables: Sequence[Any] | None = None) -> list[Any]:
+        """The backend's variables that stand in for Keras's."""
+        chosen = self.variables if variables is None else variables
+        return [self._lent[id(v)] for v in chosen]
+
+    def compiled(self, function: Callable) -> Callable:
+        """Compiles a function as training would; it always sees the same chance."""
+        inner = function if self.eager else self.backend.compiled(function)
+        traced: list[bool] = []
+
+        def run(*args: Any) -> Any:
+            if traced:  # Python's and NumPy's chance was compiled in.
+                return inner(*args)
+            with random_numbers_kept():
+                found = inner(*args)
+            traced.extend([True] * (not self.eager))
+            return found
+
+        return run
+
+    def inside(self) -> contextlib.AbstractContextManager:
+        """A scope in which the model can be called, its weights being plain tensors.
+
+        Then nothing traces who reads a variable: for forward passes only.
+        """
+        values = [(v, self.backend.numpy_of(self._lent[id(v)])) for v in self._all]
+        return keras.StatelessScope(values, collect_losses=True)
+
+    def move(self, values: Sequence[np.ndarray]) -> None:
+        """Sets the weights."""
+        self.values = list(values)
+        for tensor, value in zip(self.stand_ins(), values, strict=True):
+            tensor.assign(value)
+
+    def losses(self) -> np.ndarray:
+        """Returns the parts of the loss, shape (2,), see `PARTS`."""
+        return self.backend.numpy_of(self._losses()).astype("float64")
+
+    def losses_with(self, index: int, value: np.ndarray) -> np.ndarray:
+        """Returns the parts of the loss if one of the weights had another value."""
+        (tensor,) = self.stand_ins([self.variables[index]])
+        tensor.assign(value)
+        try:
+            return self.losses()
+        finally:
+            tensor.assign(self.values[index])
+
+    def gradients(self) -> tuple[np.ndarray, list[list[np.ndarray]]]:
+        """Returns the parts of the loss and the model's own gradients of each.
+
+        Without penalties there is one part only; a gradient for each variable.
+        """
+        found = self._gradients()
+        values = [self.backend.numpy_of(value) for value, _ in found]
+        gradients = [
+            [self.backend.numpy_of(g).astype("float64") for g in part]
+            for _, part in found
+        ]
+        return np.array(values, "float64"), gradients
+
+    def _loss_parts(self) -> Any:
+        with Reading():
+            return keras.ops.stack(self._parts())
+
+    def _gradient_parts(self) -> list:
+        found = []
+        for part in range(1 + self.penalized):
+
+            def loss(_: Any, part: int = part) -> Any:
+                with Reading():
+                    return self._parts()[part]
+
+            at = self.stand_ins()
+            found.append(self.backend.value_and_gradients(loss, at))
+        return found
+
+    def _parts(self) -> list:
+        y_pred = self.forward()
+        penalties = self.model.losses
+        self.penalized = bool(penalties)
+        total = keras.ops.zeros((), self.dtype)
+        for penalty in penalties:
+            total = total + keras.ops.cast(keras.ops.sum(penalty), self.dtype)
+        return [self.data_loss(y_pred), total]
+
+    def forward(self) -> Any:
+        """Calls the model as training does."""
+        training = {"training": True} if self.model._call_has_training_arg else {}
+        return self.model(self.sample.x, **training)
+
+    def data_loss(self, y_pred: Any) -> Any:
+        """Returns the model's own loss without what its layers add."""
+        sample = self.sample
+        with attributes_kept(self.model, "_losses_override"):
+            zero = keras.ops.zeros((), self.dtype)
+            vars(self.model)["_losses_override"] = [zero]
+            loss = self.model._compute_loss(
+                x=sample.x,
+                y=sample.y,
+                y_pred=y_pred,
+                sample_weight=sample.sample_weight,
+                training=True,
+            )
+        if loss is None:
+            raise NoLossError(
+                f"compute_loss() of {type(self.model).__name__} returns None"
+            )
+        return keras.ops.cast(keras.ops.sum(loss), self.dtype)
+
+
+class NoLossError(ValueError):
+    """A model has no loss that could be computed outside of its training step."""
+
+
+@contextlib.contextmanager
+def twin_of(model: Any, sample: Sample) -> Iterator[Twin]:
+    """Lends the losses of a model; the model comes back bit for bit.
+
+    In float64; a layer without weights that cannot is left in float32, and with other
+    layers that cannot, all is. Compiled, unless the model was compiled to run eagerly
+    or only can run so.
+
+    Args:
+        model: built and compiled.
+        sample: a few samples.
+
+    Raises:
+        NoLossError: if there is nothing to differentiate.
+        Exception: whatever the model raises when it is called to train.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(borrowed(model))
+        if global_state.get_global_attribute("global_seed_generator") is None:
+            global_seed_generator()  # A variable can't be made within a scope.
+        yield _first_that_works(model, sample, stack)
+
+
+def _first_that_works(model: Any, sample: Sample, outer: contextlib.ExitStack) -> Twin:
+    eager = [True] if model.run_eagerly else [False, True]
+    ways = [(dtype, e) for dtype in ("float64", "float32") for e in eager]
+    but: list[Any] = []
+    while True:
+        dtype, run_eagerly = ways[0]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(in_precision(model, dtype, but))
+            twin = Twin(model, sample, dtype, run_eagerly)
+            stack.enter_context(twin._ready())
+            try:
+                twin.losses()
+                twin.gradients()
+            except NoLossError:
+                raise
+            except Exception:
+                # Keras's augmentation is float32 only; the rest need not be.
+                stuck = _stuck(twin) if dtype == "float64" else None
+                if stuck is not None and not stuck.weights and stuck not in but:
+                    but.append(stuck)
+                elif len(ways) > 1:
+                    ways.pop(0)
+                else:
+                    raise
+                continue
+            outer.push(stack.pop_all())
+            return twin
+
+
+def _stuck(twin: Twin) -> Any:
+    """Returns the innermost layer that fails in a forward pass, if one does."""
+    found: list[Any] = []
+    with contextlib.ExitStack() as stack:
+        for layer in layers_of(twin.model):
+            stack.enter_context(attributes_kept(layer, "call"))
+            vars(layer)["call"] = _noting(layer.call, layer, found)
+        stack.enter_context(random_numbers_kept())
+        stack.enter_context(twin.inside())
+        try:
+            twin.forward()
+        except Exception:
+            return found[0] if found else None
+    return None
+
+
+def _noting(call: Callable, layer: Any, found: list[Any]) -> Callable:
+    @functools.wraps(call)
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return call(*args, **kwargs)
+        except Exception:
+            found.append(layer)
+            raise
+
+    return noting
+
+
+def has_own_step(model: Any) -> bool:
+    """Whether a model trains by a `train_step` of its own."""
+    return type(model).train_step is not keras.Model.train_step
+
+
+def trainable(model: Any) -> list[Any]:
+    """Returns the trainable variables of a float dtype, each once."""
+    unique = {id(v): v for v in model.trainable_variables}
+    return [v for v in unique.values() if keras.backend.is_float_dtype(v.dtype)]
+
+
+def _float_variables(model: Any) -> list[Any]:
+    every = {id(v): v for v in [*model.variables, *model.metrics_variables]}
+    return [v for v in every.values() if keras.backend.is_float_dtype(v.dtype)]
+
+
+def _tensors(sample: Sample, dtype: str) -> Sample:
+    def convert(array: Any) -> Any:
+        array = np.asarray(array)
+        is_float = np.issubdtype(array.dtype, np.floating)
+        return keras.ops.convert_to_tensor(array, dtype=dtype if is_float else None)
+
+    x, y, weight = (
+        None if value is None else keras.tree.map_structure(convert, value)
+        for value in (sample.x, sample.y, sample.sample_weight)
+    )
+    return Sample(x, y, weight, size=sample.size)

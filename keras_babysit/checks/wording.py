@@ -1,0 +1,18 @@
+"""What exceptions of Keras and its backends say, for people."""
+
+from __future__ import annotations
+
+import re
+
+#: Colours in messages of Keras, names of its own functions in those of TensorFlow.
+_NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w*\]( name:)?")
+
+
+def first_line(error: BaseException) -> str:
+    """Returns what happened, without where: one line; the type if it says nothing."""
+    lines = [line.strip() for line in _NOISE.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line]
+    # Keras says in which layer it was first, and then what.
+    if len(lines) > 1 and lines[0].startswith("Exception encountered"):
+        lines = [f"{lines[0]} {lines[1]}"]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,134 @@
+"""The scale that a hyperparameter is searched on: its coordinate or its points."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import keras_tuner
+
+types = keras_tuner.engine.hyperparameters
+
+
+def is_active(hp: Any, values: Mapping[str, Any]) -> bool:
+    """Whether all of the hyperparameter's conditions hold for these values."""
+    return all(condition.is_active(values) for condition in hp.conditions)
+
+
+def has_scale(hp: Any) -> bool:
+    """Whether its values have an order that a range can be cut from.
+
+    That is any `Float`, `Int` or ordered `Choice`. A reversed logarithm with a step is
+    left out: its points depend on both ends of the range.
+    """
+    if isinstance(hp, types.Choice):
+        return bool(hp.ordered)
+    if not isinstance(hp, types.Float | types.Int):
+        return False
+    return hp.sampling != "reverse_log" or hp.step is None
+
+
+def points(hp: Any) -> Sequence[Any] | None:
+    """Returns all values in ascending order; `None` if they lie densely.
+
+    Integers on a logarithmic scale without a step count as dense: they are not equally
+    likely.
+    """
+    if isinstance(hp, types.Choice):
+        return sorted(set(hp.values))
+    if isinstance(hp, types.Int) and hp.sampling == "linear":
+        return range(hp.min_value, hp.max_value + 1, hp.step)
+    if hp.step is None:
+        return None
+    kind = int if isinstance(hp, types.Int) else float
+    return sorted({kind(value) for value in hp.values})
+
+
+def nearest(ladder: Sequence[Any], value: float) -> int:
+    """Returns the index of the point that is closest to a value."""
+    above = min(bisect.bisect_left(ladder, value), len(ladder) - 1)
+    below = max(above - 1, 0)
+    return below if value - ladder[below] < ladder[above] - value else above
+
+
+def position(hp: Any, value: float) -> float:
+    """Returns where a value lies on its scale: 0 at the minimum, 1 at the maximum."""
+    low, high = hp.min_value, hp.max_value
+    value = min(max(value, low), high)
+    if low == high:
+        return 0.0
+    if hp.sampling == "linear":
+        return (value - low) / (high - low)
+    if hp.sampling == "log":
+        return math.log(value / low) / math.log(high / low)
+    return 1 - math.log((low + high - value) / low) / math.log(high / low)
+
+
+def value_at(hp: Any, place: float) -> float:
+    """Returns the value at a position, also outside 0 to 1: `position` inverted."""
+    low, high = hp.min_value, hp.max_value
+    if hp.sampling == "linear":
+        return low + place * (high - low)
+    if hp.sampling == "log":
+        return low * math.pow(high / low, place)
+    return low + high - low * math.pow(high / low, 1 - place)
+
+
+def with_range(hp: Any, low: Any, high: Any, default: Any) -> Any:
+    """Returns a copy with another range, and with `default` if its own is outside."""
+    config = {**hp.get_config(), "min_value": low, "max_value": high}
+    if not low <= hp.default <= high:
+        config["default"] = default
+    return type(hp).from_config(config)
+
+
+def space_of(hps: Iterable[Any]) -> keras_tuner.HyperParameters:
+    """Returns new `HyperParameters` of these, with their defaults as values."""
+    made = keras_tuner.HyperParameters()
+    made.merge(list(hps))
+    return made
+
+
+def found_values(best: Any, name: str = "best_values") -> list[Mapping[str, Any]]:
+    """Returns the values of trials as mappings.
+
+    Args:
+        best: mappings of names to values, or `HyperParameters`, best first.
+        name: the argument's name for the error.
+
+    Raises:
+        ValueError: if there are none, or one is neither.
+    """
+    if isinstance(best, Mapping | str) or not isinstance(best, Iterable):
+        given: list[Any] = []
+    else:
+        given = [getattr(b, "values", None) if _is_hps(b) else b for b in best]
+    if not given or not all(isinstance(one, Mapping) for one in given):
+        raise ValueError(
+            f"`{name}` must be a list, best first, of the values of at least one "
+            "trial: dictionaries of names to values, or HyperParameters such as "
+            f"`tuner.get_best_hyperparameters(5)` returns. Received: {name}={best!r}"
+        )
+    return given
+
+
+def values_of(hp: Any, found: Iterable[Mapping[str, Any]]) -> list[Any]:
+    """Returns the hyperparameter's values in the trials in which it was active.
+
+    Raises:
+        ValueError: if a value of a numerical one is not a finite number.
+    """
+    values = [f[hp.name] for f in found if hp.name in f and is_active(hp, f)]
+    for value in values:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value):
+            raise ValueError(
+                f"The values of {hp.name!r} must be finite numbers. Received: {value!r}"
+            )
+    return values
+
+
+def _is_hps(one: Any) -> bool:
+    return isinstance(one, keras_tuner.HyperParameters)
