@@ -224,6 +224,7 @@ def ready(model: Any, sample: Sample) -> None:
             "The model must be compiled: call `model.compile(optimizer, loss)` first, "
             f"as before `fit`. Received: {model.name!r}, not compiled"
         )
+    _check_batch_size(model)
     _check_shapes(model, sample)
     one = sample.first(2)
     tensors = _map(keras.ops.convert_to_tensor, one.x)
@@ -247,6 +248,21 @@ def ready(model: Any, sample: Sample) -> None:
             lambda: loss_of(model, one, y_pred, training=False),
             f"The loss cannot be computed from an output of shape {shapes}",
             sample,
+        )
+
+
+def _check_batch_size(model: Any) -> None:
+    fixed = {
+        tensor.shape[0]
+        for tensor in getattr(model, "inputs", None) or ()
+        if tensor.shape and tensor.shape[0] is not None
+    }
+    if fixed:
+        raise ValueError(
+            "The model must take any number of samples at once: a check needs fewer "
+            "than a batch. Build it without a fixed batch size, as in "
+            "`keras.Input(shape)` without `batch_size`. Received: a model for batches "
+            f"of {', '.join(map(str, sorted(fixed)))}"
         )
 
 

@@ -223,7 +223,8 @@ def _finding(border: Border, count: int) -> Finding:
     low, high = (
         (hp.min_value, hp.max_value) if ladder is None else (ladder[0], ladder[-1])
     )
-    lies = f"{min(border.values):g} to {max(border.values):g}"
+    first, last = min(border.values), max(border.values)
+    lies = f"{first:g} to {last:g}" if first < last else f"all {first:g}"
     side, end = ("upper", high) if upper else ("lower", low)
     return Finding(
         rule="best-at-border",

@@ -147,6 +147,15 @@ def compiled(model, loss="sparse_categorical_crossentropy"):
         (3, TypeError, "must be a keras.Model. Received: 3"),
         (keras.Sequential([keras.layers.Dense(3)]), ValueError, "must be compiled"),
         (
+            compiled(
+                keras.Sequential(
+                    [keras.Input((5,), batch_size=8), keras.layers.Dense(3)]
+                )
+            ),
+            ValueError,
+            "any number of samples at once.*batches of 8",
+        ),
+        (
             compiled(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])),
             ValueError,
             r"must have shape \(None, 4\).*\(64, 5\)|cannot be called",
@@ -159,7 +168,7 @@ def compiled(model, loss="sparse_categorical_crossentropy"):
             r"loss cannot be computed from an output of shape \(2, 7\)",
         ),
     ],
-    ids=["no model", "not compiled", "wrong input", "wrong output"],
+    ids=["no model", "not compiled", "fixed batch", "wrong input", "wrong output"],
 )
 def test_models_that_are_not_ready(model, error, message):
     x, y = data()
