@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
+import numbers
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -118,14 +119,14 @@ class OptunaOracle(keras_tuner.Oracle):
             max_consecutive_failed_trials=max_consecutive_failed_trials,
         )
         if seed is not None:  # KerasTuner takes 0 for none.
-            self.seed = self._seed_state = seed
+            self.seed = self._seed_state = int(seed)
+        self._is_grid = sampler == "grid"
         if not (allow_new_entries and tune_new_entries) and not self._axes():
             raise ValueError(
                 "The search space is empty: `hyperparameters` has nothing to search, "
                 "and the hypermodel may not add to it (`allow_new_entries`, "
                 "`tune_new_entries`)."
             )
-        self._is_grid = sampler == "grid"
         self._sampler = _made(sampler)
         # What samplers write beside the values: {trial_id: {key: value}}.
         self._notes: dict[str, dict[str, Any]] = {}
@@ -178,6 +179,8 @@ class OptunaOracle(keras_tuner.Oracle):
             if not _has_ended(trial):
                 trial.metrics = type(trial.metrics)()  # Of a run that did not end.
             elif trial.trial_id not in self.end_order:
+                self.update_space(trial.hyperparameters)
+                self._record_values(trial)
                 self._run_times[trial.trial_id] += 1
                 self.end_order.append(trial.trial_id)
 
@@ -197,8 +200,7 @@ class OptunaOracle(keras_tuner.Oracle):
             self._tried_so_far.add(self._id_to_hash[trial_id])
 
     def _axes(self) -> list[optuna_space.Axis]:
-        grid = getattr(self, "_is_grid", False)
-        return optuna_space.axes_of(self.hyperparameters.space, grid)
+        return optuna_space.axes_of(self.hyperparameters.space, self._is_grid)
 
     def _without_parameters(self) -> dict[str, Any]:
         if self.ongoing_trials:
@@ -338,4 +340,5 @@ def _quiet() -> Iterator[None]:
 
 
 def _is_count(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    return is_integer and value >= least

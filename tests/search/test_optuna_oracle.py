@@ -435,15 +435,23 @@ def test_a_crash_between_two_files(tmp_path, at):
     trial = oracle.create_trial("tuner") if at == "end" else None
     before = (tmp_path / "b" / "project" / "oracle.json").read_text()
     if at == "end":
+        trial.hyperparameters.Float("late", 0, 1)
         end(oracle, trial)
     else:
         trial = oracle.create_trial("tuner")
     (tmp_path / "b" / "project" / "oracle.json").write_text(before)
 
     resumed = made(tmp_path / "b", max_trials=16, reload=True)
+    # What the trial found out is not lost with the oracle's file.
+    late = any(hp.name == "late" for hp in resumed.hyperparameters.space)
+    assert late == (at == "end")
     go(resumed)
     values = [resumed.trials[i].hyperparameters.values for i in resumed.start_order]
-    assert values == unbroken
+    if at == "beginning":
+        assert values == unbroken
+    else:
+        assert "late" in values[13]
+        assert values[:12] == unbroken[:12]
     assert sorted(resumed.end_order) == sorted(resumed.start_order)
     counts = {
         len(t.metrics.get_history("score")[0].value) for t in resumed.trials.values()
