@@ -118,7 +118,9 @@ def one_run(name, problem, seed, trials):
             objective=keras_tuner.Objective("score", "min"),
             max_trials=trials,
             hyperparameters=space_of(problem),
-            seed=seed + 1,
+            # KerasTuner draws with seed, seed + 1, seed + 2, ...: of neighbouring seeds
+            # one is the other with a value less. These are far apart.
+            seed=1000 * (seed + 1),
         )
         oracle._set_project_dir(folder, "run")
         oracle.verbose = 0

@@ -39,8 +39,9 @@ _SHARP, _COARSE_SHARP = 1e-3, 3e-2
 _STAYS = 0.3
 EPS64 = float(np.finfo("float64").eps)
 #: Order of the differences that show rounding, and the distance of their points: one
-#: that float32 notices.
-_ORDER, _REACH = 7, 2e-6
+#: that float32 notices; and one within which hardly any ReLU has its corner, in
+#: networks of a million as well.
+_ORDER, _REACH, _NEAR = 7, 2e-6, 1e-9
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,19 @@ def precision_of(
         scale: size of the terms that the function is a sum of.
         eps: of the number format in which it is said to be computed.
     """
-    found = [_noise(line) for line in lines]
-    # The least of them: a kink on the way would show as noise.
-    noise = max(min(found, default=0.0), eps * abs(value) / 4)
-    if eps == EPS64 and noise <= _COARSE * max(scale, abs(value)):
-        return Precision(noise)
+    lines, least = list(lines), eps * abs(value) / 4
+
+    def noise(reach: float) -> float:
+        # The least of them: a kink on the way would show as noise.
+        return max(min((_noise(f, reach) for f in lines), default=0.0), least)
+
+    far = noise(_REACH)
+    if eps == EPS64 and far <= _COARSE * max(scale, abs(value)):
+        # With many ReLUs there is a kink on every way. Without knowing it from
+        # rounding, the small steps that avoid it would seem to drown.
+        return Precision(min(far, noise(_NEAR)))
     return Precision(
-        noise,
+        far,
         COARSE_STEPS,
         _COARSE_SHARP,
         _COARSE_FINE,
@@ -95,9 +102,9 @@ def precision_of(
     )
 
 
-def _noise(line: Line) -> float:
+def _noise(line: Line, reach: float) -> float:
     # On one side only, and not from 0 on: kinks like to be exactly at a point.
-    values = np.array([line(k * _REACH) for k in range(2, 4 + _ORDER)])
+    values = np.array([line(k * reach) for k in range(2, 4 + _ORDER)])
     high = np.diff(values, n=_ORDER)
     return float(np.sqrt(np.median(high**2) / math.comb(2 * _ORDER, _ORDER)))
 

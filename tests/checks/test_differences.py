@@ -187,3 +187,14 @@ def test_deeper_networks_are_given_more():
     assert tolerated(1) == pytest.approx(1e-4)
     assert 1e-4 < tolerated(4) < 1e-2
     assert tolerated(10) == tolerated(100) == pytest.approx(1e-2)
+
+
+def test_kinks_on_every_way_are_no_noise():
+    kinks = np.array([5e-6, 8e-6, 1.1e-5, 1.3e-5, 1.6e-5])
+
+    def line(t):
+        return float(np.cos(t) + 1e-6 * np.maximum(t - kinks, 0).sum())
+
+    found = precision_of([line, line], line(0.0), scale=1.0)
+    assert not found.coarse
+    assert found.noise < 2e-16
