@@ -13,8 +13,22 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import layers_of
-from keras_babysit.checks import gradient_words as words
-from keras_babysit.checks.differences import tolerated
+from keras_babysit.checks.derivatives import words
+from keras_babysit.checks.derivatives.differences import tolerated
+from keras_babysit.checks.derivatives.locating import LayerGradient, depth_of, locate
+from keras_babysit.checks.derivatives.slopes import (
+    Comparison,
+    VariableGradient,
+    burnt_in,
+    compare_gradients,
+)
+from keras_babysit.checks.derivatives.twin import (
+    NoLossError,
+    Twin,
+    has_own_step,
+    trainable,
+    twin_of,
+)
 from keras_babysit.checks.feeding import Sample, ready, sample_of
 from keras_babysit.checks.interface import (
     Check,
@@ -22,20 +36,6 @@ from keras_babysit.checks.interface import (
     Progress,
     silent,
     worst,
-)
-from keras_babysit.checks.locating import LayerGradient, depth_of, locate
-from keras_babysit.checks.slopes import (
-    Comparison,
-    VariableGradient,
-    burnt_in,
-    compare_gradients,
-)
-from keras_babysit.checks.twin import (
-    NoLossError,
-    Twin,
-    has_own_step,
-    trainable,
-    twin_of,
 )
 
 NAME = "gradient"

@@ -16,7 +16,6 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.checks import chance
 from keras_babysit.checks.feeding import Sample, ready, sample_of
 from keras_babysit.checks.interface import (
     Check,
@@ -25,14 +24,15 @@ from keras_babysit.checks.interface import (
     silent,
     worst,
 )
-from keras_babysit.checks.large_losses import (
+from keras_babysit.checks.losses import chance
+from keras_babysit.checks.losses.large_losses import (
     STANDARDISE,
     causes,
     class_name,
     root,
 )
-from keras_babysit.checks.output_loss import OutputLoss
-from keras_babysit.checks.parts import (
+from keras_babysit.checks.losses.output_loss import OutputLoss
+from keras_babysit.checks.losses.parts import (
     numpy_of,
     parts_of,
     predictions,

@@ -21,16 +21,16 @@ from keras_babysit.babysitter import Babysitter
 from keras_babysit.borrowing import borrowed, without_noise, without_regularization
 from keras_babysit.checks.display import shown
 from keras_babysit.checks.feeding import Sample, ready, sample_of
-from keras_babysit.checks.interface import Check, CheckResult, Progress
-from keras_babysit.checks.judging import Told, evidence, furthest, judged, table
-from keras_babysit.checks.picking import balanced, fitting
-from keras_babysit.checks.training import (
+from keras_babysit.checks.fitting.judging import Told, evidence, furthest, judged, table
+from keras_babysit.checks.fitting.picking import balanced, fitting
+from keras_babysit.checks.fitting.training import (
     fresh_optimizers,
     has_own_step,
     is_scheduled,
     rate_of,
 )
-from keras_babysit.checks.trying import Attempt, Goal, goal_of, tried
+from keras_babysit.checks.fitting.trying import Attempt, Goal, goal_of, tried
+from keras_babysit.checks.interface import Check, CheckResult, Progress
 from keras_babysit.records import Finding
 from keras_babysit.rules.tasks import NOTHING_LEARNED
 

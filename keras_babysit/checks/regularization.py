@@ -15,8 +15,8 @@ import keras
 from keras_babysit.borrowing import borrowed, without_noise
 from keras_babysit.checks.feeding import Sample, ready, sample_of
 from keras_babysit.checks.interface import Check, CheckResult, Progress, silent
-from keras_babysit.checks.parts import thinned
-from keras_babysit.checks.weighing import Penalty, Seen, weighed
+from keras_babysit.checks.losses.parts import thinned
+from keras_babysit.checks.losses.weighing import Penalty, Seen, weighed
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.rules.wording import names, number, percent
 

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_babysit.checks import chance
-from keras_babysit.checks.guesses import Guesses, guesses_of, inverse
-from keras_babysit.checks.parts import Part
+from keras_babysit.checks.losses import chance
+from keras_babysit.checks.losses.guesses import Guesses, guesses_of, inverse
+from keras_babysit.checks.losses.parts import Part
 from keras_babysit.inspection.compiled import loss_facts
 
 N, C = 24, 5

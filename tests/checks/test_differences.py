@@ -3,8 +3,8 @@ import functools
 import numpy as np
 import pytest
 
-from keras_babysit.checks import differences
-from keras_babysit.checks.differences import (
+from keras_babysit.checks.derivatives import differences
+from keras_babysit.checks.derivatives.differences import (
     Precision,
     compare,
     nudged,

@@ -11,9 +11,9 @@ from keras import layers as L
 
 from keras_babysit.borrowing import layers_of
 from keras_babysit.checks import available
+from keras_babysit.checks.derivatives.twin import twin_of
 from keras_babysit.checks.feeding import ready, sample_of
 from keras_babysit.checks.gradient import CHECK, GradientCheck, gradient_check
-from keras_babysit.checks.twin import twin_of
 
 
 @pytest.fixture(autouse=True)
@@ -433,7 +433,7 @@ def test_no_time():
 
 
 def test_little_time(monkeypatch):
-    from keras_babysit.checks import slopes
+    from keras_babysit.checks.derivatives import slopes
 
     ticks = iter(range(1000))
     monkeypatch.setattr(slopes.time, "perf_counter", lambda: next(ticks))

@@ -7,7 +7,7 @@ import scipy.optimize
 from keras import ops
 
 from keras_babysit import seam
-from keras_babysit.checks.loss_floor import Target, best_prediction, floor
+from keras_babysit.checks.losses.loss_floor import Target, best_prediction, floor
 
 N, K = 6, 3
 #: Two pairs of equal inputs.

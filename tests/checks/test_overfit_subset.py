@@ -14,12 +14,12 @@ from keras_babysit import overfit_subset
 from keras_babysit.checks import available
 from keras_babysit.checks.display import shown
 from keras_babysit.checks.feeding import Sample, ready
+from keras_babysit.checks.fitting.judging import judged
+from keras_babysit.checks.fitting.picking import balanced
+from keras_babysit.checks.fitting.training import fresh, rate_of
+from keras_babysit.checks.fitting.trying import Attempt, Goal, goal_of
 from keras_babysit.checks.interface import silent
-from keras_babysit.checks.judging import judged
-from keras_babysit.checks.picking import balanced
-from keras_babysit.checks.targets import accuracy, groups_of
-from keras_babysit.checks.training import fresh, rate_of
-from keras_babysit.checks.trying import Attempt, Goal, goal_of
+from keras_babysit.checks.losses.targets import accuracy, groups_of
 
 K = 3
 ADAM = 1e-2
@@ -172,7 +172,7 @@ def test_a_causal_model_need_not_foresee(rng):
 def test_softmax_on_one_unit_is_named():
     y = (labels() > 0).astype(int)
     model = compiled(mlp(1, "softmax"), "binary_crossentropy")
-    found = overfit_subset(model, inputs(), y, steps=300)
+    found = overfit_subset(model, inputs(), y, steps=150)
     assert found.verdict == "failed"
     assert found.findings[0].rule == "softmax-on-one-unit"
     assert "sigmoid" in found.action
@@ -182,7 +182,7 @@ def test_softmax_on_one_unit_is_named():
 @pytest.mark.slow
 def test_no_learning_rate():
     model = compiled(mlp(), SPARSE, keras.optimizers.Adam(0.0))
-    found = overfit_subset(model, inputs(), labels())
+    found = overfit_subset(model, inputs(), labels(), steps=500)
     assert found.verdict == "failed"
     assert "set the learning rate to 1e-3 instead of 0" in found.action
     assert found.learning_rate == pytest.approx(1e-3)
@@ -192,7 +192,7 @@ def test_no_learning_rate():
 @pytest.mark.slow
 def test_a_rate_that_is_far_too_high():
     model = compiled(mlp(), SPARSE, keras.optimizers.SGD(100.0))
-    found = overfit_subset(model, inputs(), labels())
+    found = overfit_subset(model, inputs(), labels(), steps=250)
     assert found.verdict == "failed"
     assert found.learning_rate < 100
     assert "instead of 100" in found.action
@@ -234,7 +234,7 @@ def test_some_labels_that_contradict_each_other():
 @pytest.mark.slow
 def test_the_wrong_loss_is_named():
     model = compiled(mlp(K, "softmax"), "mse")
-    found = overfit_subset(model, inputs(), labels()[:, None], steps=200)
+    found = overfit_subset(model, inputs(), labels()[:, None], steps=100)
     assert found.verdict == "failed"
     assert found.findings[0].rule == "regression-loss-for-classes"
 
@@ -242,7 +242,7 @@ def test_the_wrong_loss_is_named():
 @pytest.mark.slow
 def test_dead_units_are_named():
     model = mlp(bias_initializer=keras.initializers.Constant(-50.0))
-    found = overfit_subset(compiled(model, SPARSE), inputs(), labels(), steps=200)
+    found = overfit_subset(compiled(model, SPARSE), inputs(), labels(), steps=100)
     assert found.verdict == "failed"
     assert "dead-relu" in [f.rule for f in found.findings]
 

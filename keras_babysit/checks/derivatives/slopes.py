@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.checks.differences import (
+from keras_babysit.checks.derivatives.differences import (
     Precision,
     Slope,
     compare,
@@ -23,8 +23,8 @@ from keras_babysit.checks.differences import (
     settled,
     spelled,
 )
+from keras_babysit.checks.derivatives.twin import Twin
 from keras_babysit.checks.interface import Progress
-from keras_babysit.checks.twin import Twin
 
 #: Points at which a comparison that fails is tried.
 _POINTS = 3

@@ -19,7 +19,7 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 from keras_babysit.borrowing import attributes_kept, layers_of, random_numbers_kept
-from keras_babysit.checks.differences import (
+from keras_babysit.checks.derivatives.differences import (
     Precision,
     Slope,
     compare,
@@ -31,7 +31,7 @@ from keras_babysit.checks.differences import (
     spelled,
     tolerated,
 )
-from keras_babysit.checks.twin import Reading, Twin
+from keras_babysit.checks.derivatives.twin import Reading, Twin
 
 #: Calls of one layer that are looked at: a shared layer's, a cell's first steps.
 _CALLS = 3

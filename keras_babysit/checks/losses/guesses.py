@@ -16,9 +16,9 @@ import keras
 import numpy as np
 from keras.src.backend.common.masking import get_keras_mask
 
-from keras_babysit.checks import chance
-from keras_babysit.checks.loss_floor import Target, best_prediction
-from keras_babysit.checks.parts import Part, has_logits, like, numpy_of
+from keras_babysit.checks.losses import chance
+from keras_babysit.checks.losses.loss_floor import Target, best_prediction
+from keras_babysit.checks.losses.parts import Part, has_logits, like, numpy_of
 from keras_babysit.facts import LossFacts
 
 #: Probabilities this close to 0 or 1 are where Keras clips them.

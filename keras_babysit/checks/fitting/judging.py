@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_babysit.checks.trying import NEAR, Attempt, Goal
+from keras_babysit.checks.fitting.trying import NEAR, Attempt, Goal
 from keras_babysit.rules.wording import number, percent
 
 #: Shares of the way from chance to the floor.

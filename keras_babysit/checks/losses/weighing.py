@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.checks import penalties
 from keras_babysit.checks.feeding import Sample
-from keras_babysit.checks.guesses import guesses_of
 from keras_babysit.checks.interface import Progress
-from keras_babysit.checks.parts import batches_of, parts_of, tensors_of
-from keras_babysit.checks.penalties import Losses, Regularizer
+from keras_babysit.checks.losses import penalties
+from keras_babysit.checks.losses.guesses import guesses_of
+from keras_babysit.checks.losses.parts import batches_of, parts_of, tensors_of
+from keras_babysit.checks.losses.penalties import Losses, Regularizer
 from keras_babysit.facts import ModelFacts
 
 #: So many times stronger, to see the loss rise.

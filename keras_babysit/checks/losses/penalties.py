@@ -19,7 +19,7 @@ import numpy as np
 from keras_babysit import seam
 from keras_babysit.borrowing import attributes_kept, layers_of
 from keras_babysit.checks.feeding import Sample, loss_of
-from keras_babysit.checks.parts import tensors_of
+from keras_babysit.checks.losses.parts import tensors_of
 from keras_babysit.inspection.compiled import is_keras
 
 #: What strengths are called: the first three by Keras.

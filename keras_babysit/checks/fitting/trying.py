@@ -15,16 +15,16 @@ import numpy as np
 
 from keras_babysit import seam
 from keras_babysit.checks.feeding import Sample
+from keras_babysit.checks.fitting.training import has_own_step, repeated
 from keras_babysit.checks.interface import Progress
-from keras_babysit.checks.loss_floor import Target, floor
-from keras_babysit.checks.targets import (
+from keras_babysit.checks.losses.loss_floor import Target, floor
+from keras_babysit.checks.losses.targets import (
     accuracy,
     groups_of,
     prefixes_of,
     targets_of,
     tensors_of,
 )
-from keras_babysit.checks.training import has_own_step, repeated
 
 #: Share of the way to the floor at which training ends.
 ARRIVED = 0.99

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_babysit.checks.output_loss import OutputLoss, nearly_zero
+from keras_babysit.checks.losses.output_loss import OutputLoss, nearly_zero
 from keras_babysit.inspection.rows import leaves
 from keras_babysit.rules.wording import number, percent
 

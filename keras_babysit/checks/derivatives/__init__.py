@@ -1,0 +1,1 @@
+"""The gradient check: derivatives by differences, and which layer is wrong."""

@@ -1,0 +1,1 @@
+"""Overfitting a few samples: which, how, and what came of it."""

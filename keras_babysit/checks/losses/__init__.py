@@ -1,0 +1,1 @@
+"""What a loss and the penalties beside it come to: at chance, at best, now."""
