@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 TENSORFLOW = ["tensorflow>=2.21"]
-PLOT = ["matplotlib>=3.10"]
+PLOT = ["matplotlib>=3.11"]
 SCIPY = ["scipy>=1.17"]
 SEARCH = ["keras-tuner>=1.4", "optuna>=5.0"]
 EXAMPLES = [*TENSORFLOW, *PLOT, "mlxtend>=0.25", "scikit-learn>=1.9"]
