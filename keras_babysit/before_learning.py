@@ -21,12 +21,12 @@ from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.checks import model_and_data, table
 from keras_babysit.checks.causes import causes
 from keras_babysit.checks.feeding import Sample
-from keras_babysit.checks.fitting.training import has_own_step
 from keras_babysit.checks.gathering import gathered
 from keras_babysit.checks.interface import Check, CheckResult, Progress, silent
 from keras_babysit.checks.outcome import Preflight
 from keras_babysit.checks.wording import first_line
 from keras_babysit.facts import DataFacts
+from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.sinks.console import shown
 
 __all__ = ["Preflight", "preflight"]

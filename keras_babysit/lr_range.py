@@ -24,11 +24,11 @@ from keras_babysit.checks.display import shown
 from keras_babysit.checks.feeding import are_arrays, as_arrays, ready, sample_of
 from keras_babysit.checks.fitting.training import (
     fresh_optimizers,
-    has_own_step,
     is_scheduled,
     rate_of,
 )
 from keras_babysit.checks.interface import Progress
+from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.rows import leaves, rows_of
 from keras_babysit.rules.wording import number
 

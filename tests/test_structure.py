@@ -44,7 +44,14 @@ ALLOWED = {
     "loggers": {"babysitter"},
     "schedules": {"schedules"},
     "schedule_callback": {"schedules"},
-    "before_learning": {"borrowing", "checks", "facts", "rules", "sinks.console"},
+    "before_learning": {
+        "borrowing",
+        "checks",
+        "facts",
+        "inspection",
+        "rules",
+        "sinks.console",
+    },
     "checks": {
         "autodiff",
         "babysitter",

@@ -25,7 +25,6 @@ from keras_babysit.checks.derivatives.slopes import (
 from keras_babysit.checks.derivatives.twin import (
     NoLossError,
     Twin,
-    has_own_step,
     trainable,
     twin_of,
 )
@@ -37,6 +36,7 @@ from keras_babysit.checks.interface import (
     silent,
     worst,
 )
+from keras_babysit.inspection.compiled import has_own_step
 
 NAME = "gradient"
 

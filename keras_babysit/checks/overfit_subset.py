@@ -25,12 +25,12 @@ from keras_babysit.checks.fitting.judging import Told, evidence, furthest, judge
 from keras_babysit.checks.fitting.picking import balanced, fitting
 from keras_babysit.checks.fitting.training import (
     fresh_optimizers,
-    has_own_step,
     is_scheduled,
     rate_of,
 )
 from keras_babysit.checks.fitting.trying import Attempt, Goal, goal_of, tried
 from keras_babysit.checks.interface import Check, CheckResult, Progress
+from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.records import Finding
 from keras_babysit.rules.tasks import NOTHING_LEARNED
 

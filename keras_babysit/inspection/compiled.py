@@ -34,6 +34,12 @@ def is_keras(thing: Any) -> bool:
     return module.split(".")[0] == "keras"
 
 
+def has_own_step(model: Any) -> bool:
+    """Whether a model trains by a `train_step` that is not Keras's."""
+    owner = next((c for c in type(model).__mro__ if "train_step" in vars(c)), None)
+    return owner is not None and not is_keras(owner)
+
+
 def name_of(thing: Any) -> str:
     """Returns a function's name, or that of an object's class in snake case."""
     if isinstance(thing, functools.partial):

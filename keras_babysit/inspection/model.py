@@ -114,7 +114,7 @@ def model_facts(model: keras.Model, output_layer: str | None = None) -> ModelFac
         trainable_parameters=_count(model.trainable_weights),
         regularization_loss=_penalty(model.trainable_weights),
         graph_known=graph is not None,
-        custom_train_step=_has_own_step(model),
+        custom_train_step=compiled.has_own_step(model),
     )
 
 
@@ -134,11 +134,6 @@ def _penalty(weights: Iterable[Any]) -> float:
         except Exception:  # A regularizer of the user's may want more than values.
             continue
     return total
-
-
-def _has_own_step(model: Any) -> bool:
-    owner = next((c for c in type(model).__mro__ if "train_step" in vars(c)), None)
-    return owner is not None and not compiled.is_keras(owner)
 
 
 class _Walk:

@@ -277,11 +277,6 @@ def _noting(call: Callable, layer: Any, found: list[Any]) -> Callable:
     return noting
 
 
-def has_own_step(model: Any) -> bool:
-    """Whether a model trains by a `train_step` of its own."""
-    return type(model).train_step is not keras.Model.train_step
-
-
 def trainable(model: Any) -> list[Any]:
     """Returns the trainable variables of a float dtype, each once."""
     unique = {id(v): v for v in model.trainable_variables}

@@ -7,8 +7,9 @@ from typing import Any
 
 from keras_babysit.checks.derivatives.locating import LayerGradient
 from keras_babysit.checks.derivatives.slopes import Comparison, VariableGradient
-from keras_babysit.checks.derivatives.twin import Twin, has_own_step
+from keras_babysit.checks.derivatives.twin import Twin
 from keras_babysit.checks.interface import worst
+from keras_babysit.inspection.compiled import has_own_step
 
 #: Rows of the table, at most.
 _ROWS = 12

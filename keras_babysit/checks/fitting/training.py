@@ -145,11 +145,6 @@ def _replaced(value: Any, made: dict[int, Any], plain: bool) -> Any:
     return made[id(value)]
 
 
-def has_own_step(model: keras.Model) -> bool:
-    """Whether a model trains by a `train_step` of its own."""
-    return type(model).train_step is not keras.Model.train_step
-
-
 def repeated(sample: Sample) -> tuple[Sample, int]:
     """Returns samples several times over, and how often.
 

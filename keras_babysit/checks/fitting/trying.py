@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_babysit import seam
 from keras_babysit.checks.feeding import Sample
-from keras_babysit.checks.fitting.training import has_own_step, repeated
+from keras_babysit.checks.fitting.training import repeated
 from keras_babysit.checks.interface import Progress
 from keras_babysit.checks.losses.loss_floor import Target, floor
 from keras_babysit.checks.losses.targets import (
@@ -25,6 +25,7 @@ from keras_babysit.checks.losses.targets import (
     targets_of,
     tensors_of,
 )
+from keras_babysit.inspection.compiled import has_own_step
 
 #: Share of the way to the floor at which training ends.
 ARRIVED = 0.99
