@@ -18,7 +18,8 @@ tf.config.set_logical_device_configuration(
 @pytest.fixture(autouse=True)
 def _fresh_keras():
     yield
-    keras.backend.clear_session()
+    # Without collecting garbage: with TensorFlow loaded that takes 0.2 s each time.
+    keras.backend.clear_session(free_memory=False)
     keras.config.set_dtype_policy("float32")
 
 

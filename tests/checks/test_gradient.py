@@ -552,23 +552,6 @@ def test_leaves_everything_as_it_was_if_a_layer_fails(layer, monkeypatch):
     assert everything(model) == before
 
 
-def test_fit_goes_on_as_if_nothing_had_been():
-    def run(check):
-        keras.utils.set_random_seed(3)
-        model, (x, y) = models.cnn()
-        models.compile_model(model, metrics=["accuracy"])
-        model.fit(x, y, batch_size=16, verbose=0)
-        if check:
-            assert gradient_check(model, x, y, n_coordinates=1).ok
-        logs = model.fit(x, y, batch_size=16, epochs=2, verbose=0).history
-        return logs, models.state(model)
-
-    (logs, weights), (other_logs, other_weights) = run(True), run(False)
-    assert logs == other_logs
-    for one, two in zip(weights, other_weights, strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
 # What it says.
 
 
