@@ -210,6 +210,23 @@ def _check_array(name: str, array: np.ndarray, part: str) -> None:
         )
 
 
+def check_bounds(samples: Any, limit: Any, far: Any) -> None:
+    """Checks the arguments of checks that judge a ratio by two limits.
+
+    Raises:
+        ValueError: if `samples` is not a positive integer, or not 0 < limit < far.
+    """
+    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
+        raise ValueError(
+            f"`samples` must be a positive integer. Received: samples={samples!r}"
+        )
+    if not 0 < limit < far:
+        raise ValueError(
+            "`limit` and `far` must be positive, and `far` the larger. Received: "
+            f"limit={limit}, far={far}"
+        )
+
+
 def ready(model: Any, sample: Sample) -> None:
     """Makes sure that a model can be checked on a sample; builds it if need be.
 

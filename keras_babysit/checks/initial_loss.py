@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.checks.feeding import Sample, ready, sample_of
+from keras_babysit.checks.feeding import Sample, check_bounds, ready, sample_of
 from keras_babysit.checks.interface import (
     Check,
     CheckResult,
@@ -120,15 +120,7 @@ def check_initial_loss(
     Example:
         >>> print(keras_babysit.check_initial_loss(model, x_train, y_train))
     """
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise ValueError(
-            f"`samples` must be a positive integer. Received: samples={samples!r}"
-        )
-    if not 0 < limit < far:
-        raise ValueError(
-            "`limit` and `far` must be positive, and `far` the larger. Received: "
-            f"limit={limit}, far={far}"
-        )
+    check_bounds(samples, limit, far)
     sample = sample_of(x, y, sample_weight, n=samples)
     ready(model, sample)
     return _check(model, sample, progress or silent, limit=limit, far=far)

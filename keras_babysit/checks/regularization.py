@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_babysit.borrowing import borrowed, without_noise
-from keras_babysit.checks.feeding import Sample, ready, sample_of
+from keras_babysit.checks.feeding import Sample, check_bounds, ready, sample_of
 from keras_babysit.checks.interface import Check, CheckResult, Progress, silent
 from keras_babysit.checks.losses.parts import thinned
 from keras_babysit.checks.losses.weighing import Penalty, Seen, weighed
@@ -86,15 +86,7 @@ def check_regularization(
     Example:
         >>> print(keras_babysit.check_regularization(model, x_train, y_train))
     """
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise ValueError(
-            f"`samples` must be a positive integer. Received: samples={samples!r}"
-        )
-    if not 0 < limit < far:
-        raise ValueError(
-            "`limit` and `far` must be positive, and `far` the larger. Received: "
-            f"limit={limit}, far={far}"
-        )
+    check_bounds(samples, limit, far)
     sample = sample_of(x, y, sample_weight, n=samples)
     ready(model, sample)
     return _check(model, sample, progress or silent, limit, far)
