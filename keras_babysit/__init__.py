@@ -26,6 +26,7 @@ _PUBLIC = {
     "check_model_and_data": "checks.model_and_data",
     "check_regularization": "checks.regularization",
     "compare_optimizers": "comparison",
+    "ensemble": "",
     "facts": "",
     "find_learning_rate": "lr_range",
     "gradient_check": "checks.gradient",

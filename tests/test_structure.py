@@ -76,11 +76,13 @@ ALLOWED = {
     },
     "optimizers": {"autodiff", "borrowing", "checks.feeding", "optimizers", "seam"},
     "loading": set(),
-    "search": {"records", "search"},
+    "search": {"babysitter", "borrowing", "records", "report", "search", "sinks"},
+    "ensemble": {"borrowing", "ensemble", "loading", "records", "schedules", "search"},
     "lr_range": {"borrowing", "checks", "inspection", "rules"},
     "cli_check": {"before_learning", "loading"},
     "cli_compare": {"comparison", "loading"},
-    "cli": {"cli_check", "cli_compare", "reading", "report", "rules"},
+    "cli_search": {"loading", "search"},
+    "cli": {"cli_check", "cli_compare", "cli_search", "reading", "report", "rules"},
     "__main__": {"cli"},
 }
 

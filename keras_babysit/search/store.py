@@ -1,0 +1,171 @@
+"""The folder of a search: what has happened, on disk, in an order that never changes.
+
+```
+DIR/
+  search.json          what was asked for; made once
+  events.jsonl         what has happened, one line each, only ever added to
+  lock                 held by the process that runs the search
+  trials/0007/         one trial: its folder may be written by another machine
+    epochs.jsonl         one line an epoch
+    checkpoints/         epoch-0003-val_loss-0.1234.keras
+    logs/                TensorBoard files
+```
+
+The events are the one truth. Whatever else there is can be made from them again, so a
+process that is killed at any moment leaves nothing that does not fit together: at worst
+a last line that was cut off, which is left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from keras_babysit.search.trials import (
+    EpochResult,
+    Trial,
+    epoch_of,
+    outcome_of,
+    plain,
+    to_json,
+)
+
+SETTINGS, EVENTS, LOCK, TRIALS = "search.json", "events.jsonl", "lock", "trials"
+EPOCHS, CHECKPOINTS, LOGS = "epochs.jsonl", "checkpoints", "logs"
+
+
+class Store:
+    """Reads a search's folder; adds to it.
+
+    Args:
+        directory: the folder. It need not exist before something is written.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        self.directory = Path(directory)
+
+    def settings(self) -> dict[str, Any] | None:
+        """Returns what the search was begun with; `None` if there is no search."""
+        try:
+            text = (self.directory / SETTINGS).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(
+                f"{str(self.directory / SETTINGS)!r} is not a search: {error}"
+            ) from None
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """Makes the folder and writes what the search is begun with."""
+        (self.directory / TRIALS).mkdir(parents=True, exist_ok=True)
+        write(self.directory / SETTINGS, json.dumps(settings, indent=2) + "\n")
+
+    def folder(self, trial: Trial | int) -> Path:
+        """Returns the folder of a trial; it need not exist yet."""
+        number = trial if isinstance(trial, int) else trial.number
+        return self.directory / TRIALS / f"{number:04d}"
+
+    def append(self, event: str, **values: Any) -> None:
+        """Adds an event, and returns when it is on the disk.
+
+        Raises:
+            OSError: if it could not be written; then it has not happened.
+        """
+        line = {"event": event, "time": time.time(), **values}
+        append_line(self.directory / EVENTS, line, sync=True)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Returns all events in their order."""
+        return list(read_lines(self.directory / EVENTS))
+
+    def trials(self) -> list[Trial]:
+        """Returns all trials that have begun, by number, as they are now."""
+        found: dict[int, Trial] = {}
+        for event in self.events():
+            if event["event"] == "started":
+                known = found.get(event["number"])
+                again = replace(known, attempts=event["attempts"]) if known else None
+                found[event["number"]] = again or started(event)
+            elif event["event"] == "ended":
+                number = event["number"]
+                outcome = outcome_of(event["outcome"])
+                found[number] = replace(found[number], outcome=outcome)
+        return [found[number] for number in sorted(found)]
+
+    def epochs(self, trial: Trial | int) -> list[EpochResult]:
+        """Returns the epochs that a trial has finished, as its worker wrote them.
+
+        An epoch that was trained twice, since a worker was killed, counts once: the
+        last time.
+        """
+        found: dict[tuple[int, int], EpochResult] = {}
+        for line in read_lines(self.folder(trial) / EPOCHS):
+            epoch = epoch_of(line)
+            found[epoch.fold, epoch.epoch] = epoch
+        return [found[key] for key in sorted(found)]
+
+
+def started(event: Mapping[str, Any]) -> Trial:
+    """Returns the trial of a `started` event."""
+    names = "number", "stage", "values", "epochs", "seed", "origin", "source"
+    return Trial(**{name: event[name] for name in names}, attempts=event["attempts"])
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file so that there is the old one or the new one, never half of it."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def append_line(path: Path, values: Any, sync: bool = False) -> None:
+    """Adds a line of JSON to a file; one that was cut off before is closed first.
+
+    Args:
+        path: the file.
+        values: a mapping, or a record of `trials`.
+        sync: whether to wait until it is on the disk.
+    """
+    fields = values if isinstance(values, Mapping) else plain(values)
+    line = json.dumps(to_json(fields), allow_nan=False) + "\n"
+    with open(path, "a+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end:
+            file.seek(end - 1)
+            line = line if file.read(1) == b"\n" else "\n" + line
+        try:
+            file.write(line.encode())
+            file.flush()
+        except OSError:
+            # Not half a line: what follows would be read as part of it.
+            with contextlib.suppress(OSError):
+                os.truncate(path, end)
+            raise
+        if sync:
+            os.fsync(file.fileno())
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the lines of such a file, but for those that were cut off."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict):
+            yield values

@@ -1,0 +1,177 @@
+"""What happens in a search, as frozen values that files and processes can exchange."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A trial is one of these. `stopped`: ended early, by a finding or by the pruner.
+STATUSES = ("running", "completed", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is searched for: a metric of `fit`, and `"min"` or `"max"`."""
+
+    name: str
+    direction: str
+
+    def best(self, values: Any) -> float | None:
+        """Returns the best of the finite values, or `None` if there is none."""
+        finite = [float(v) for v in values if v is not None and math.isfinite(v)]
+        if not finite:
+            return None
+        return min(finite) if self.direction == "min" else max(finite)
+
+    def is_better(self, a: float, b: float) -> bool:
+        """Whether `a` is strictly better than `b`."""
+        return a < b if self.direction == "min" else a > b
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """The end of one epoch of a trial, as its worker reports it.
+
+    Attributes:
+        epoch: number of finished epochs of this fold, from 1.
+        logs: Keras's epoch logs.
+        seconds: duration of the epoch.
+        fold: which fold, from 0.
+        checkpoint: name of the file with the weights, in the trial's folder; `""` if
+            none could be written.
+    """
+
+    epoch: int
+    logs: Mapping[str, float]
+    seconds: float = 0.0
+    fold: int = 0
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one trial ended, as its worker reports it.
+
+    Attributes:
+        status: `"completed"`, `"stopped"` or `"failed"`.
+        score: the objective at the best epoch (mean over the folds); `None` if it
+            never had a finite value.
+        best_epoch: number of the epoch with that score, from 1 (of the first fold).
+        epochs: epochs trained, all folds together.
+        reason: why it was stopped or has failed, in one line; `""` if it completed.
+        metrics: all logs at the best epoch (means over the folds).
+        fold_scores: score of each fold, if there are several.
+        findings: what the babysitter found, as `Finding.to_dict` has it.
+        parameters: number of the model's weights; `None` if it was not built.
+        seconds: duration of the whole trial.
+        checkpoint: name of the file with the best weights, in the trial's folder.
+        space: `HyperParameters.get_config()` of the trial, with what the hypermodel
+            asked for on the way; `None` if unchanged.
+        notes: what went wrong on the side, such as a full disk, one line each.
+    """
+
+    status: str
+    score: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    reason: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    fold_scores: tuple[float, ...] = ()
+    findings: tuple[Mapping[str, Any], ...] = ()
+    parameters: int | None = None
+    seconds: float = 0.0
+    checkpoint: str = ""
+    space: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial of a search: what was tried and, once it has ended, what came out.
+
+    Attributes:
+        number: from 0, over the whole search.
+        stage: index of its stage, from 0.
+        values: the active hyperparameters, name to value.
+        epochs: number of epochs it may train.
+        seed: seed of its random numbers.
+        origin: `"oracle"`, `"promoted"` (a good one of the stage before, trained for
+            longer) or `"repeat"` (the same again with another seed).
+        source: number of the trial that it was promoted from or repeats.
+        attempts: how often it was started.
+        outcome: `None` while it is running.
+    """
+
+    number: int
+    stage: int
+    values: Mapping[str, Any]
+    epochs: int
+    seed: int
+    origin: str = "oracle"
+    source: int | None = None
+    attempts: int = 1
+    outcome: Outcome | None = None
+
+    @property
+    def status(self) -> str:
+        """One of `STATUSES`."""
+        return self.outcome.status if self.outcome is not None else "running"
+
+    @property
+    def score(self) -> float | None:
+        """The objective at its best epoch; `None` if it has none."""
+        return self.outcome.score if self.outcome is not None else None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.number:04d}"
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Returns a record as values that JSON can hold; floats that are not finite too."""
+    return {
+        f.name: to_json(getattr(record, f.name)) for f in dataclasses.fields(record)
+    }
+
+
+def outcome_of(values: Mapping[str, Any]) -> Outcome:
+    """Returns the outcome that `plain` was called on; ignores other keys."""
+    known = {f.name for f in dataclasses.fields(Outcome)}
+    fields = {k: _restored(v) for k, v in values.items() if k in known}
+    for name in ("fold_scores", "findings", "notes"):
+        fields[name] = tuple(fields.get(name, ()))
+    return Outcome(**fields)
+
+
+def epoch_of(values: Mapping[str, Any]) -> EpochResult:
+    """Returns the epoch that `plain` was called on; ignores other keys."""
+    known = {f.name for f in dataclasses.fields(EpochResult)}
+    return EpochResult(**{k: _restored(v) for k, v in values.items() if k in known})
+
+
+_NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def to_json(value: Any) -> Any:
+    """Returns a value as JSON can hold it."""
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        value = value.item()  # NumPy's numbers.
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": str(value)}  # JSON has no NaN.
+    if isinstance(value, Mapping):
+        return {str(k): to_json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(v) for v in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {"float"} and value["float"] in _NOT_FINITE:
+            return _NOT_FINITE[value["float"]]
+        return {k: _restored(v) for k, v in value.items()}
+    return [_restored(v) for v in value] if isinstance(value, list) else value
