@@ -24,7 +24,7 @@ from keras_babysit.checks.feeding import Sample
 from keras_babysit.checks.gathering import gathered
 from keras_babysit.checks.interface import Check, CheckResult, Progress, silent
 from keras_babysit.checks.outcome import Preflight
-from keras_babysit.checks.wording import first_line
+from keras_babysit.errors import first_line
 from keras_babysit.facts import DataFacts
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.sinks.console import shown

@@ -12,7 +12,7 @@ from keras import layers as L
 from sklearn.datasets import load_digits
 
 from keras_babysit import LearningRateRange, find_learning_rate
-from keras_babysit.lr_range import averaged, judged
+from keras_babysit.lr_range.curve import averaged, judged
 
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

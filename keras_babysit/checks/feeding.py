@@ -12,7 +12,7 @@ import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.checks.wording import first_line
+from keras_babysit.errors import first_line
 from keras_babysit.inspection.arrays import numeric
 from keras_babysit.inspection.rows import is_array, leaves, rows_of, spread
 

@@ -25,6 +25,7 @@ from keras_babysit.comparison.result import (
     usual_target,
 )
 from keras_babysit.comparison.start import Start, names_kept, start_of
+from keras_babysit.errors import first_line
 
 
 def compare_optimizers(
@@ -181,7 +182,7 @@ def _trained(
         epoch_seconds=clock.epoch_seconds(),
         report=babysitter.report,
         recorded=babysitter.history,
-        error=f"{type(failed).__name__}: {_first_line(failed)}" if failed else "",
+        error=f"{type(failed).__name__}: {first_line(failed)}" if failed else "",
     )
     return run, failed
 
@@ -283,7 +284,3 @@ def _checked_target(loss: Any) -> float | None:
             f"`target_loss` must be a number or None. Received: target_loss={loss!r}"
         )
     return float(loss)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
