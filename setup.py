@@ -7,12 +7,19 @@ from setuptools import find_packages, setup
 TENSORFLOW = ["tensorflow>=2.21"]
 PLOT = ["matplotlib>=3.11"]
 SCIPY = ["scipy>=1.17"]
-SEARCH = ["keras-tuner>=1.4", "optuna>=5.0"]
+SEARCH = [
+    "filelock>=3.20",
+    "keras-tuner>=1.4",
+    "optuna>=5.0",
+    "pandas>=3.0",
+    "scikit-learn>=1.9",
+]
+RAY = [*SEARCH, "ray>=2.60"]
 EXAMPLES = [*TENSORFLOW, *PLOT, "mlxtend>=0.25", "scikit-learn>=1.9"]
 DEVELOPMENT = [
     *EXAMPLES,
     *SCIPY,
-    *SEARCH,
+    *RAY,
     "hypothesis>=6.170",
     "mypy>=2.4",
     "pytest>=9.2",
@@ -48,6 +55,7 @@ setup(
         "plot": PLOT,
         "scipy": SCIPY,
         "search": SEARCH,
+        "ray": RAY,
         "search-gp": [*SEARCH, *SCIPY, "torch>=2.8"],
         "examples": EXAMPLES,
         "dev": DEVELOPMENT,

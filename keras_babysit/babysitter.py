@@ -150,7 +150,7 @@ class Babysitter(keras.callbacks.Callback):
         """Opens the event files and joins the other callbacks of ours."""
         seam.load("step")
         self._close_sink()
-        self._sink = _open_sink(self.log_dir)
+        self._sink = self._open_sink()
         self._stopped = ""
         try:
             self._console = ConsoleSink(self.verbose)
@@ -279,6 +279,9 @@ class Babysitter(keras.callbacks.Callback):
         elif self.on_finding == "stop" and finding.severity == "error":
             self._stopped = self._stopped or f"{finding.rule}: {finding}"
             self.model.stop_training = True
+
+    def _open_sink(self) -> Any:
+        return _open_sink(self.log_dir)
 
     def _close_sink(self) -> None:
         sink, self._sink = self._sink, None

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
-from keras_babysit import cli_check, cli_compare
+from keras_babysit import cli_check, cli_compare, cli_search
 from keras_babysit import rules as all_rules
 from keras_babysit.report import Report, page
 from keras_babysit.report.text import LOOKS, WIDTH, write
@@ -31,6 +31,7 @@ def main() -> None:
 
 main.add_command(cli_check.check)
 main.add_command(cli_compare.compare)
+main.add_command(cli_search.search)
 
 
 @main.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from keras_babysit.schedules.interface import bound, lengths_of
 from keras_babysit.schedules.lengths import whole
 
 _UNITS = ("epoch", "step")
+#: Those that have set a rate, for other callbacks to ask.
+_USED: weakref.WeakSet[ScheduleLearningRate] = weakref.WeakSet()
 
 
 class ScheduleLearningRate(keras.callbacks.Callback):
@@ -83,18 +86,19 @@ class ScheduleLearningRate(keras.callbacks.Callback):
                 schedule.with_steps_per_epoch(steps_per_epoch)  # Raises if not its own.
         self.schedule, self.unit, self.verbose = schedule, unit, verbose
         self.steps_per_epoch = steps_per_epoch
-        # What is asked in this `fit`: the schedule for epochs of known size.
-        self._curve = _in_epochs(schedule) if unit == "epoch" else schedule
+        #: What is asked in this `fit`: the schedule for epochs of known size.
+        self.curve = _in_epochs(schedule) if unit == "epoch" else schedule
         self._offset: int | None = None
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Checks that the rate can be set, and how long the training is."""
         self._check_optimizer()
         self._offset = None
+        _USED.add(self)
         batches = (self.params or {}).get("steps")
         size = self.steps_per_epoch or batches
         if self.unit == "step" and isinstance(self.schedule, Schedule):
-            self._curve = self._of_size(size, batches)
+            self.curve = self._of_size(size, batches)
         self._check_warm_up(1 if self.unit == "epoch" else size)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -126,7 +130,7 @@ class ScheduleLearningRate(keras.callbacks.Callback):
                 "ScheduleLearningRate sets the rate of `model.optimizer`, and this "
                 f"model has none. Received: {type(self.model).__name__}"
             )
-        rate = getattr(_inner(optimizer), "_learning_rate", None)
+        rate = getattr(inner(optimizer), "_learning_rate", None)
         if callable(rate):
             kind = type(rate).__name__
             raise ValueError(
@@ -137,13 +141,13 @@ class ScheduleLearningRate(keras.callbacks.Callback):
 
     def _check_warm_up(self, size: int | None) -> None:
         epochs = (self.params or {}).get("epochs")
-        if not isinstance(self._curve, WarmUp) or size is None or epochs is None:
+        if not isinstance(self.curve, WarmUp) or size is None or epochs is None:
             return
-        if self._curve.length > epochs * size:
+        if self.curve.length > epochs * size:
             raise ValueError(
                 "A warm-up must not be longer than the training, which is of "
                 f"{epochs * size} {self.unit}s. Received: a warm-up of "
-                f"{self._curve.length} in schedule={self.schedule!r}"
+                f"{self.curve.length} in schedule={self.schedule!r}"
             )
 
     def _of_size(self, size: int | None, batches: int | None) -> Schedule:
@@ -166,10 +170,17 @@ class ScheduleLearningRate(keras.callbacks.Callback):
             return self.schedule.with_steps_per_epoch(self.steps_per_epoch)
         return self.schedule if own or not size else bound(self.schedule, size)
 
+    def batches_added(self, epoch: int) -> int:
+        """Returns what it adds to the optimizer's count of batches.
+
+        Args:
+            epoch: the epoch that begins, where it is asked before itself knows.
+        """
+        return self._start(epoch) if self._offset is None else self._offset
+
     def _start(self, epoch: int) -> int:
-        """Returns what to add to the optimizer's count of batches."""
         size = self.steps_per_epoch or (self.params or {}).get("steps")
-        seen = _batches_seen(self.model.optimizer)
+        seen = batches_seen(self.model.optimizer)
         if size is not None:
             # Only whole epochs: loss scaling skips batches, and a backup taken within
             # an epoch has more of them than the epochs before it.
@@ -183,10 +194,10 @@ class ScheduleLearningRate(keras.callbacks.Callback):
         )
 
     def _step(self) -> int:
-        return _batches_seen(self.model.optimizer) + (self._offset or 0)
+        return batches_seen(self.model.optimizer) + (self._offset or 0)
 
     def _set(self, time: int) -> float:
-        rate = _number(self._curve(time))
+        rate = _number(self.curve(time))
         if not math.isfinite(rate) or rate < 0:
             raise ValueError(
                 "A learning rate must be finite and not negative. Received: "
@@ -194,6 +205,17 @@ class ScheduleLearningRate(keras.callbacks.Callback):
             )
         self.model.optimizer.learning_rate = rate
         return rate
+
+
+def schedule_in_fit(params: dict | None) -> ScheduleLearningRate | None:
+    """Returns the callback that sets the rate in a `fit`, if there is one.
+
+    Args:
+        params: the `params` of another callback in the same `fit`.
+    """
+    # Keras gives all callbacks of a `fit` the same object.
+    used = () if params is None else list(_USED)
+    return next((c for c in used if c.params is params), None)
 
 
 def _check_schedule(schedule: Any) -> None:
@@ -241,17 +263,17 @@ def _in_epochs(schedule: Any) -> Any:
     return bound(schedule, 1)
 
 
-def _inner(optimizer: Any) -> Any:
+def inner(optimizer: Any) -> Any:
     """Returns the optimizer in a `LossScaleOptimizer`, or the optimizer."""
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _batches_seen(optimizer: Any) -> int:
+def batches_seen(optimizer: Any) -> int:
     """Returns the step that Keras would call a schedule in the optimizer with.
 
     Not `optimizer.iterations`: with gradient accumulation that counts updates.
     """
-    return int(keras.ops.convert_to_numpy(_inner(optimizer)._iterations))
+    return int(keras.ops.convert_to_numpy(inner(optimizer)._iterations))
 
 
 def _number(value: Any) -> float:

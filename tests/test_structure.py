@@ -105,7 +105,7 @@ ALLOWED = {
     "lr_range": {"borrowing", "checks", "inspection", "lr_range", "rules"},
     "cli_check": {"before_learning", "loading"},
     "cli_compare": {"comparison", "loading"},
-    "cli_search": {"loading", "search"},
+    "cli_search": {"loading", "report", "search"},
     "cli": {"cli_check", "cli_compare", "cli_search", "reading", "report", "rules"},
     "__main__": {"cli"},
 }

@@ -12,7 +12,7 @@ from typing import Any
 _PUBLIC = {
     "BestCheckpoints": "checkpoints",
     "Ensemble": "combined",
-    "EnsembleReport": "report",
+    "EnsembleReport": "reporting",
     "LazyEnsemble": "lazy",
     "SnapshotCheckpoint": "snapshots",
     "StochasticWeightAveraging": "swa",
@@ -20,8 +20,8 @@ _PUBLIC = {
     "distill": "distillation",
     "greedy_weights": "weighting",
     "load_members": "members",
-    "report": "report",
-    "reestimate_batch_normalization": "averaging",
+    "report": "reporting",
+    "reestimate_batch_normalization": "batch_statistics",
     "simplex_weights": "weighting",
     "train_members": "members",
 }

@@ -1,15 +1,23 @@
 """Hyper-parameter search as the notes describe it, on KerasTuner.
 
-Hypermodels, `HyperParameters`, oracles and `tuner.search(...)` stay what they are:
+Hypermodels, `HyperParameters` and objectives are KerasTuner's:
 
 ```python
-import keras_tuner
 from keras_babysit import search
 
 def make_model(hp):
     rate = search.learning_rate(hp)
     ...
 
+stages = search.coarse_to_fine()
+searching = search.Search(make_model, "val_loss", stages=stages, seed=1)
+report = searching.search(x, y, validation_data=(x_val, y_val))
+model = searching.best_models(1)[0]
+```
+
+And what it is made of goes where KerasTuner's own goes:
+
+```python
 oracle = search.OptunaOracle("val_loss", max_trials=60, seed=1)
 tuner = keras_tuner.Tuner(oracle, make_model, directory="searches", project_name="a")
 tuner.search(x, y, validation_data=(x_val, y_val))
@@ -25,11 +33,18 @@ from typing import Any
 
 _PUBLIC = {
     "OptunaOracle": "optuna_oracle",
+    "RayExecutor": "ray_executor",
+    "Search": "searching",
+    "SearchReport": "search_report",
+    "Stage": "stages",
     "at_border": "borders",
+    "coarse_to_fine": "stages",
     "dropout": "spaces",
+    "grid_then_random": "stages",
     "l2": "spaces",
     "learning_rate": "spaces",
     "linear_scale_warnings": "spaces",
+    "make_report": "search_report",
     "momentum": "spaces",
     "narrowed": "narrowing",
     "weight_decay": "spaces",
@@ -38,7 +53,7 @@ _PUBLIC = {
 
 __all__ = sorted(_PUBLIC)
 
-_EXTRA = {"keras_tuner": "keras-tuner", "optuna": "optuna"}
+_EXTRA = {"filelock": "filelock", "keras_tuner": "keras-tuner", "optuna": "optuna"}
 
 
 def __getattr__(name: str) -> Any:

@@ -99,7 +99,8 @@ def widened(
     """
     if not _is_number(factor) or factor <= 0:
         raise ValueError(f"`factor` must be a positive number. Received: {factor!r}")
-    allowed = {name: _checked(name, pair) for name, pair in (limits or {}).items()}
+    given = (limits or {}).items()
+    allowed = {name: checked_limits(name, pair) for name, pair in given}
     found = _borders(hps, best_values, tolerance)
     borders = {id(border.hp): border for border in found}
 
@@ -245,6 +246,7 @@ def _finding(border: Border, count: int) -> Finding:
             "min_value": low,
             "max_value": high,
             "agreeing": border.agreeing,
+            "upper": upper,
         },
     )
 
@@ -265,7 +267,8 @@ def _short(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.3g}"
 
 
-def _checked(name: str, pair: Any) -> tuple[float, float]:
+def checked_limits(name: str, pair: Any) -> tuple[float, float]:
+    """Returns the smallest and the largest value that a range may have."""
     is_pair = isinstance(pair, tuple | list) and len(pair) == 2
     if not is_pair or not all(map(_is_number, pair)) or not pair[0] <= pair[1]:
         raise ValueError(

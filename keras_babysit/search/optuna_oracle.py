@@ -24,7 +24,26 @@ Status = keras_tuner.engine.trial.TrialStatus
 SAMPLERS = ("tpe", "gp", "random", "grid")
 
 
-class OptunaOracle(keras_tuner.Oracle):
+class KeepsValues(keras_tuner.Oracle):
+    """An oracle under which a name may have two conditions."""
+
+    def _record_values(self, trial: Any) -> None:
+        """Records them, and keeps the value of a name that has two conditions.
+
+        KerasTuner 1.4.8 goes through both: where the first is active it drops the value
+        at the second, and where the second is, it drops it and draws another one.
+        """
+        hps, trial_id = trial.hyperparameters, trial.trial_id
+        given = {n: v for n, v in hps.values.items() if hps.is_active(n)}
+        super()._record_values(trial)
+        if hps.values != {**hps.values, **given}:
+            hps.values.update(given)
+            self._tried_so_far.discard(self._id_to_hash[trial_id])
+            self._id_to_hash[trial_id] = self._compute_values_hash(hps.values)
+            self._tried_so_far.add(self._id_to_hash[trial_id])
+
+
+class OptunaOracle(KeepsValues):
     """KerasTuner oracle whose values are suggested by an Optuna sampler.
 
     It goes where KerasTuner's own oracles go: into a `keras_tuner.Tuner` (or a subclass
@@ -184,21 +203,6 @@ class OptunaOracle(keras_tuner.Oracle):
                 self._run_times[trial.trial_id] += 1
                 self.end_order.append(trial.trial_id)
 
-    def _record_values(self, trial: Any) -> None:
-        """Records them, and keeps the value of a name that has two conditions.
-
-        KerasTuner 1.4.8 goes through both: where the first is active it drops the value
-        at the second, and where the second is, it drops it and draws another one.
-        """
-        hps, trial_id = trial.hyperparameters, trial.trial_id
-        given = {n: v for n, v in hps.values.items() if hps.is_active(n)}
-        super()._record_values(trial)
-        if hps.values != {**hps.values, **given}:
-            hps.values.update(given)
-            self._tried_so_far.discard(self._id_to_hash[trial_id])
-            self._id_to_hash[trial_id] = self._compute_values_hash(hps.values)
-            self._tried_so_far.add(self._id_to_hash[trial_id])
-
     def _axes(self) -> list[optuna_space.Axis]:
         return optuna_space.axes_of(self.hyperparameters.space, self._is_grid)
 
@@ -218,7 +222,7 @@ class OptunaOracle(keras_tuner.Oracle):
 
     def _suggested(self, trial_id: str) -> dict[str, Any] | None:
         """Returns new values; `None` if all that were suggested were tried before."""
-        with _quiet():
+        with quiet():
             storage = optuna.storages.InMemoryStorage()
             study = self._study(storage)
             study_id = storage.get_study_id_from_name(study.study_name)
@@ -255,33 +259,48 @@ class OptunaOracle(keras_tuner.Oracle):
         for key, value in self._study_notes.items():
             storage.set_study_system_attr(study_id, key, value)
         axes = self._axes()
+        self._tell_first(study, axes)
         for trial_id in self.start_order:
             self._tell(study, axes, self.trials[trial_id])
         return study
 
+    def _tell_first(
+        self, study: optuna.Study, axes: Sequence[optuna_space.Axis]
+    ) -> None:
+        """For subclasses: tells the study of trials from before the oracle's own."""
+
     def _tell(
         self, study: optuna.Study, axes: Sequence[optuna_space.Axis], trial: Any
     ) -> None:
-        values = trial.hyperparameters.values
-        active = [a for a in axes if scales.is_active(a.hp, values)]
-        params = {
-            a.name: a.inward(values[a.hp.name]) for a in active if a.hp.name in values
-        }
-        params = {name: value for name, value in params.items() if value is not None}
-        if self._is_grid and len(params) < len(active):
+        told = self._point(axes, trial.hyperparameters.values)
+        if told is None:
             return  # It is no point of the grid as it is now.
         state = _state(trial)
         study.add_trial(
             optuna.create_trial(
                 state=state,
-                params=params,
-                distributions={
-                    a.name: a.distribution for a in active if a.name in params
-                },
                 value=trial.score if state == TrialState.COMPLETE else None,
                 system_attrs=self._notes.get(trial.trial_id),
+                **told,
             )
         )
+
+    def _point(
+        self, axes: Sequence[optuna_space.Axis], values: Any, whole: bool = False
+    ) -> dict[str, Any] | None:
+        """Returns values as Optuna's parameters and distributions.
+
+        `None` for a point that is not on the grid or, with `whole`, out of a range.
+        """
+        active = [a for a in axes if scales.is_active(a.hp, values)]
+        params = {
+            a.name: a.inward(values[a.hp.name]) for a in active if a.hp.name in values
+        }
+        params = {name: value for name, value in params.items() if value is not None}
+        if (self._is_grid or whole) and len(params) < len(active):
+            return None
+        distributions = {a.name: a.distribution for a in active if a.name in params}
+        return {"params": params, "distributions": distributions}
 
 
 def _has_ended(trial: Any) -> bool:
@@ -309,7 +328,7 @@ def _made(sampler: Any) -> BaseSampler:
             "pip install keras-babysit[search-gp]"
         )
     of = optuna.samplers
-    with _quiet():  # Grouping and exhaustive search are called experimental.
+    with quiet():  # Grouping and exhaustive search are called experimental.
         if sampler == "tpe":
             return of.TPESampler(multivariate=True, group=True)
         if sampler == "gp":
@@ -327,7 +346,7 @@ def _reseed(sampler: BaseSampler, seed: int) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without Optuna's line for each study, and without its notes on experiments."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))

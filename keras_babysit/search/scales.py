@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -88,6 +89,34 @@ def space_of(hps: Iterable[Any]) -> keras_tuner.HyperParameters:
     """Returns new `HyperParameters` of these, with their defaults as values."""
     made = keras_tuner.HyperParameters()
     made.merge(list(hps))
+    return made
+
+
+def copied(config: Mapping[str, Any]) -> keras_tuner.HyperParameters:
+    """Returns the `HyperParameters` of a configuration, which is left as it is.
+
+    KerasTuner's own `from_config` (1.4.8) puts objects in the place of the conditions.
+    """
+    whole = {"values": {}, **config}
+    return keras_tuner.HyperParameters.from_config(copy.deepcopy(whole))
+
+
+def with_values(
+    config: Mapping[str, Any], values: Mapping[str, Any]
+) -> keras_tuner.HyperParameters:
+    """Returns a space with the values of a trial.
+
+    Values of `config` that the trial does not have stay, those that are not active go,
+    and what is active and has none gets its default. KerasTuner's own
+    `ensure_active_values` draws it at random, without a seed, and drops the value of a
+    name that has two conditions.
+    """
+    made = copied(config)
+    made.values = {**made.values, **values}
+    made.values = {n: v for n, v in made.values.items() if made.is_active(n)}
+    for hp in made.space:
+        if made.is_active(hp):
+            made.values.setdefault(hp.name, hp.default)
     return made
 
 

@@ -159,10 +159,15 @@ def append_line(path: Path, values: Any, sync: bool = False) -> None:
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the lines of such a file, but for those that were cut off."""
     try:
-        lines = path.read_bytes().split(b"\n")
+        content = path.read_bytes()
     except FileNotFoundError:
         return
-    for line in lines:
+    yield from lines_of(content)
+
+
+def lines_of(content: bytes) -> Iterator[dict[str, Any]]:
+    """Yields the lines of a part of such a file, but for those that were cut off."""
+    for line in content.split(b"\n"):
         try:
             values = json.loads(line)
         except ValueError:

@@ -1,0 +1,134 @@
+"""Whether two models are of one architecture, and where they first differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+from keras_babysit.borrowing import layers_of
+
+#: What a configuration may differ in: it matters before or in training only.
+_OF_TRAINING = re.compile(
+    r"seed|trainable|.*_(initializer|regularizer|constraint)|build_config"
+    r"|shared_object_id|registered_name"
+)
+
+
+def first_difference(one: keras.Model, other: keras.Model) -> str | None:
+    """Returns in words where two models first differ, or `None`.
+
+    Names may differ in the number that Keras adds to them. Weights, initialization,
+    regularization, what is trainable, optimizer and loss are not compared.
+
+    Args:
+        one: a built model.
+        other: another.
+    """
+    mine, theirs = list(_described(one)), list(_described(other))
+    for (key, value, shown), (other_key, other_value, other_shown) in zip(
+        mine, theirs, strict=False
+    ):
+        if key != other_key:
+            return f"one has {shown}, the other {other_shown} in its place"
+        if value != other_value:
+            one_is, other_is = _short(value), _short(other_value)
+            return f"{shown} is {one_is} in one, {other_is} in the other"
+    if len(mine) != len(theirs):
+        more = max(mine, theirs, key=len)[min(len(mine), len(theirs))]
+        return f"only one has {more[2]}"
+    return None
+
+
+def _described(model: keras.Model) -> Iterator[tuple[str, Any, str]]:
+    """Yields what makes an architecture: what to compare it by, its value, its name.
+
+    Not by names: those of layers are numbered, and how paths begin depends on how a
+    model was built.
+    """
+    yield "model", type(model).__name__, "the class of the model"
+    for i, layer in enumerate(layers_of(model)[1:]):
+        yield f"class {i}", type(layer).__name__, f"the class of {layer.name!r}"
+        yield f"name {i}", _base(layer.name), f"the name of layer {i}"
+        for key, value in _config(layer).items():
+            yield f"{key} {i}", value, f"`{key}` of {layer.name!r}"
+    for i, weight in enumerate(model.weights):
+        where = f"of the weight {weight.path!r}"
+        yield f"weight {i}", _base(weight.name), f"the name {where}"
+        yield f"shape {i}", tuple(weight.shape), f"the shape {where}"
+        yield f"dtype {i}", weight.dtype, f"the dtype {where}"
+    for i, layer in enumerate(layers_of(model)):
+        if (graph := _connections(layer)) is not None:
+            yield f"graph {i}", graph, f"what is connected in {layer.name!r}"
+
+
+def _config(layer: Any) -> dict[str, Any]:
+    """Returns what a layer does, in plain values."""
+    if isinstance(layer, keras.Model):
+        return {}  # Its layers come by themselves, and its connections.
+    try:
+        config = layer.get_config()
+    except NotImplementedError:
+        return {}  # A layer that cannot be saved; its weights are compared.
+    return {key: value for key, value in _plain(config).items() if key != "name"}
+
+
+def _plain(value: Any) -> Any:
+    """Returns a value without what may differ, to be compared by `==`."""
+    if isinstance(value, dict):
+        return {
+            key: _base(item) if key == "name" and item else _plain(item)
+            for key, item in value.items()
+            if not _OF_TRAINING.fullmatch(key)
+        }
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, keras.KerasTensor):
+        return "tensor"
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if callable(value):
+        return getattr(value, "__name__", type(value).__name__)
+    return repr(value)
+
+
+def _connections(layer: Any) -> Any:
+    """Returns, for a model with a graph, which operation takes what of which."""
+    graph = vars(layer).get("_functional") or layer
+    if not hasattr(graph, "_nodes_by_depth"):
+        return None
+    order = {id(op): i for i, op in enumerate(graph.operations)}
+    nodes = [
+        node
+        for depth in sorted(graph._nodes_by_depth, reverse=True)
+        for node in sorted(
+            graph._nodes_by_depth[depth], key=lambda n: order[id(n.operation)]
+        )
+    ]
+    places = {id(node): i for i, node in enumerate(nodes)}
+
+    def source(tensor: Any) -> tuple[int, int]:
+        operation, number, part = tensor._keras_history
+        return places[id(operation._inbound_nodes[number])], part
+
+    made = [
+        (
+            type(node.operation).__name__,
+            order[id(node.operation)],
+            [source(t) for t in node.input_tensors if not node.is_input],
+            _plain([node.arguments.args, node.arguments.kwargs]),
+        )
+        for node in nodes
+    ]
+    return made, keras.tree.map_structure(source, graph._outputs_struct)
+
+
+def _base(name: str) -> str:
+    return re.sub(r"_\d+$", "", name)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]} …"

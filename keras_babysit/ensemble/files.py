@@ -1,0 +1,170 @@
+"""Models in files: written at once or not at all, and read with one clear error."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_babysit.borrowing import attributes_kept
+
+#: Begins the name of a file that is still being written.
+PARTIAL = ".partial-"
+
+
+def save(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a model to a `.keras` file that loads in plain Keras.
+
+    As `model.save` does it, optimizer and all, but for two things. Whoever is killed
+    while writing leaves what was there before. And where the learning rate is one of
+    `keras_babysit.schedules`, the file has the rate as it is now, so that it loads
+    without this package.
+
+    Args:
+        model: a built Keras model.
+        path: the file; its directory is made if need be.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    with attributes_kept(model, "get_compile_config"):
+        config = _without_our_schedules(model.get_compile_config(), model)
+        vars(model)["get_compile_config"] = lambda: config
+        try:
+            model.save(partial)
+            replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file at once or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{PARTIAL}{path.name}")
+    partial.write_bytes(content)
+    replace(partial, path)
+
+
+def replace(partial: Path, path: Path) -> None:
+    """Gives a file that has been written its name, once it is on the disk."""
+    with open(partial, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, path)
+
+
+def load(
+    path: str | os.PathLike,
+    custom_objects: dict[str, Any] | None = None,
+    compile: bool = True,
+) -> keras.Model:
+    """Returns the model in a `.keras` file.
+
+    Args:
+        path: the file.
+        custom_objects: as for `keras.saving.load_model`.
+        compile: whether to compile it, if it was saved compiled.
+
+    Raises:
+        ValueError: if it is not there, or is no model that can be loaded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise ValueError(f"A member must be a `.keras` file. {str(path)!r} {what}.")
+    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
+        hint = ""
+        if path.name.endswith(".h5"):
+            hint = " Load its weights into a model and save that by `model.save`."
+        raise ValueError(
+            f"A member must be a `.keras` file as `model.save` writes it.{hint} "
+            f"Received: {str(path)!r}, which is none"
+        )
+    try:
+        return keras.saving.load_model(path, custom_objects, compile=compile)
+    except Exception as e:
+        raise ValueError(
+            f"Keras cannot load the member {str(path)!r}: {first_line(e)} Classes and "
+            "functions of yours must be registered by "
+            "`keras.saving.register_keras_serializable()` or given as "
+            "`custom_objects={'Name': Name}`."
+        ) from None
+
+
+def models_in(directory: str | os.PathLike) -> list[str]:
+    """Returns the paths of the `.keras` files in a directory, sorted by name.
+
+    Files that are still being written are left out.
+
+    Raises:
+        ValueError: if there is no such directory, or no model in it.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ValueError(f"There is no directory {str(directory)!r}.")
+    found = sorted(p for p in directory.glob("*.keras") if p.name[0] != ".")
+    if not found:
+        raise ValueError(f"There is no `.keras` file in {str(directory)!r}.")
+    return [str(path) for path in found]
+
+
+def is_path(value: Any) -> bool:
+    """Whether a value names a file or a directory."""
+    return isinstance(value, str | os.PathLike)
+
+
+def check_directory(name: str, value: Any) -> Path:
+    """Returns the path of a directory that may not be there yet.
+
+    Raises:
+        ValueError: if the value is no path, or names a file.
+    """
+    if not is_path(value) or not str(value):
+        raise ValueError(f"`{name}` must be a directory. Received: {name}={value!r}")
+    path = Path(value)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"`{name}` must be a directory, and {str(path)!r} is a file.")
+    return path
+
+
+def remove(paths: Iterable[str | os.PathLike]) -> None:
+    """Deletes files that may be gone already."""
+    for path in paths:
+        Path(path).unlink(missing_ok=True)
+
+
+def _without_our_schedules(config: Any, model: keras.Model) -> Any:
+    """Returns a configuration with a constant rate in place of a schedule of ours."""
+    if not isinstance(config, dict):
+        return config
+    rate = config.get("learning_rate")
+    name = rate.get("registered_name") if isinstance(rate, dict) else None
+    if name is not None and name.startswith("keras_babysit>"):
+        # A schedule still: with a number for a rate the optimizer would have one
+        # variable more, and Keras would not load its state.
+        now = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
+        constant = keras.optimizers.schedules.ExponentialDecay(now, 1, 1.0)
+        rate = keras.optimizers.schedules.serialize(constant)
+        config = {**config, "learning_rate": rate}
+    return {k: _without_our_schedules(v, model) for k, v in config.items()}
+
+
+def first_line(error: BaseException) -> str:
+    """Returns what an error of Keras's says, without where and with what."""
+    text = re.sub(r"\x1b\[\d+m", "", str(error))
+    # What Keras says of a whole model is followed by what went wrong in it.
+    text = text.rpartition("Exception encountered: ")[2]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # The first line of errors in a layer names the layer only.
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
+        lines = lines[1:]
+    line = lines[0] if lines else type(error).__name__
+    return line if line[-1] in ".!?" else f"{line}."

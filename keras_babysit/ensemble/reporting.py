@@ -1,0 +1,331 @@
+"""What members and their ensembles are worth, and what they cost."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_babysit.ensemble import measuring, outputs, scoring
+from keras_babysit.ensemble.class_order import another_order
+from keras_babysit.ensemble.measuring import Measured
+
+#: Of more ensembles of one size than that, so many are drawn.
+_SUBSETS = 50
+
+
+@dataclass(frozen=True)
+class Row:
+    """One member, or the ensembles of one size.
+
+    Attributes:
+        name: what it is.
+        size: number of members.
+        scores: name to value. Of classification `"error"`, `"nll"`,
+            `"calibration_error"`, `"brier"`, of regression `"rmse"`, `"nll"`,
+            `"spread"`; see `report`. For several ensembles, the mean.
+        std: population standard deviation of each score over the ensembles; 0 for one.
+        ensembles: how many ensembles the mean is of.
+        weight: weight of a member; NaN for ensembles.
+        seconds: time to predict all samples.
+        parameters: number of weights.
+        bytes: memory that they take.
+    """
+
+    name: str
+    size: int
+    scores: Mapping[str, float]
+    std: Mapping[str, float] = field(default_factory=dict)
+    ensembles: int = 1
+    weight: float = math.nan
+    seconds: float = math.nan
+    parameters: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class EnsembleReport:
+    """What members and their ensembles are worth; `print(report)` gives a table.
+
+    Attributes:
+        kind: `"categorical"`, `"binary"` or `"values"`.
+        samples: number of samples.
+        members: a `Row` for each member.
+        sizes: a `Row` for each number of members, from 1: the mean over ensembles of
+            that size, the members taken in all combinations or in random ones, so that
+            their order does not matter. The last is the whole ensemble.
+        average: how the members are averaged.
+        seconds_as_one: time that an `Ensemble` takes to predict all samples, as one
+            model; NaN for a `LazyEnsemble` and a list.
+        disagreement: classification: share of samples of which two members predict
+            different classes, the mean of all pairs. NaN otherwise.
+        notes: what looks wrong.
+    """
+
+    kind: str
+    samples: int
+    members: tuple[Row, ...]
+    sizes: tuple[Row, ...]
+    average: str
+    seconds_as_one: float = math.nan
+    disagreement: float = math.nan
+    notes: tuple[str, ...] = ()
+
+    @property
+    def ensemble(self) -> Row:
+        """The whole ensemble."""
+        return self.sizes[-1]
+
+    @property
+    def metric(self) -> str:
+        """The first score: `"error"`, or `"rmse"` for values."""
+        return next(iter(self.ensemble.scores))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain values that JSON can hold; NaN as `None`."""
+        rows = {
+            "members": [_plain(vars(row)) for row in self.members],
+            "sizes": [_plain(vars(row)) for row in self.sizes],
+        }
+        return {**_plain(vars(self)), **rows}
+
+    def plot(self, path: Any = None) -> Any:
+        """Draws the scores against the number of members.
+
+        Args:
+            path: file to write the picture to, its format by its name's ending.
+
+        Returns:
+            The `matplotlib.figure.Figure`; pyplot does not know of it.
+
+        Raises:
+            ImportError: if matplotlib is not installed.
+        """
+        from keras_babysit.ensemble import drawing
+
+        return drawing.figure(self, path)
+
+    def __str__(self) -> str:
+        from keras_babysit.ensemble import text
+
+        return text.plain_text(self)
+
+    def __rich__(self) -> Any:
+        from keras_babysit.ensemble import text
+
+        return text.shown(self)
+
+
+def report(
+    members: Any,
+    x: Any,
+    y: Any,
+    *,
+    output: str | None = None,
+    subsets: int = _SUBSETS,
+    seed: int = 0,
+    from_logits: bool | None = None,
+    batch_size: int | None = None,
+) -> EnsembleReport:
+    """Returns what members and ensembles of 1, 2, ... of them are worth.
+
+    The data should be new: neither trained on nor used to choose weights.
+
+    Scores of classification: share of errors; negative log-likelihood in nats (of
+    probabilities below 1e-7 as of 1e-7, as in Keras); expected calibration error with
+    15 bins; Brier score; see `keras_babysit.ensemble.scoring`. Scores of regression:
+    root mean squared error; the negative log-likelihood of a Gaussian whose variance is
+    that of the members plus a constant, the mean squared error that the former does not
+    explain (so that one member's is that of its own mean squared error); and the
+    spread: the root mean square of the members' standard deviation. As long as the
+    spread is far below the error, it is not the whole uncertainty.
+
+    An ensemble of some of the members has their weights, divided by their sum. Its time
+    and memory are the sum of its members'. Time is that of `predict`, once it is
+    compiled, the fastest of three unless that takes long; of small members it is mostly
+    that of feeding them, which an `Ensemble` pays only once.
+
+    A note is made of members whose classes seem to be in another order.
+
+    Args:
+        members: an `Ensemble`, a `LazyEnsemble`, or a list of models, averaged with
+            equal weights.
+        x: inputs: arrays, in what structure `predict` takes them.
+        y: labels (integers or one-hot rows) or targets of the output.
+        output: name of the output, if there are several.
+        subsets: at most so many ensembles of a size are looked at: all there are, or as
+            many random ones.
+        seed: of the random ones.
+        from_logits: as for `Ensemble`, of a list of models.
+        batch_size: of prediction.
+
+    Returns:
+        An `EnsembleReport`.
+
+    Raises:
+        ValueError: for no members, data that do not fit, a name that is no output's, or
+            `subsets` that is not a positive integer.
+
+    Example:
+        >>> print(report(members, x_test, y_test))  # doctest: +SKIP
+
+    References:
+        CS231n, "Model ensembles": performance improves with the number of models, with
+        diminishing returns.
+    """
+    if isinstance(subsets, bool) or not isinstance(subsets, int) or subsets < 1:
+        raise ValueError(
+            f"`subsets` must be a positive integer. Received: subsets={subsets!r}"
+        )
+    if y is None:
+        raise ValueError(
+            "`x` and `y` must be arrays: a dataset may come in another order each time "
+            "that it is read. Received: y=None"
+        )
+    source = measuring.source_of(members, output, from_logits)
+    found = source.measured(x, batch_size)
+    targets = np.asarray(y)
+    rows = list(_member_rows(found, source, targets))
+    rng = np.random.default_rng(seed)
+    sizes = [
+        _size_row(size, found, source, targets, subsets, rng)
+        for size in range(1, len(found) + 1)
+    ]
+    kind = found[0].form.kind
+    made = [outputs.probabilities(one.values, one.form) for one in found]
+    classes = kind != "values"
+    return EnsembleReport(
+        kind,
+        len(targets),
+        tuple(rows),
+        tuple(sizes),
+        source.average,
+        source.seconds(x, batch_size),
+        scoring.disagreement(made, kind=kind) if classes else math.nan,
+        tuple(_notes(made, source.numbers, targets, kind)) if classes else (),
+    )
+
+
+def _member_rows(
+    found: Sequence[Measured], source: measuring.Source, y: np.ndarray
+) -> Iterator[Row]:
+    rows = zip(found, source.numbers, source.weights, strict=True)
+    for one, number, weight in rows:
+        try:
+            scores = _scores([one], np.ones(1), _usual(one), y)
+        except ValueError as e:
+            raise ValueError(f"Member {number}: {e}") from None
+        yield Row(
+            f"member {number}",
+            1,
+            scores,
+            dict.fromkeys(scores, 0.0),
+            1,
+            float(weight),
+            one.seconds,
+            one.parameters,
+            one.bytes,
+        )
+
+
+def _usual(one: Measured) -> str:
+    return "mean" if one.form.kind == "values" else "probabilities"
+
+
+def _size_row(
+    size: int,
+    found: Sequence[Measured],
+    source: measuring.Source,
+    y: np.ndarray,
+    subsets: int,
+    rng: np.random.Generator,
+) -> Row:
+    """The mean over ensembles of one size."""
+    groups = _groups(len(found), size, subsets, rng)
+    scores = []
+    for group in groups:
+        weights = source.weights[list(group)]
+        chosen = [found[i] for i in group]
+        scores.append(_scores(chosen, weights / weights.sum(), source.average, y))
+    names = list(scores[0])
+    values = np.array([[one[name] for name in names] for one in scores])
+    members = [found[i] for group in groups for i in group]
+    return Row(
+        name=f"{size} of {len(found)}",
+        size=size,
+        scores=dict(zip(names, values.mean(0).tolist(), strict=True)),
+        std=dict(zip(names, values.std(0).tolist(), strict=True)),
+        ensembles=len(groups),
+        seconds=sum(m.seconds for m in members) / len(groups),
+        parameters=round(sum(m.parameters for m in members) / len(groups)),
+        bytes=round(sum(m.bytes for m in members) / len(groups)),
+    )
+
+
+def _groups(
+    n: int, size: int, most: int, rng: np.random.Generator
+) -> list[tuple[int, ...]]:
+    """Which members make the ensembles of one size: all, or different random ones."""
+    # Each member counts once, however many there are.
+    if size == 1 or math.comb(n, size) <= most:
+        return list(itertools.combinations(range(n), size))
+    drawn: dict[tuple[int, ...], None] = {}
+    while len(drawn) < most:
+        group = rng.choice(n, size, replace=False)
+        drawn[tuple(sorted(group.tolist()))] = None
+    return list(drawn)
+
+
+def _scores(
+    chosen: Sequence[Measured], weights: np.ndarray, average: str, y: np.ndarray
+) -> dict[str, float]:
+    forms = [one.form for one in chosen]
+    kind = forms[0].kind
+    mean = outputs.combined([m.values for m in chosen], forms, weights, average)
+    if kind == "values":
+        return _regression(mean, chosen, weights, y)
+    if average == "logits" or (average == "mean" and forms[0].logits):
+        mean = outputs.probabilities(mean, outputs.OutputForm(kind=kind, logits=True))
+    return {
+        "error": scoring.error(mean, y, kind=kind),
+        "nll": scoring.negative_log_likelihood(mean, y, kind=kind),
+        "calibration_error": scoring.calibration_error(mean, y, kind=kind),
+        "brier": scoring.brier(mean, y, kind=kind),
+    }
+
+
+def _regression(
+    mean: np.ndarray, chosen: Sequence[Measured], weights: np.ndarray, y: np.ndarray
+) -> dict[str, float]:
+    squares = [(np.asarray(m.values, float) - mean) ** 2 for m in chosen]
+    variance = np.tensordot(weights, np.array(squares), axes=1)
+    noise = scoring.noise_variance(mean, y, np.sqrt(variance))
+    return {
+        "rmse": scoring.rmse(mean, y),
+        "nll": scoring.gaussian_nll(mean, y, variance + noise),
+        "spread": float(np.sqrt(variance.mean())),
+    }
+
+
+def _notes(
+    made: Sequence[np.ndarray], numbers: Sequence[int], y: np.ndarray, kind: str
+) -> Iterator[str]:
+    for number, probabilities in zip(numbers, made, strict=True):
+        found = another_order(probabilities, y, kind=kind)
+        if found:
+            yield f"Member {number}: {found}"
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    def one(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: one(v) for k, v in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return list(value) if isinstance(value, tuple) else value
+
+    return {name: one(value) for name, value in values.items()}

@@ -1,0 +1,114 @@
+"""The arguments of a search: one clear error for each that is not as it should be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+
+from keras_babysit.search import refining
+from keras_babysit.search.borders import checked_limits
+from keras_babysit.search.executors import Executor, InPlace
+from keras_babysit.search.trials import Objective
+
+#: KerasTuner's own distributed mode is on if one of them is set.
+_CHIEF = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
+
+def check_environment() -> None:
+    """Raises a `RuntimeError` in a process of KerasTuner's distributed mode."""
+    found = [name for name in _CHIEF if name in os.environ]
+    if found:
+        raise RuntimeError(
+            f"{found[0]} is set, so this is a process of KerasTuner's distributed "
+            "mode, in which `Search` takes no part: every process would search by "
+            "itself. There `keras_tuner.Tuner(keras_babysit.search.OptunaOracle(...), "
+            '...)` works; with `Search` use `executor="ray"` and unset the variable.'
+        )
+
+
+def objective_of(given: Any) -> Objective:
+    """Returns the objective, with its direction."""
+    if isinstance(given, Objective):
+        given = keras_tuner.Objective(given.name, given.direction)
+    is_multi = isinstance(given, list | tuple)
+    if is_multi or not isinstance(given, str | keras_tuner.Objective) or not given:
+        raise ValueError(
+            "`objective` must be the name of what `fit` logs, such as 'val_loss', or a "
+            f"keras_tuner.Objective. Received: objective={given!r}"
+        )
+    if isinstance(given, str):
+        direction = keras_tuner.engine.metrics_tracking.infer_metric_direction(given)
+        if direction is None:
+            raise ValueError(
+                f"It is not known whether {given!r} is to be minimized or maximized. "
+                "Give the objective as `keras_tuner.Objective("
+                f'"{given}", direction="min")` or "max".'
+            )
+        return Objective(given, direction)
+    if given.direction not in ("min", "max"):
+        raise ValueError(
+            "The direction of `objective` must be 'min' or 'max'. Received: "
+            f"{given.direction!r}"
+        )
+    return Objective(given.name, given.direction)
+
+
+def limits_of(limits: Any, widen: bool) -> dict[str, tuple[float, float]]:
+    """Returns how far ranges may be widened, by name."""
+    if limits is None:
+        return {}
+    if not isinstance(limits, Mapping):
+        raise ValueError(
+            "`limits` must be a dictionary of names to their smallest and largest "
+            f"value. Received: limits={limits!r}"
+        )
+    if not widen:
+        raise ValueError("`limits` are for `widen=True`. Received: widen=False")
+    return {name: checked_limits(name, pair) for name, pair in limits.items()}
+
+
+def check_limits(limits: Mapping[str, Any], space: Any) -> None:
+    """Raises a `ValueError` for a name that has no range."""
+    unknown = refining.without_range(limits, space)
+    if unknown:
+        raise ValueError(
+            f"`limits` has {unknown[0]!r}, but the hypermodel asks for no range of "
+            "that name."
+        )
+
+
+def executor_of(given: Any, workers: Any, cpus: float, gpus: float) -> Executor:
+    """Returns what trains the trials."""
+    if given == "ray":
+        from keras_babysit.search.ray_executor import RayExecutor
+
+        return RayExecutor(workers, cpus_per_trial=cpus, gpus_per_trial=gpus)
+    if (workers, cpus, gpus) != (None, 1, 0):
+        raise ValueError(
+            "`workers`, `cpus_per_trial` and `gpus_per_trial` are for "
+            f'`executor="ray"`. Received: executor={given!r}, workers={workers!r}, '
+            f"cpus_per_trial={cpus!r}, gpus_per_trial={gpus!r}"
+        )
+    if given is None:
+        return InPlace()
+    parts = ("capacity", "open", "submit", "wait", "close")
+    if isinstance(given, str | type) or not all(hasattr(given, p) for p in parts):
+        raise ValueError(
+            "`executor` must be None, 'ray', or an object with "
+            f"{', '.join(parts)}. Received: executor={given!r}"
+        )
+    return given
+
+
+def name_of(given: Any) -> str:
+    """Returns the name of a folder."""
+    if not isinstance(given, str) or not given.strip() or Path(given).is_absolute():
+        raise ValueError(
+            "`project_name` must be the name of a folder. Received: "
+            f"project_name={given!r}"
+        )
+    return given

@@ -1,0 +1,338 @@
+"""The driver of a search: starts trials, hears of epochs, records how trials end."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras_babysit.records import Finding
+from keras_babysit.search import ranking
+from keras_babysit.search.checkpoints import Checkpoints
+from keras_babysit.search.course import Course, End, NextStage, NextTrial, Step
+from keras_babysit.search.executors import Executor, Lost
+from keras_babysit.search.hparams import HParams
+from keras_babysit.search.methods import method_name
+from keras_babysit.search.progress import Progress
+from keras_babysit.search.stopping import Stopper
+from keras_babysit.search.store import Store, started
+from keras_babysit.search.trials import (
+    EpochResult,
+    Outcome,
+    Trial,
+    outcome_of,
+    plain,
+    to_json,
+)
+from keras_babysit.search.work import Work
+
+#: A trial whose process did not survive is started so often.
+ATTEMPTS = 3
+
+#: Events of the driver's own: it was interrupted, or saw no sense in going on.
+INTERRUPTED, ABORTED = "interrupted", "aborted"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What there is to know of a search that goes on, beside its course.
+
+    Attributes:
+        lost: how often the process of each trial did not survive it, by number.
+        finished: whether it had ended.
+    """
+
+    lost: Mapping[int, int]
+    finished: bool
+
+
+def replay(course: Course, events: Iterable[Mapping[str, Any]]) -> Past:
+    """Tells a new course what has happened.
+
+    Args:
+        course: nothing has happened in it yet.
+        events: of the folder, in their order.
+    """
+    lost: dict[int, int] = {}
+    kind = ""
+    for event in events:
+        kind = event["event"]
+        if kind == "stage":
+            course.begun(_next_stage(event))
+        elif kind == "started" and event["number"] not in course.trials:
+            course.started(started(event), again=True)
+            lost[event["number"]] = 1  # Until it is known to have ended.
+        elif kind == "started":
+            course.restarted(event["number"], event["attempts"])
+            lost[event["number"]] += 1
+        elif kind == "ended":
+            trial = course.trials[event["number"]]
+            course.ended(replace(trial, outcome=outcome_of(event["outcome"])))
+        elif kind == INTERRUPTED:
+            for number in event["numbers"]:
+                lost[number] -= 1
+    return Past(lost, kind == "finished")
+
+
+class Driver:
+    """Drives a search to its end.
+
+    Whatever happens is written down before the course is told of it. So if the process
+    is killed at any moment, the events are what has happened.
+
+    Args:
+        course: with what has happened.
+        store: the folder.
+        executor: trains the trials.
+        stopper: ends hopeless ones.
+        progress: shows how it is getting on.
+        past: what `replay` returned.
+        keep_top: checkpoints of so many of the best trials are kept; `None` for all.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        store: Store,
+        executor: Executor,
+        stopper: Stopper,
+        progress: Progress,
+        past: Past,
+        keep_top: int | None,
+    ):
+        self._course, self._store, self._executor = course, store, executor
+        self._stopper, self._progress = stopper, progress
+        self._lost, self._keep_top = dict(past.lost), keep_top
+        self._hparams = HParams(store)
+        self._running: set[int] = set()
+        self._epochs: dict[int, list[EpochResult]] = {}
+        self._swept: set[int] = set()
+        self._checks_objective, self._repeats = True, False
+        self._finished = past.finished
+        self._coming: Step | None = None
+
+    def run(self, work: Work, check_objective: bool = True) -> None:
+        """Drives until the search has ended.
+
+        Args:
+            work: what all trials share.
+            check_objective: whether the first epoch must have the objective.
+
+        Raises:
+            ValueError: if training does not log the objective.
+            RuntimeError: if the first trials all fail.
+            OSError: if the folder cannot be written any more.
+            KeyboardInterrupt: what has ended until then is kept.
+        """
+        self._checks_objective = check_objective
+        self._hparams.update()
+        if self._is_over():
+            self._sweep(at_end=True)
+            return
+        self._sweep()
+        self._executor.open(work, self._on_epoch)
+        try:
+            while self._fill():
+                for number, result in self._executor.wait():
+                    self._came(number, result)
+        except BaseException:
+            # Of these the process was not the end.
+            if self._running:
+                with contextlib.suppress(OSError):
+                    self._append(INTERRUPTED, numbers=sorted(self._running))
+            raise
+        finally:
+            self._executor.close()
+        self._sweep(at_end=True)
+
+    def _is_over(self) -> bool:
+        """Whether the search had ended, and no more is asked for now."""
+        if not self._finished:
+            return False
+        self._coming = self._course.next()
+        return isinstance(self._coming, End)
+
+    def _fill(self) -> bool:
+        """Starts trials while there is room; returns whether to wait for any."""
+        while len(self._running) < self._executor.capacity:
+            left = [t for t in self._course.open if t.number not in self._running]
+            if left:  # By the process before this one.
+                self._start_again(left[0], "")
+                continue
+            step, self._coming = self._coming or self._course.next(), None
+            if isinstance(step, NextStage):
+                self._begin(step)
+            elif isinstance(step, NextTrial):
+                self._start(step.trial)
+            elif isinstance(step, End):
+                self._end(step)
+                return False
+            elif self._running:
+                break
+            else:
+                raise RuntimeError("The oracle waits for trials, but none is running.")
+        return True
+
+    def _begin(self, step: NextStage) -> None:
+        plan = self._course.plan
+        stage = plan.stages[step.index]
+        method = method_name(plan.method_of(step.index))
+        self._append(
+            "stage",
+            stage=step.index,
+            trials=stage.trials,
+            epochs=stage.epochs,
+            method=method,
+            space=step.space,
+            promoted=list(step.promoted),
+            findings=list(step.findings),
+        )
+        self._say_findings(step.findings)
+        self._course.begun(step)
+        self._progress.stage(step.index, stage.trials, stage.epochs, method)
+
+    def _start(self, trial: Trial) -> None:
+        plan = self._course.plan
+        if trial.origin == "repeat" and not self._repeats:
+            self._repeats, count = True, plan.repeat_top * plan.repeats
+            self._progress.stage(len(plan.stages), count, trial.epochs, "repeats")
+        self._append("started", **_as_started(trial))
+        self._course.started(trial)
+        self._lost[trial.number] = 0
+        self._submit(trial)
+
+    def _submit(self, trial: Trial) -> None:
+        self._running.add(trial.number)
+        self._epochs[trial.number] = self._store.epochs(trial)
+        self._progress.began(trial)
+        self._hparams.update()
+        # A copy: KerasTuner's `from_config` puts objects into what it is given.
+        space = copy.deepcopy(self._course.spaces[trial.stage])
+        self._executor.submit(trial, space)
+
+    def _start_again(self, trial: Trial, reason: str) -> None:
+        if self._lost.get(trial.number, 0) >= ATTEMPTS:
+            more = f": {reason}" if reason else ""
+            failed = Outcome("failed", reason=f"its process ended {ATTEMPTS} times")
+            self._ended(trial, replace(failed, reason=f"{failed.reason}{more}"))
+            return
+        trial = replace(trial, attempts=trial.attempts + 1)
+        self._append("started", **_as_started(trial))
+        self._submit(self._course.restarted(trial.number, trial.attempts))
+
+    def _came(self, number: int, result: Outcome | Lost) -> None:
+        self._running.discard(number)
+        trial = self._course.trials[number]
+        if isinstance(result, Lost):
+            self._lost[number] = self._lost.get(number, 0) + 1
+            self._progress.say(
+                f"trial {number}: its process ended: {result.reason} (attempt "
+                f"{trial.attempts})"
+            )
+            self._start_again(trial, result.reason)
+        else:
+            self._ended(trial, result)
+
+    def _ended(self, trial: Trial, outcome: Outcome) -> None:
+        self._append("ended", number=trial.number, outcome=plain(outcome))
+        trial = replace(trial, outcome=outcome)
+        self._course.ended(trial)
+        self._progress.ended(trial)
+        self._hparams.update()
+        self._sweep()
+        failure = self._course.failure()
+        if failure:
+            self._abort(failure)
+            raise RuntimeError(
+                f"{failure} The search has ended; it begins anew when it is run again."
+            )
+
+    def _end(self, step: End) -> None:
+        self._append("finished", findings=list(step.findings), verdict=step.verdict)
+        self._say_findings(step.findings)
+        if step.verdict:
+            self._progress.say(step.verdict)
+
+    def _on_epoch(self, trial: Trial, result: EpochResult) -> str:
+        if self._checks_objective:
+            self._check_objective(result)
+        known = self._epochs.setdefault(trial.number, [])
+        # One that has begun anew, or tells its last epoch again.
+        place = (result.fold, result.epoch)
+        known[:] = [e for e in known if (e.fold, e.epoch) < place] + [result]
+        self._progress.epoch(trial, result)
+        return self._stopper.should_stop(trial, known, self._others(trial))
+
+    def _others(self, trial: Trial) -> Iterator[tuple[Trial, list[EpochResult]]]:
+        for other in self._course.trials.values():
+            if other.number == trial.number:
+                continue
+            if other.number not in self._epochs:
+                self._epochs[other.number] = self._store.epochs(other)
+            yield other, self._epochs[other.number]
+
+    def _check_objective(self, result: EpochResult) -> None:
+        self._checks_objective = False
+        name = self._course.plan.objective.name
+        if name in result.logs:
+            return
+        close = difflib.get_close_matches(name, list(result.logs), 1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        logged = ", ".join(map(repr, sorted(result.logs)))
+        reason = (
+            f"The objective {name!r} is not logged by the training.{meant} Logged "
+            f"are: {logged}."
+        )
+        self._abort(reason)
+        raise ValueError(reason)
+
+    def _abort(self, reason: str) -> None:
+        self._append(ABORTED, reason=reason)
+        self._running.clear()
+
+    def _sweep(self, at_end: bool = False) -> None:
+        """Deletes the checkpoints that are not kept."""
+        if self._keep_top is None:
+            return
+        trials = list(self._course.trials.values())
+        # Repeats may yet turn the best ones round.
+        count = self._keep_top
+        count = count if at_end else max(count, self._course.plan.repeat_top)
+        kept = ranking.kept(trials, self._course.plan.objective, count)
+        for trial in trials:
+            done = trial.number in self._swept or trial.outcome is None
+            if not done and trial.number not in kept:
+                Checkpoints(self._store.folder(trial)).keep(())
+                self._swept.add(trial.number)
+
+    def _say_findings(self, findings: Iterable[Mapping[str, Any]]) -> None:
+        for finding in findings:
+            self._progress.say(str(Finding.from_dict(finding)))
+
+    def _append(self, event: str, **values: Any) -> None:
+        try:
+            self._store.append(event, **values)
+        except OSError as error:
+            raise OSError(
+                f"The search cannot write to {str(self._store.directory)!r}: "
+                f"{error.strerror or error}. What has ended is kept; run it again when "
+                "there is room."
+            ) from None
+
+
+def _next_stage(event: Mapping[str, Any]) -> NextStage:
+    return NextStage(
+        event["stage"],
+        event["space"],
+        tuple(event["promoted"]),
+        tuple(event["findings"]),
+    )
+
+
+def _as_started(trial: Trial) -> dict[str, Any]:
+    values = plain(trial)
+    del values["outcome"]
+    return to_json(values)

@@ -1,0 +1,311 @@
+"""How a search is getting on: a live display on a terminal, else a line a trial."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from keras_babysit.report.groups import clean, count
+from keras_babysit.search.ranking import best_trials
+from keras_babysit.search.results import (
+    counts,
+    duration,
+    roughly,
+    said,
+    score_text,
+)
+from keras_babysit.search.trials import EpochResult, Objective, Trial
+
+#: The live display names at most so many running trials and hyperparameters.
+_RUNNING, _VALUES = 8, 8
+#: Estimates wait for so many seconds.
+_WARM_UP = 1.0
+#: Reasons are cut there in a line.
+_REASON = 100
+
+
+def _safe(method: Callable) -> Callable:
+    """An error in the display ends the display, not the search."""
+
+    @functools.wraps(method)
+    def called(self: Progress, *args: Any, **kwargs: Any) -> None:
+        if self.verbose <= 0:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self.close()
+            self.verbose = 0
+            # Someone may have turned warnings into errors.
+            with contextlib.suppress(Warning):
+                warnings.warn(
+                    f"The progress display failed and is off: {error!r}", stacklevel=2
+                )
+
+    return called
+
+
+class Progress:
+    """Shows how a search is getting on.
+
+    On a terminal: trials done of all, the best so far with its values, the epochs of
+    the running trials and the time left, kept up to date in place. Elsewhere (a log
+    file, a notebook) one line for each trial that has ended. An error in it is warned
+    of once and never ends the search.
+
+    The time left is what this process needed for an epoch so far, workers and all,
+    times the epochs still to come, of which trials are expected to leave out as many
+    as those that have ended.
+
+    Args:
+        objective: what is searched for.
+        plan: `(trials, epochs)` of every stage, and of the repeats at the end.
+        folds: number of folds that every trial is trained on.
+        verbose: 0 writes nothing.
+        trials: what there is already, of a search that goes on.
+        console: where to write; standard output by default.
+        clock: the time in seconds.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        plan: Sequence[tuple[int, int]],
+        folds: int = 1,
+        verbose: int = 1,
+        trials: Iterable[Trial] = (),
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.verbose = verbose
+        self._objective, self._plan, self._folds = objective, list(plan), folds
+        self._ended = {t.number: t for t in trials if t.outcome is not None}
+        self._running: dict[int, tuple[Trial, int, float | None]] = {}
+        self._best = self._best_of_ended()
+        self._stage = ""
+        self._clock = clock
+        self._began: float | None = None
+        self._epochs = 0
+        self._console = console
+        self._live: Live | None = None
+
+    @_safe
+    def stage(self, index: int, trials: int, epochs: int, method: str = "") -> None:
+        """Says that a stage begins.
+
+        Args:
+            index: of the stage, from 0.
+            trials: how many it has.
+            epochs: of each of them.
+            method: how they are chosen.
+        """
+        by = f", {clean(method)}" if method else ""
+        told = f"{count(trials, 'trial')} of {count(epochs, 'epoch')}{by}"
+        self._enter(f"stage {index + 1}: {told}")
+        self._update()
+
+    @_safe
+    def began(self, trial: Trial) -> None:
+        """Says that a trial begins."""
+        if self._began is None:
+            self._began = self._clock()
+        self._running[trial.number] = (trial, 0, None)
+        if trial.origin == "repeat":
+            self._enter("the best again, with other seeds")
+        self._update()
+
+    @_safe
+    def epoch(self, trial: Trial, result: EpochResult) -> None:
+        """Says that a trial has finished an epoch."""
+        _, _, best = self._running.get(trial.number, (trial, 0, None))
+        best = self._objective.best([best, result.logs.get(self._objective.name)])
+        done = result.fold * trial.epochs + result.epoch
+        self._running[trial.number] = (trial, done, best)
+        self._epochs += 1
+        self._update()
+
+    @_safe
+    def ended(self, trial: Trial) -> None:
+        """Says that a trial has ended: it has an outcome."""
+        self._running.pop(trial.number, None)
+        self._ended[trial.number] = trial
+        self._best = self._best_of_ended()
+        if not self._shows_live():
+            self._write(self._line(trial))
+        self._update()
+
+    @_safe
+    def say(self, text: str) -> None:
+        """Writes a line, such as a finding on a range."""
+        self._write(clean(text))
+
+    def close(self) -> None:
+        """Ends the display. Can be called again, and whatever happened."""
+        live, self._live = self._live, None
+        if live is None:
+            return
+        # It may be the picture that failed; the terminal is put right all the same.
+        with contextlib.suppress(Exception):
+            live.update(self._picture())
+        with contextlib.suppress(Exception):
+            live.stop()
+
+    def _enter(self, stage: str) -> None:
+        if stage != self._stage and not self._shows_live():
+            self._write(f"{stage[0].upper()}{stage[1:]}")
+        self._stage = stage
+
+    def _best_of_ended(self) -> Trial | None:
+        found = best_trials(self._ended.values(), self._objective, 1)
+        return found[0] if found else None
+
+    def _out(self) -> Console:
+        # Standard output may be another one by now.
+        return self._console or Console(file=sys.stdout, highlight=False)
+
+    def _shows_live(self) -> bool:
+        if self._live is not None:
+            return True
+        out = self._out()
+        return out.is_terminal and not out.is_dumb_terminal and not out.is_jupyter
+
+    def _update(self) -> None:
+        if not self._shows_live():
+            return
+        if self._live is None:
+            self._live = Live(
+                self._picture(), console=self._out(), refresh_per_second=2
+            )
+            self._live.start()
+        else:
+            self._live.update(self._picture())
+
+    def _write(self, line: str) -> None:
+        out = self._live.console if self._live is not None else self._out()
+        out.print(Text(line), soft_wrap=True)
+
+    @property
+    def _total(self) -> int:
+        known = len(self._ended) + len(self._running)
+        return max(sum(trials for trials, _ in self._plan), known)
+
+    def _line(self, trial: Trial) -> str:
+        """One trial that has ended: what came out, with what, and what is best."""
+        parts = [f"[{len(self._ended)}/{self._total}] {told(trial, self._objective)}"]
+        best = self._best
+        if best is not None:
+            is_new = best.number == trial.number
+            there = f"trial {best.number}, {score_text(best.score)}"
+            parts.append("best so far" if is_new else f"best so far: {there}")
+        left = self.seconds_left()
+        if left is not None and self._total > len(self._ended):
+            parts.append(f"about {roughly(left)} left")
+        return "; ".join(parts)
+
+    def seconds_left(self) -> float | None:
+        """Returns how long the search likely takes from now; `None` if unknown."""
+        if self._began is None or not self._epochs:
+            return None
+        elapsed = self._clock() - self._began
+        if elapsed < _WARM_UP:
+            return None
+        return elapsed / self._epochs * self._epochs_left()
+
+    def _epochs_left(self) -> float:
+        ended = list(self._ended.values())
+        planned = sum(t.epochs for t in ended) * self._folds
+        trained = sum(t.outcome.epochs for t in ended if t.outcome)
+        share = min(trained / planned, 1.0) if planned else 1.0
+        begun = len(ended) + len(self._running)
+        left = 0.0
+        for trials, epochs in self._plan:
+            open_trials = max(trials - begun, 0)
+            begun = max(begun - trials, 0)
+            left += share * open_trials * epochs * self._folds
+        for trial, done, _ in self._running.values():
+            left += max(trial.epochs * self._folds * share - done, 0.0)
+        return left
+
+    def _picture(self) -> Group:
+        """The live display."""
+        done, total = len(self._ended), self._total
+        head = Table.grid(padding=(0, 1))
+        found = counts(self._ended.values())
+        told_counts = ", ".join(
+            f"{n} {s}" for s, n in found.items() if s != "completed"
+        )
+        left = self.seconds_left()
+        head.add_row(
+            Text(f"{done}/{total} trials"),
+            ProgressBar(total=max(total, 1), completed=done, width=30),
+            Text(f"about {roughly(left)} left" if left is not None else ""),
+            Text(told_counts, style="yellow"),
+        )
+        lines: list[Any] = [head]
+        if self._stage:
+            lines.append(Text(self._stage, style="dim"))
+        best = self._best
+        if best is not None:
+            lines.append(
+                Text.assemble(
+                    "best ",
+                    (f"{self._objective.name} {score_text(best.score)}", "bold green"),
+                    f" trial {best.number}: {said(best.values, _VALUES)}",
+                )
+            )
+        lines += [self._running_line(*one) for one in self._shown_running()]
+        more = len(self._running) - _RUNNING
+        if more > 0:
+            lines.append(Text(f"and {count(more, 'more trial')} running", style="dim"))
+        return Group(*lines)
+
+    def _shown_running(self) -> list[tuple[Trial, int, float | None]]:
+        return [self._running[n] for n in sorted(self._running)][:_RUNNING]
+
+    def _running_line(self, trial: Trial, done: int, best: float | None) -> Any:
+        total = trial.epochs * self._folds
+        row = Table.grid(padding=(0, 1))
+        row.add_row(
+            Text(f"trial {trial.number}"),
+            ProgressBar(total=max(total, 1), completed=done, width=15),
+            Text(f"{done}/{total} epochs"),
+            Text("" if best is None else score_text(best), style="cyan"),
+            Text(said(trial.values, _VALUES), style="dim", overflow="ellipsis"),
+        )
+        return row
+
+
+def told(trial: Trial, objective: Objective) -> str:
+    """Returns a trial that has ended in a line: `"trial 3: val_loss 0.21 (5 ..."`."""
+    outcome = trial.outcome
+    assert outcome is not None
+    reason = clean(outcome.reason)
+    reason = reason if len(reason) <= _REASON else f"{reason[:_REASON].rstrip()}…"
+    name = f"trial {trial.number}"
+    if trial.origin != "oracle" and trial.source is not None:
+        verb = "promoted from" if trial.origin == "promoted" else "repeats"
+        name += f" ({verb} {trial.source})"
+    score = ""
+    if outcome.score is not None and math.isfinite(outcome.score):
+        score = f"{clean(objective.name)} {score_text(outcome.score)}"
+    if trial.status == "failed":
+        told_now = f"failed: {reason}" if reason else "failed"
+    elif trial.status == "stopped":
+        told_now = f"{score or 'no score'}, stopped: {reason}"
+    else:
+        told_now = score or "no score"
+    trained = f"{count(outcome.epochs, 'epoch')}, {duration(outcome.seconds)}"
+    tried = f"; {said(trial.values)}" if trial.values else ""
+    return f"{name}: {told_now} ({trained}{tried})"

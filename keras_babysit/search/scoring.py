@@ -1,0 +1,121 @@
+"""From the epochs of a trial to its score: the best epoch, as KerasTuner has it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_babysit.search.trials import EpochResult, Objective
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the epochs of a trial amount to.
+
+    Attributes:
+        value: the objective at the best epoch, mean over the folds; `None` if it was
+            never finite.
+        best_epoch: number of that epoch of the first fold, from 1.
+        metrics: all logs there, means over the folds.
+        folds: the score of each fold, if there are several.
+    """
+
+    value: float | None = None
+    best_epoch: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    folds: tuple[float, ...] = ()
+
+
+def value_of(logs: Mapping[str, float], objective: Objective) -> float | None:
+    """Returns the objective of an epoch; `None` if it is not there, or not finite."""
+    value = logs.get(objective.name)
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def best_of(epochs: Iterable[EpochResult], objective: Objective) -> EpochResult | None:
+    """Returns the first of the best epochs; `None` if no objective was finite."""
+    best: EpochResult | None = None
+    for epoch in epochs:
+        value = value_of(epoch.logs, objective)
+        if value is None:
+            continue
+        if best is None or objective.is_better(value, best.logs[objective.name]):
+            best = epoch
+    return best
+
+
+def score_of(epochs: Sequence[EpochResult], objective: Objective) -> Score:
+    """Returns the score of a trial from its epochs, of all folds that have some."""
+    folds = sorted({epoch.fold for epoch in epochs})
+    best = [best_of([e for e in epochs if e.fold == f], objective) for f in folds]
+    known = [epoch for epoch in best if epoch is not None]
+    if not known:
+        return Score()
+    values = [float(epoch.logs[objective.name]) for epoch in known]
+    names = [n for n in known[0].logs if all(n in epoch.logs for epoch in known)]
+    return Score(
+        value=math.fsum(values) / len(values),
+        best_epoch=known[0].epoch,
+        metrics={n: math.fsum(e.logs[n] for e in known) / len(known) for n in names},
+        folds=tuple(values) if len(folds) > 1 else (),
+    )
+
+
+def score_of_returned(
+    results: Sequence[Mapping[str, float]], objective: Objective
+) -> Score | None:
+    """Returns the score of a trial from what `returned_by` found for each fold.
+
+    Returns:
+        The score; `None` if nothing was returned.
+    """
+    if not results:
+        return None
+    values = [value_of(metrics, objective) for metrics in results]
+    finite = [value for value in values if value is not None]
+    if len(finite) < len(values):
+        return Score()
+    names = [n for n in results[0] if all(n in metrics for metrics in results)]
+    return Score(
+        value=math.fsum(finite) / len(finite),
+        metrics={n: math.fsum(m[n] for m in results) / len(results) for n in names},
+        folds=tuple(finite) if len(finite) > 1 else (),
+    )
+
+
+def returned_by(results: Any, objective: Objective) -> dict[str, float] | None:
+    """Returns the metrics that a hypermodel's own `fit` has returned.
+
+    Args:
+        results: what KerasTuner accepts: a number, which is the objective, a
+            dictionary of metrics, a `History`, or a list of these, of which the means
+            count.
+        objective: what is searched for.
+
+    Returns:
+        Metrics by name, the objective among them; `None` for a `History`, whose epochs
+        are known already.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if isinstance(results, keras.callbacks.History):
+        return None
+    if isinstance(results, list) and results:
+        parts = [returned_by(part, objective) or {} for part in results]
+        names = [n for n in parts[0] if all(n in part for part in parts)]
+        means = {n: math.fsum(p[n] for p in parts) / len(parts) for n in names}
+        return means or None
+    if isinstance(results, Mapping) and objective.name in results:
+        return {name: float(value) for name, value in results.items()}
+    if isinstance(results, int | float | np.number | np.ndarray):
+        return {objective.name: float(results)}
+    raise ValueError(
+        "the hypermodel's `fit` must return a `History`, a number, or a dictionary "
+        f"with {objective.name!r}, not {results!r}"
+    )

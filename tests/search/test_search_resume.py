@@ -1,0 +1,369 @@
+"""A search that is killed, at any moment, and run again comes to the same end."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import keras_tuner
+import pytest
+from pretending import Pretend, X, Y, loss, lost
+
+from keras_babysit import search
+from keras_babysit.search import probing, scales
+from keras_babysit.search.store import Store
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    """Instead of conftest's: hardly anything here makes a model."""
+
+
+@pytest.fixture(autouse=True)
+def _no_models(monkeypatch):
+    """Processes are forked here, which TensorFlow would not survive."""
+
+    def space(_):
+        hp = keras_tuner.HyperParameters()
+        search.learning_rate(hp, max_value=1.0)
+        hp.Int("units", 4, 64, sampling="log", default=16)
+        return hp
+
+    monkeypatch.setattr(probing, "space_of", space)
+
+
+def made(folder, executor, **settings):
+    settings = {"stages": [(4, 1), (3, 2)], "repeat_top": 1, "repeats": 2} | settings
+    return search.Search(
+        lambda hp: None,
+        "val_loss",
+        directory=folder,
+        seed=7,
+        executor=executor,
+        verbose=0,
+        **settings,
+    )
+
+
+def searched(folder, executor=None, **settings):
+    one = made(folder, executor or Pretend(), **settings)
+    one.search(X, Y, validation_data=(X, Y))
+    return one
+
+
+def forked(function):
+    """Runs it in a process of its own; returns the signal that killed it, or 0."""
+    child = os.fork()
+    if not child:
+        try:
+            function()
+        except BaseException as error:
+            sys.stderr.write(f"{error!r}\n")
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert not (os.WIFEXITED(status) and os.WEXITSTATUS(status)), "it failed"
+    return os.WTERMSIG(status)
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(60)
+
+
+def killed_at(folder, moment, after, **settings):
+    """Searches in another process, which dies around the moment-th event."""
+
+    def run():
+        count, append = 0, Store.append
+
+        def counted(self, event, **values):
+            nonlocal count
+            if count == moment and not after:
+                kill()
+            append(self, event, **values)
+            if count == moment:
+                kill()
+            count += 1
+
+        Store.append = counted
+        searched(folder, **settings)
+
+    return forked(run) == signal.SIGKILL
+
+
+def end_of(one):
+    """What must be the same: all but times and how often something was started."""
+    report = json.loads(one.report().to_json())
+    for trial in report["trials"]:
+        del trial["attempts"], trial["seconds"]
+    best = [(t.number, t.values, t.score) for t in one.best_trials()]
+    events = []
+    for event in one._store.events():
+        first = event["event"] != "started" or event["attempts"] == 1
+        if first and event["event"] != "interrupted":
+            events.append({k: v for k, v in event.items() if k != "time"})
+    return report, best, events
+
+
+def of_keras_tuner(objective, max_trials, seed, hps):
+    return keras_tuner.oracles.RandomSearchOracle(objective, max_trials, seed, hps)
+
+
+SETTINGS = {
+    "random": {},
+    "tpe": {"method": "tpe", "stages": [(11, 1), (4, 2)]},
+    "grid": {"method": "grid"},
+    "bayesian": {"method": "bayesian", "stages": [(7, 1), (3, 2)], "repeat_top": 0},
+    "pruned": {"stages": [(12, 4)], "repeat_top": 0},
+    "keras_tuner": {"method": of_keras_tuner},
+}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Returns how the search with some settings ends when it is left alone."""
+    known = {}
+
+    def of(name):
+        if name not in known:
+            folder = tmp_path_factory.mktemp(name)
+            known[name] = end_of(searched(folder, **SETTINGS[name]))
+        return known[name]
+
+    return of
+
+
+def check_resumed(folder, moment, after, name, undisturbed):
+    killed = killed_at(folder, moment, after, **SETTINGS[name])
+    one = searched(folder, **SETTINGS[name])
+    report, best, events = end_of(one)
+    expected = undisturbed(name)
+    assert events == expected[2]
+    assert best == expected[1]
+    assert report == expected[0]
+    assert report["ended"]
+    return killed
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_every_event(tmp_path, undisturbed, after):
+    moment = 0
+    while check_resumed(tmp_path / f"{moment}", moment, after, "random", undisturbed):
+        moment += 1
+    assert moment == len(undisturbed("random")[2])
+
+
+@pytest.mark.parametrize(
+    ("name", "moment"),
+    [
+        ("tpe", 23),
+        ("tpe", 30),
+        ("grid", 5),
+        ("grid", 12),
+        ("pruned", 15),
+        ("pruned", 20),
+        ("keras_tuner", 6),
+    ],
+)
+def test_other_methods_go_on_the_same(tmp_path, undisturbed, name, moment):
+    assert check_resumed(tmp_path, moment, True, name, undisturbed)
+
+
+@pytest.mark.slow  # A suggestion takes a second.
+def test_bayesian_goes_on_the_same(tmp_path, undisturbed):
+    assert check_resumed(tmp_path, 14, True, "bayesian", undisturbed)
+
+
+def test_trials_were_pruned_there(undisturbed):
+    assert undisturbed("pruned")[0]["epochs_saved"] > 5
+
+
+def test_a_space_that_grew_on_the_way(tmp_path):
+    def run(folder, interrupts):
+        def outcome(trial, outcome):
+            if interrupts and trial.number == 2:
+                raise KeyboardInterrupt
+            hps = scales.with_values(executor.spaces[trial.stage], trial.values)
+            hps.Float("extra", 0.0, 1.0)
+            return dataclasses.replace(outcome, space=hps.get_config())
+
+        executor = Pretend(outcome=outcome)
+        return searched(tmp_path / folder, executor, method="tpe")
+
+    with pytest.raises(KeyboardInterrupt):
+        run("cut", True)
+    one, alone = run("cut", False), run("alone", False)
+    assert end_of(one) == end_of(alone)
+    assert all("extra" in t.values for t in alone._store.trials()[2:])
+
+
+def test_killed_in_the_middle_of_a_trial_twice(tmp_path, undisturbed):
+    def run():
+        def lossy(values, epoch, seed):
+            if epoch == 2:
+                kill()
+            return loss(values, epoch, seed)
+
+        searched(tmp_path, Pretend(loss=lossy))
+
+    assert forked(run) == forked(run) == signal.SIGKILL
+    one = searched(tmp_path)
+    assert end_of(one) == undisturbed("random")
+    assert [t.attempts for t in one._store.trials()] == [1, 1, 1, 1, 3, 1, 1, 1, 1]
+
+
+def test_a_trial_that_its_process_never_survives_has_failed(tmp_path):
+    def run():
+        def lossy(values, epoch, seed):
+            if epoch == 2:
+                kill()
+            return loss(values, epoch, seed)
+
+        searched(tmp_path, Pretend(loss=lossy))
+
+    for _ in range(3):
+        assert forked(run) == signal.SIGKILL
+    trials = searched(tmp_path)._store.trials()
+    assert trials[4].status == "failed"
+    assert trials[4].outcome.reason == "its process ended 3 times"
+    assert all(t.status == "completed" for t in trials if t.number != 4)
+
+
+def test_interrupts_do_not_count(tmp_path, undisturbed):
+    def interrupt(trial):
+        if trial.number == 2:
+            raise KeyboardInterrupt
+
+    for _ in range(5):
+        with pytest.raises(KeyboardInterrupt):
+            searched(tmp_path, Pretend(before=interrupt))
+    one = searched(tmp_path)
+    assert end_of(one) == undisturbed("random")
+    assert one._store.trials()[2].attempts == 6
+
+
+def test_a_lost_trial_is_started_again(tmp_path, undisturbed):
+    def outcome(trial, _):
+        once = trial.number in (1, 6) and trial.attempts == 1
+        return lost() if once else None
+
+    one = searched(tmp_path, Pretend(outcome=outcome))
+    assert end_of(one) == undisturbed("random")
+    assert [t.attempts for t in one._store.trials()] == [1, 2, 1, 1, 1, 1, 2, 1, 1]
+
+
+def test_three_times_lost_is_failed(tmp_path):
+    executor = Pretend(
+        outcome=lambda t, _: lost("no memory") if t.number == 1 else None
+    )
+    trials = searched(tmp_path, executor)._store.trials()
+    assert trials[1].attempts == 3
+    assert trials[1].outcome.reason == "its process ended 3 times: no memory"
+    assert sum(t.number == 1 for t in executor.trained) == 3
+
+
+def test_finished_searches_are_read_only(tmp_path):
+    one = searched(tmp_path)
+    before = [(p, p.stat().st_mtime_ns) for p in sorted(one.directory.rglob("*.jsonl"))]
+    executor = Pretend()
+    again = searched(tmp_path, executor)
+    assert executor.trained == []
+    assert end_of(again) == end_of(one)
+    assert before == [
+        (p, p.stat().st_mtime_ns) for p in sorted(one.directory.rglob("*.jsonl"))
+    ]
+
+
+def test_more_trials_of_the_last_stage(tmp_path):
+    short = {"stages": [(4, 1), (3, 2)], "repeat_top": 0}
+    long = {"stages": [(4, 1), (5, 2)], "repeat_top": 0}
+    searched(tmp_path / "a", **short)
+    one = searched(tmp_path / "a", **long)
+    trials = one._store.trials()
+    assert [t.stage for t in trials] == [0] * 4 + [1] * 5
+    assert one._store.settings()["stages"][1]["trials"] == 5
+    # The trials that there were stay what they were.
+    assert trials[:7] == searched(tmp_path / "b", **short)._store.trials()
+    with pytest.raises(ValueError, match="`stages` are"):
+        searched(tmp_path / "a", **short)
+
+
+def test_checkpoints_are_cleaned_up_on_resuming_too(tmp_path):
+    settings = {"stages": [(6, 1)], "repeat_top": 0, "keep_top": 2}
+    assert killed_at(tmp_path, 8, True, **settings)
+    one = searched(tmp_path, **settings)
+    kept = {int(p.parts[-3]) for p in one.directory.rglob("best.keras")}
+    assert kept == {t.number for t in one.best_trials(2)}
+    assert len(one.results()) == 6
+
+
+def test_events_that_were_cut_off(tmp_path, undisturbed):
+    one = searched(tmp_path)
+    events = one.directory / "events.jsonl"
+    whole = events.read_bytes()
+    events.write_bytes(whole[: len(whole) * 2 // 3])
+    assert end_of(searched(tmp_path)) == undisturbed("random")
+
+
+REAL = """
+    import os, signal, sys
+    import keras
+    import numpy as np
+    from keras_babysit import search
+
+    folder, dies = sys.argv[1], sys.argv[2] == "dies"
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    y = x @ np.array([[1.0], [-2.0], [0.5], [0.0]], "float32")
+
+    class Die(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1 and os.path.exists(f"{folder}/search/trials/0003"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    def make_model(hp):
+        units = hp.Int("units", 2, 16)
+        layers = [keras.Input((4,)), keras.layers.Dense(units, "relu")]
+        model = keras.Sequential([*layers, keras.layers.Dense(1)])
+        model.compile(keras.optimizers.Adam(search.learning_rate(hp)), "mse")
+        return model
+
+    searching = search.Search(
+        make_model, "val_loss", stages=[(2, 1), (2, 3)], seed=3, directory=folder,
+        verbose=0, babysit=False,
+    )
+    fit = {"validation_split": 0.5, "callbacks": [Die()] if dies else []}
+    report = searching.search(x, y, batch_size=8, **fit)
+    searching.best_models(1)[0].evaluate(x, y, verbose=0)
+    print([(t.number, t.values, t.score, t.outcome.epochs) for t in report.trials])
+"""
+
+
+@pytest.mark.slow
+def test_real_training_is_killed_and_goes_on(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(textwrap.dedent(REAL))
+    environment = {**os.environ, "PYTHONPATH": str(Path(search.__file__).parents[2])}
+
+    def run(folder, how):
+        command = [sys.executable, str(program), str(tmp_path / folder), how]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, env=environment
+        )
+
+    alone, dies = run("alone", "lives"), run("killed", "dies")
+    _, errors = dies.communicate()
+    assert dies.returncode == -signal.SIGKILL, errors
+    resumed = run("killed", "lives")
+    (printed, errors), (expected, more) = resumed.communicate(), alone.communicate()
+    assert resumed.returncode == alone.returncode == 0, errors + more
+    assert printed == expected
+    assert len(expected) > 100
