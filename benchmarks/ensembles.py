@@ -46,15 +46,16 @@ CHOSEN = {
     "cycle_rate": 0.01,
     "swa_rate": 0.01,
     "ema_momentum": 0.99,
-    "temperature": 5.0,
+    "temperature": 1.0,
     "alpha": 0.5,
+    "temperature_on_more": 1.0,
 }
 #: What there was to choose from, one line after the other.
 CHOICES = [
     ("single", {"rate": [0.01, 0.03]}),
     ("snapshots", {"cycles": [3, 5], "cycle_rate": [0.01, 0.03, 0.05]}),
     ("averages", {"swa_rate": [0.003, 0.01]}),
-    ("distilled", {"temperature": [2.0, 5.0], "alpha": [0.5, 0.9]}),
+    ("distilled", {"temperature": [1.0, 2.0, 5.0], "alpha": [0.5, 0.9]}),
 ]
 CHOOSING_SEEDS = (100, 101)
 #: How many samples `choose` judges by: all that are neither trained on nor tested.
@@ -67,7 +68,7 @@ SNAPSHOTS = 3
 
 
 def load(name, seed, select=None):
-    """Returns `(x, y)` to train on, to select on and to test on."""
+    """Returns `(x, y)` to train on, to select on, to test on, and what is left over."""
     if name == "digits":
         x, y = load_digits(return_X_y=True)
         x = x.reshape(-1, 8, 8, 1) / 16
@@ -77,12 +78,13 @@ def load(name, seed, select=None):
     test, train, own = SIZES[name]
     order = np.random.default_rng(0).permutation(len(x))
     rest = np.random.default_rng([1, seed]).permutation(order[test:])
-    parts = rest[:train], rest[train:][: select or own], order[:test]
+    own = select or own
+    parts = rest[:train], rest[train:][:own], order[:test], rest[train + own :]
     return [(x[part].astype("float32"), y[part]) for part in parts]
 
 
-def network(shape, rate, **optimizer):
-    """Returns a compiled CNN."""
+def network(shape, rate, steps, **optimizer):
+    """Returns a compiled CNN, for epochs of so many steps."""
     strides = 1 if shape[0] < 20 else 2
     model = keras.Sequential(
         [
@@ -104,6 +106,8 @@ def network(shape, rate, **optimizer):
         keras.optimizers.SGD(rate, momentum=0.9, nesterov=True, **optimizer),
         "sparse_categorical_crossentropy",
         jit_compile=False,
+        # A whole epoch at once: the same updates in half the time.
+        steps_per_execution=steps,
     )
     return model
 
@@ -116,11 +120,13 @@ class Runs:
         seed: of everything that is random.
         settings: as `CHOSEN`.
         select: how many samples to select on, or None for the usual number.
+        folder: where to keep the members.
     """
 
-    def __init__(self, name, seed, settings, select=None):
+    def __init__(self, name, seed, settings, select=None, folder=Path("logs/members")):
         self.seed, self.settings = seed, settings
-        self.train, self.select, self.test = load(name, seed, select)
+        self.folder = folder / f"{name}-{seed}"
+        self.train, self.select, self.test, self.left = load(name, seed, select)
         self.shape = self.train[0].shape[1:]
         self.steps = -(-len(self.train[0]) // BATCH)
         self.epochs = EPOCHS[name]
@@ -135,8 +141,9 @@ class Runs:
             steps_per_epoch=self.steps,
         )
 
-    def make(self):
-        return network(self.shape, self.cosine(self.settings["rate"]))
+    def make(self, steps=None):
+        rate = self.cosine(self.settings["rate"])
+        return network(self.shape, rate, steps or self.steps)
 
     def single(self):
         keras.utils.set_random_seed(self.seed)
@@ -146,15 +153,14 @@ class Runs:
 
     def members(self):
         x, y = self.train
-        return ensemble.train_members(
-            self.make, MEMBERS, x=x, y=y, seed=self.seed, **self.fitting
-        )
+        options = {"directory": self.folder, "seed": self.seed, **self.fitting}
+        return ensemble.train_members(self.make, MEMBERS, x=x, y=y, **options)
 
     def snapshots(self):
         keras.utils.set_random_seed(self.seed)
         cycles = self.settings["cycles"]
         rate = self.cosine(self.settings["cycle_rate"], cycles=cycles)
-        model = network(self.shape, rate)
+        model = network(self.shape, rate, self.steps)
         with tempfile.TemporaryDirectory() as directory:
             snapshots = ensemble.SnapshotCheckpoint(directory)
             model.fit(*self.train, callbacks=[snapshots], **self.fitting)
@@ -168,7 +174,7 @@ class Runs:
             self.settings["rate"], self.settings["swa_rate"], AVERAGED_FROM
         )
         ema = {"use_ema": True, "ema_momentum": self.settings["ema_momentum"]}
-        model = network(self.shape, rate, **ema)
+        model = network(self.shape, rate, self.steps, **ema)
         swa = ensemble.StochasticWeightAveraging(start)
         model.fit(*self.train, callbacks=[swa], **self.fitting)
         return model, swa.averaged_model(self.train[0])
@@ -177,14 +183,19 @@ class Runs:
         """The same weights and order of samples to begin with as the single one."""
         keras.utils.set_random_seed(self.seed)
         student = self.make()
-        ensemble.distill(
-            teacher,
-            student,
-            *self.train,
-            temperature=self.settings["temperature"],
-            alpha=self.settings["alpha"],
-            **self.fitting,
-        )
+        how = {key: self.settings[key] for key in ("temperature", "alpha")}
+        ensemble.distill(teacher, student, *self.train, **how, **self.fitting)
+        return student
+
+    def distilled_on_more(self, teacher):
+        """As many updates, on samples without labels too, by the teacher alone."""
+        keras.utils.set_random_seed(self.seed)
+        x = np.concatenate([self.train[0], self.left[0]])
+        times = len(x) // len(self.train[0])
+        student = self.make(times * self.steps)
+        fitting = {**self.fitting, "epochs": self.epochs // times}
+        temperature = self.settings["temperature_on_more"]
+        ensemble.distill(teacher, student, x, temperature=temperature, **fitting)
         return student
 
 
@@ -200,21 +211,18 @@ def scores(p, y):
     }
 
 
-def run(name, seed, settings):
-    """Returns the scores of every kind, on the test half."""
-    runs = Runs(name, seed, settings)
+def all_but_distilled(runs):
+    """Returns the scores of one seed on the test half."""
     (x_select, y_select), (x, y) = runs.select, runs.test
     members, snapshots = runs.members(), runs.snapshots()
-    teacher = ensemble.Ensemble(members)
     ema, swa = runs.averages()
     models = {
         "single": runs.single(),
         f"{SNAPSHOTS} snapshots": ensemble.Ensemble(snapshots),
         "last snapshot": snapshots[-1],
-        f"{MEMBERS} initialisations": teacher,
+        f"{MEMBERS} initialisations": ensemble.Ensemble(members),
         "EMA": ema,
         "SWA": swa,
-        "distilled": runs.distilled(teacher),
     }
     found = {kind: scores(predict(model, x), y) for kind, model in models.items()}
     both = [*members, *snapshots]
@@ -231,16 +239,28 @@ def run(name, seed, settings):
     return found
 
 
-def judged(runs, kind, known):
+def distilled(runs):
+    """Returns the scores of one seed on the test half."""
+    teacher = ensemble.Ensemble(runs.members())
+    students = {
+        "distilled": runs.distilled(teacher),
+        "distilled on as many more, without labels": runs.distilled_on_more(teacher),
+    }
+    x, y = runs.test
+    return {kind: scores(predict(model, x), y) for kind, model in students.items()}
+
+
+GROUPS = {"all but distilled": all_but_distilled, "distilled": distilled}
+
+
+def judged(runs, kind):
     """Returns the likelihood of what one line of `CHOICES` is about."""
     if kind == "averages":
         made = list(runs.averages())
     elif kind == "snapshots":
         made = [ensemble.Ensemble(runs.snapshots())]
     elif kind == "distilled":
-        if runs.seed not in known:
-            known[runs.seed] = ensemble.Ensemble(runs.members())
-        made = [runs.distilled(known[runs.seed])]
+        made = [runs.distilled(ensemble.Ensemble(runs.members()))]
     else:
         made = [runs.single()]
     x, y = runs.select
@@ -249,16 +269,16 @@ def judged(runs, kind, known):
     return nll
 
 
-def choose(names):
+def choose(names, folder):
     """Prints the settings with the best mean likelihood, group by group."""
     for name in names:
-        settings, known = dict(CHOSEN), {}
+        settings = dict(CHOSEN)
         for kind, values in CHOICES:
             found = []
             for combination in itertools.product(*values.values()):
                 tried = {**settings, **dict(zip(values, combination, strict=True))}
                 nll = statistics.mean(
-                    judged(Runs(name, seed, tried, JUDGED[name]), kind, known)
+                    judged(Runs(name, seed, tried, JUDGED[name], folder), kind)
                     for seed in CHOOSING_SEEDS
                 )
                 found.append((nll, tried))
@@ -267,20 +287,20 @@ def choose(names):
         print(f"{name}: {settings}", flush=True)
 
 
-def fill(file, names, seeds):
+def fill(file, groups, names, seeds):
     """Runs what the file does not have yet."""
-    done = {(line["data"], line["seed"]) for line in read(file)}
-    for seed, name in itertools.product(range(seeds), names):
-        if (name, seed) in done:
+    done = {(line["group"], line["data"], line["seed"]) for line in read(file)}
+    for seed, name, group in itertools.product(range(seeds), names, groups):
+        if (group, name, seed) in done:
             continue
         begun = time.process_time()
-        found = run(name, seed, CHOSEN)
+        found = GROUPS[group](Runs(name, seed, CHOSEN))
         keras.backend.clear_session()
         seconds = round(time.process_time() - begun)
-        line = {"data": name, "seed": seed, "seconds": seconds, "scores": found}
+        line = {"group": group, "data": name, "seed": seed, "scores": found}
         with file.open("a") as out:
-            out.write(json.dumps(line) + "\n")
-        print(f"{name}, seed {seed}: {seconds} s of CPU time", flush=True)
+            out.write(json.dumps({**line, "seconds": seconds}) + "\n")
+        print(f"{name}, seed {seed}, {group}: {seconds} s of CPU time", flush=True)
 
 
 def read(file):
@@ -290,8 +310,12 @@ def read(file):
 def table(lines):
     """Prints mean and standard deviation over the seeds, and how often it is better."""
     for name in SIZES:
-        found = [line["scores"] for line in lines if line["data"] == name]
-        if not found:
+        seeds = {}
+        for line in lines:
+            if line["data"] == name:
+                seeds.setdefault(line["seed"], {}).update(line["scores"])
+        found = list(seeds.values())
+        if len(found) < 2:
             continue
         test, train, select = SIZES[name]
         print(
@@ -321,16 +345,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["choose", "run", "table"])
     parser.add_argument("--data", nargs="+", choices=SIZES, default=[*SIZES])
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=[*GROUPS])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--file", type=Path, default=Path("logs/ensembles.jsonl"))
     given = parser.parse_args()
     if given.what == "choose":
-        choose(given.data)
+        with tempfile.TemporaryDirectory() as folder:
+            choose(given.data, Path(folder))
         return
     given.file.parent.mkdir(parents=True, exist_ok=True)
     given.file.touch()
     if given.what == "run":
-        fill(given.file, given.data, given.seeds)
+        fill(given.file, given.groups, given.data, given.seeds)
     table(read(given.file))
 
 

@@ -56,7 +56,7 @@ def main(directory, lose):
     searching = search.Search(
         make_model,
         "val_accuracy",
-        stages=[(8, 2), (4, 10)],
+        stages=[(6, 2), (3, 10)],
         executor=search.RayExecutor(address=cluster.address),
         directory=directory,
         project_name="cluster",

@@ -86,6 +86,7 @@ ALLOWED = {
         "errors",
         "records",
         "report",
+        "seam",
         "search",
         "sinks",
     },

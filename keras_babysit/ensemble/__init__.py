@@ -12,7 +12,7 @@ from typing import Any
 _PUBLIC = {
     "BestCheckpoints": "checkpoints",
     "Ensemble": "combined",
-    "EnsembleReport": "reporting",
+    "EnsembleReport": "result",
     "LazyEnsemble": "lazy",
     "SnapshotCheckpoint": "snapshots",
     "StochasticWeightAveraging": "swa",

@@ -19,6 +19,7 @@ from keras_babysit.ensemble.batch_statistics import (
     reestimate_batch_normalization,
 )
 from keras_babysit.ensemble.checking import weights_of
+from keras_babysit.ensemble.copying import copy_values
 
 
 def average_weights(
@@ -115,6 +116,8 @@ class RunningMean:
             averaged_variables(model), self.values(), strict=True
         ):
             variable.assign(value)
+        # What layers work out from their variables, such as Normalization's mean.
+        copy_values(model, model)
 
 
 def averaged_variables(model: keras.Model) -> list[Any]:
@@ -160,8 +163,7 @@ def copied(model: keras.Model) -> keras.Model:
             f"{len(copy.variables)} variables, not {len(model.variables)}. Models of "
             "your own must make all weights in `__init__` and `build`."
         )
-    for mine, theirs in zip(copy.variables, model.variables, strict=True):
-        mine.assign(theirs)
+    copy_values(model, copy)
     for mine, theirs in zip(layers_of(copy), layers_of(model), strict=True):
         vars(mine)["_trainable"] = vars(theirs)["_trainable"]
     return copy

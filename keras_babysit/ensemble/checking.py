@@ -59,6 +59,21 @@ def _check_model(member: Any, number: int) -> None:
         )
 
 
+def check_arrays(x: Any) -> None:
+    """Makes sure that inputs can be read again, and part of them.
+
+    Raises:
+        ValueError: if they are no arrays.
+    """
+    for part in keras.tree.flatten(x):
+        if not hasattr(part, "shape") or len(part.shape) == 0:
+            raise ValueError(
+                "`x` must be arrays, in what structure `predict` takes them: a dataset "
+                "may come in another order each time that it is read. Received: "
+                f"{type(part).__name__}"
+            )
+
+
 def weights_of(weights: Any, n: int) -> np.ndarray:
     """Returns one weight for each of `n` members: float64, summing to one.
 

@@ -17,7 +17,7 @@ from keras_babysit.ensemble.outputs import OutputForm
 from keras_babysit.ensemble.uncertainty import spreads
 
 if TYPE_CHECKING:
-    from keras_babysit.ensemble.reporting import EnsembleReport
+    from keras_babysit.ensemble.result import EnsembleReport
 
 
 class Ensemble(Functional):

@@ -29,7 +29,8 @@ def copy_of(member: keras.Model, name: str) -> keras.Model | None:
         The copy; `None` if a layer of it cannot be made again, or if its graph is not
         what it does (a subclass with a `call` of its own).
     """
-    if not has_graph(member):
+    nested = [layer for layer in layers_of(member) if graph_of(layer) is not None]
+    if not all(map(has_graph, [member, *nested])):
         return None
     # A view of the same graph: a subclass with a `train_step` of its own, say, becomes
     # a model that loads where that class is not known.
@@ -44,7 +45,7 @@ def copy_of(member: keras.Model, name: str) -> keras.Model | None:
     pairs = list(zip(layers_of(view), layers_of(copy), strict=True))
     if any(type(a) is not type(b) for a, b in pairs) or not _fits(view, copy):
         return None
-    _copy_values(view, copy)
+    copy_values(view, copy)
     return copy
 
 
@@ -72,7 +73,7 @@ def remade(member: keras.Model, inputs: Any) -> keras.Model | None:
         return None
     if not _fits(member, copy):
         return None
-    _copy_values(member, copy)
+    copy_values(member, copy)
     return copy
 
 
@@ -119,7 +120,8 @@ def _without_penalties(config: Any) -> Any:
     return config
 
 
-def _copy_values(original: keras.Model, copy: keras.Model) -> None:
+def copy_values(original: keras.Model, copy: keras.Model) -> None:
+    """Copies variables, what layers work out from them, and vocabularies."""
     for variable, made in zip(original.variables, copy.variables, strict=True):
         made.assign(variable.value)
     base = keras.layers.Layer.load_own_variables

@@ -48,7 +48,16 @@ class Ends(abc.ABC):
 
     @abc.abstractmethod
     def epochs_ahead(self, unit: str, count: int) -> float:
-        """How many epochs after the one that has begun last began a file belongs."""
+        """How many epochs after the beginning of this one a file was written.
+
+        Args:
+            unit: `"epoch"` or `"step"`, as in the file's name;
+            count: and how many of them.
+
+        Returns:
+            0 or less for what this training has been through already; infinity for
+            files of another kind of training.
+        """
 
     def after_batch(self, model: keras.Model, batch: int) -> Due | None:
         """What is due after a batch of the epoch (from 0)."""

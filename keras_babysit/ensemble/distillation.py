@@ -62,7 +62,7 @@ def distill(
             student sees it, so that both see the same augmented images.
         y: labels, as for `fit`; none to learn from the teacher alone.
         temperature: T, a positive number.
-        alpha: the teacher's share of the loss, from 0 to 1. By default 0.9, or 1 where
+        alpha: the teacher's share of the loss, from 0 to 1. By default 0.5, or 1 where
             there are no labels.
         soft_loss: the teacher's part of the loss, in place of the one above without
             alpha: called with the outputs of the teacher and of the student.

@@ -9,7 +9,7 @@ import numpy as np
 from keras_babysit.ensemble.text import TITLES
 
 if TYPE_CHECKING:
-    from keras_babysit.ensemble.reporting import EnsembleReport
+    from keras_babysit.ensemble.result import EnsembleReport
 
 #: Of Okabe and Ito's colours, told apart by the colour-blind too.
 _ENSEMBLE, _MEMBER, _TIME, _MEMORY = "#0072B2", "#999999", "#D55E00", "#009E73"

@@ -17,7 +17,10 @@ from keras_babysit.ensemble.uncertainty import spreads
 from keras_babysit.inspection.layers import graph_of
 
 if TYPE_CHECKING:
-    from keras_babysit.ensemble.reporting import EnsembleReport
+    from keras_babysit.ensemble.result import EnsembleReport
+
+#: Bytes of models that may wait to be collected.
+_GARBAGE = 2**25
 
 
 class LazyEnsemble:
@@ -100,10 +103,10 @@ class LazyEnsemble:
 
         Whoever keeps one keeps it in memory.
         """
+        free = _Freeing()
         for path, forms in zip(self.paths, self._forms, strict=True):
-            yield files.load(path, self._custom_objects, compile=False), forms
-            # A model is a cycle of references.
-            gc.collect()
+            yield free.after(files.load(path, self._custom_objects, False)), forms
+            free()
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Returns what `Ensemble.predict` returns: the average, as NumPy arrays.
@@ -172,13 +175,13 @@ class LazyEnsemble:
         self, paths: Sequence[str | os.PathLike], from_logits: bool | None
     ) -> list[list[OutputForm]]:
         """Loads each file once; returns what the members put out."""
-        forms, specs = [], []
+        forms, specs, free = [], [], _Freeing()
         for path in paths:
-            model = self._compiled(path)
+            model = free.after(self._compiled(path))
             forms.append(outputs.forms_of(model, from_logits))
             specs.append(_specs(model))
             del model
-            gc.collect()
+            free()
         # Of a subclassed model neither is known before it is called.
         known = [spec for spec in specs if spec is not None]
         for at, what in enumerate(("inputs", "outputs")):
@@ -198,6 +201,26 @@ class LazyEnsemble:
         except ValueError:
             # A loss of the user's that is not known here is no reason not to predict.
             return files.load(path, self._custom_objects, compile=False)
+
+
+class _Freeing:
+    """Collects models that nothing refers to, once there is much of them.
+
+    A model is a cycle of references: without this it stays until Python looks for such
+    cycles. Looking takes about as long as loading a small model.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def after(self, model: keras.Model) -> keras.Model:
+        self._bytes += outputs.size_of(model)
+        return model
+
+    def __call__(self) -> None:
+        if self._bytes > _GARBAGE:
+            gc.collect()
+            self._bytes = 0
 
 
 def _paths(paths: Any) -> list[str | os.PathLike]:

@@ -17,7 +17,7 @@ _COMPILED = ("train_function", "test_function")
 #: Names for what goes to `fit` as its target, where the teacher's outputs are known.
 LABELS, TEACHER = "keras_babysit_labels", "keras_babysit_teacher"
 #: How much of the loss is the teacher's, if there are labels and nobody says.
-_ALPHA = 0.9
+_ALPHA = 0.5
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Source:
                     forms[self.at],
                     seconds,
                     model.count_params(),
-                    size_of(model),
+                    outputs.size_of(model),
                 )
             )
             # It would outlive the loading of the next.
@@ -148,17 +148,3 @@ def timed(
         found = outputs.predicted(model, x, batch_size)
         times.append(time.perf_counter() - began)
     return found, min(times)
-
-
-def size_of(model: keras.Model) -> int:
-    """Returns the bytes of a model's weights."""
-    return sum(
-        int(np.prod(v.shape)) * np.dtype(_numpy(v.dtype)).itemsize
-        for v in model.weights
-    )
-
-
-def _numpy(dtype: Any) -> str:
-    """A dtype of as many bytes that NumPy knows."""
-    name = keras.backend.standardize_dtype(dtype)
-    return {"bfloat16": "float16", "string": "object"}.get(name, name)

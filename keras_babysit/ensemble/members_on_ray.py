@@ -36,12 +36,12 @@ def results_on_ray(
         return
     ray = ray_cluster.import_ray()
     cpus, gpus = executor.cpus_per_trial, executor.gpus_per_trial
-    is_ours = ray_cluster.connect(
-        executor.address, (executor.workers or 0) * cpus or None
-    )
+    total = executor.workers and executor.workers * cpus
+    link = ray_cluster.connect(executor.address, total)
     running: dict[Any, int] = {}
     try:
-        at_once = ray_cluster.capacity(executor.workers, cpus, gpus, is_ours)
+        grows = link != "started"
+        at_once = ray_cluster.capacity(executor.workers, cpus, gpus, grows)
         setup = ray_worker.setup_of("", "", cpus, gpus)
         shared = [ray.put(_packed(jobs[0]))]
         task = ray.remote(max_calls=1, max_retries=2, num_cpus=cpus, num_gpus=gpus)(
@@ -57,7 +57,7 @@ def results_on_ray(
     finally:
         for left in running:
             ray.cancel(left, force=True)
-        if is_ours:
+        if link:
             ray.shutdown()
 
 

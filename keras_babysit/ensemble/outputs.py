@@ -228,6 +228,20 @@ def predicted(
     return [np.asarray(one) for one in keras.tree.flatten(made)]
 
 
+def size_of(model: keras.Model) -> int:
+    """Returns the bytes of a model's weights."""
+    return sum(
+        int(np.prod(v.shape)) * np.dtype(_numpy(v.dtype)).itemsize
+        for v in model.weights
+    )
+
+
+def _numpy(dtype: Any) -> str:
+    """A dtype of as many bytes that NumPy knows."""
+    name = keras.backend.standardize_dtype(dtype)
+    return {"bfloat16": "float16", "string": "object"}.get(name, name)
+
+
 def combined(
     values: Sequence[np.ndarray],
     forms: Sequence[OutputForm],

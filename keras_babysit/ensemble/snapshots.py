@@ -140,11 +140,11 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
     def _take_stock(self) -> None:
         """Lists what this training has written before it was interrupted."""
         assert self._ends is not None
-        ahead = []
-        for path in sorted(self.directory.glob("snapshot-*.keras")):
-            match = _NAME.fullmatch(path.name)
-            if match is None:
-                continue
+        ahead, found = [], []
+        for path in self.directory.glob("snapshot-*.keras"):
+            if match := _NAME.fullmatch(path.name):
+                found.append((int(match[1]), match, path))
+        for _, match, path in sorted(found, key=lambda one: one[0]):
             distance = self._ends.epochs_ahead(match[2], int(match[3]))
             if distance <= 0:
                 self.paths.append(str(path))

@@ -15,16 +15,15 @@ from rich.text import Text
 from keras_babysit.report.groups import number
 
 if TYPE_CHECKING:
-    from keras_babysit.ensemble.reporting import EnsembleReport, Row
+    from keras_babysit.ensemble.result import EnsembleReport, Row
 
 #: Columns of text that is not for a terminal.
 WIDTH = 100
-#: Scores as titles of columns.
+#: Scores as titles of columns; others, such as the Brier score, do not fit into 80.
 TITLES = {
     "error": "error",
     "nll": "NLL",
     "calibration_error": "calibration error",
-    "brier": "Brier",
     "rmse": "RMSE",
     "spread": "spread",
 }
@@ -54,7 +53,7 @@ def shown(report: EnsembleReport) -> Group:
     )
     weighted = np.ptp([row.weight for row in report.members]) > 0
     titles = ["", *(["weight"] if weighted else [])]
-    titles += [TITLES[name] for name in report.ensemble.scores]
+    titles += [TITLES[name] for name in report.ensemble.scores if name in TITLES]
     for title in [*titles, "time", "memory"]:
         table.add_column(
             # Titles on several lines: a terminal may have only 80 columns.
@@ -134,6 +133,7 @@ def _scores(row: Row) -> list[str]:
     return [
         value_of(name, value, row.std[name] if row.ensembles > 1 else None)
         for name, value in row.scores.items()
+        if name in TITLES
     ]
 
 

@@ -5,40 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from keras_babysit.ensemble import measuring, outputs, scoring
+from keras_babysit.ensemble import scoring
+from keras_babysit.ensemble.validation import Validation, as_values, validation_of
 
 #: A loss of predictions and targets, less is better.
 Loss = Callable[[Any, Any], float]
 
 #: Rounds of selection: as many as Caruana et al. needed at most in their figures.
 _ROUNDS = 50
-
-
-@dataclass(frozen=True)
-class Validation:
-    """Members' predictions, and what they should be.
-
-    Attributes:
-        predictions: float64 array of shape `(members, n, ...)`.
-        targets: labels or values.
-        kind: `"categorical"`, `"binary"` or `"values"`.
-    """
-
-    predictions: np.ndarray
-    targets: np.ndarray
-    kind: str
-
-    def mean(self, weights: np.ndarray) -> np.ndarray:
-        """The weighted mean of the predictions; a lone member's, to the bit."""
-        used = np.flatnonzero(weights)
-        if len(used) == 1:
-            return self.predictions[used[0]]
-        return np.tensordot(weights[used], self.predictions[used], axes=1)
+#: Steps of least squares for each member, ten times SciPy's: it needs hardly any.
+_STEPS = 30
 
 
 def greedy_weights(
@@ -169,7 +149,7 @@ def simplex_weights(
             "`simplex_weights` needs SciPy: pip install 'keras_babysit[scipy]'"
         ) from e
     data = validation_of(members, x, y, output, from_logits, batch_size)
-    data = dataclasses.replace(data, targets=_as_values(data))
+    data = dataclasses.replace(data, targets=as_values(data))
     residuals = (data.predictions - data.targets).reshape(len(data.predictions), -1)
     squares = (residuals**2).sum(1)
     best = int(squares.argmin())
@@ -178,108 +158,13 @@ def simplex_weights(
     # As the weights sum to one, the error is D w, D of the members' own errors: the
     # smallest |D u|² + (1 - sum(u))² over u >= 0 has u in the direction of w.
     small = np.linalg.qr(residuals.T / np.sqrt(squares[best]), mode="r")
-    u, _ = nnls(
-        np.vstack([small, np.ones(len(squares))]), np.append(np.zeros(len(small)), 1.0)
-    )
+    system = np.vstack([small, np.ones(len(squares))])
+    # Of length one: otherwise members that are far worse than others, or alike, can
+    # make the search for the active set go in circles.
+    lengths = np.linalg.norm(system, axis=0)
+    target = np.append(np.zeros(len(small)), 1.0)
+    u = nnls(system / lengths, target, maxiter=_STEPS * len(squares))[0] / lengths
     return _at_least_best(u / u.sum(), best, data, _squared)
-
-
-def validation_of(
-    members: Any,
-    x: Any,
-    y: Any,
-    output: str | None = None,
-    from_logits: bool | None = None,
-    batch_size: int | None = None,
-) -> Validation:
-    """Returns what members predict, and what they should.
-
-    Args:
-        members: models, an `Ensemble`, or an array of predictions.
-        x: inputs; `None` with predictions.
-        y: labels or values.
-        output: name of the output that is looked at, if there are several.
-        from_logits: see `Ensemble`.
-        batch_size: of prediction.
-
-    Raises:
-        ValueError: if that cannot be done.
-    """
-    if y is None:
-        raise ValueError("`y` must be labels or targets. Received: y=None")
-    if _are_predictions(members):
-        if x is not None:
-            raise ValueError(
-                "`x` must be left out where predictions are given: "
-                "`greedy_weights(predictions, y=y)`. Received: both"
-            )
-        predictions, kind = _stacked(members), None
-    else:
-        predictions, kind = _predicted(members, x, output, from_logits, batch_size)
-    targets = np.asarray(y)
-    if predictions.shape[1] != len(targets):
-        raise ValueError(
-            "`y` must have a target for each prediction. Received: "
-            f"{len(targets)} targets for {predictions.shape[1]} predictions"
-        )
-    for number, one in enumerate(predictions, start=1):
-        if not np.isfinite(one).all():
-            raise ValueError(
-                f"Predictions must be finite. Received: {np.sum(~np.isfinite(one))} of "
-                f"{one.size} of member {number} that are not. Leave it out."
-            )
-    return Validation(predictions, targets, kind or _kind(predictions, targets))
-
-
-def _are_predictions(members: Any) -> bool:
-    if isinstance(members, np.ndarray):
-        return members.dtype != object
-    return isinstance(members, list | tuple) and any(
-        isinstance(one, np.ndarray | list | tuple) for one in members
-    )
-
-
-def _stacked(members: Any) -> np.ndarray:
-    shapes = {np.shape(one) for one in members}
-    if len(shapes) != 1 or len(next(iter(shapes))) == 0:
-        raise ValueError(
-            "Predictions must have the shape (members, n, ...), all members the same. "
-            f"Received: shapes {sorted(shapes)}"
-        )
-    return np.asarray(members, float)
-
-
-def _predicted(
-    members: Any,
-    x: Any,
-    output: str | None,
-    from_logits: bool | None,
-    batch_size: int | None,
-) -> tuple[np.ndarray, str]:
-    source = measuring.source_of(members, output, from_logits)
-    if x is None:
-        raise ValueError(
-            "`x` must be the inputs of the validation data. Received: None"
-        )
-    found, kind = [], "values"
-    for model, forms in source.members:
-        made = outputs.predicted(model, x, batch_size)[source.at]
-        # It would outlive the loading of the next.
-        del model
-        kind = forms[source.at].kind
-        found.append(outputs.probabilities(made, forms[source.at]))
-    return _stacked(found), kind
-
-
-def _kind(predictions: np.ndarray, targets: np.ndarray) -> str:
-    """What an array of predictions must be, seen beside its targets."""
-    if predictions.min() < 0 or predictions.max() > 1:
-        return "values"
-    shape = predictions.shape[1:]
-    if len(shape) > 1 and shape[-1] > 1:
-        sums = np.abs(predictions.sum(-1) - 1).max()
-        return "categorical" if sums < 1e-2 else "values"
-    return "binary" if np.isin(targets, (0, 1)).all() else "values"
 
 
 def _measure(loss: str | Loss | None, data: Validation) -> Loss:
@@ -346,21 +231,6 @@ def _at_least_best(
 
 def _squared(predictions: Any, targets: Any) -> float:
     return float(np.mean((predictions - targets) ** 2))
-
-
-def _as_values(data: Validation) -> np.ndarray:
-    """Targets in the predictions' shape: labels as one-hot rows."""
-    shape = data.predictions.shape[1:]
-    targets = data.targets
-    if data.kind == "categorical" and targets.shape != shape:
-        scoring.error(data.predictions[0], targets, kind=data.kind)  # Checks labels.
-        return np.eye(shape[-1])[targets.astype(int).reshape(shape[:-1])]
-    if targets.size != np.prod(shape):
-        raise ValueError(
-            "`y` must be as many values as each member predicts. Received: shape "
-            f"{targets.shape} for predictions of shape {shape}"
-        )
-    return targets.astype(float).reshape(shape)
 
 
 def _check_numbers(**numbers: Any) -> None:

@@ -22,12 +22,13 @@ def _item(group: Group) -> str:
     when = f" ({group.when})" if group.when else ""
     advice = "" if group.healed else f". {group.advice}"
     # Two spaces and an end of line: a new line in the same item.
-    also = f"  \n    {_escaped(group.also_seen)}." if group.also else ""
+    also = f"  \n    {escaped(group.also_seen)}." if group.also else ""
     return (
-        f"* **{group.status}** {_escaped(group.seen)}{_escaped(advice)}"
-        f"{_escaped(f'{when} [{group.rule}]')}{also}"
+        f"* **{group.status}** {escaped(group.seen)}{escaped(advice)}"
+        f"{escaped(f'{when} [{group.rule}]')}{also}"
     )
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text as it is, in one line, whatever signs are in it."""
     return clean(text).translate(_MEANS_SOMETHING)

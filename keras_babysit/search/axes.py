@@ -21,7 +21,7 @@ _MOST = 6
 #: Scores that spread over more than this factor are on a logarithmic axis.
 _WIDE = 10.0
 #: Ticks are not closer to the ends than this.
-_ROOM = 0.07
+_ROOM = 0.09
 #: A place to draw a tick at, and its label.
 Tick = tuple[float, str]
 

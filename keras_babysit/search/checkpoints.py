@@ -141,10 +141,10 @@ def load_model(
             f"Trial {trial.number} has no checkpoint: "
             + (f"{str(path)!r} is gone." if name else "none was written.")
         )
-    if name.endswith(_WHOLE):
-        with contextlib.suppress(Exception):  # A class of the user's, a Lambda.
-            return keras.models.load_model(path)
     with random_numbers_kept():
+        if name.endswith(_WHOLE):
+            with contextlib.suppress(Exception):  # A class of the user's, a Lambda.
+                return keras.models.load_model(path)
         keras.utils.set_random_seed(trial.seed)
         model = hypermodel.build(hyperparameters(space, trial))
     try:

@@ -8,97 +8,23 @@ told again what its events say.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import keras_tuner
-import numpy as np
-
 from keras_babysit.search import methods, ranking, refining, scales
+from keras_babysit.search.plan import (
+    End,
+    NextStage,
+    NextTrial,
+    Plan,
+    Step,
+    Wait,
+    seed_of,
+)
 from keras_babysit.search.probing import searchable
+from keras_babysit.search.spaces import linear_scale_warnings
 from keras_babysit.search.staged_oracles import Earlier
-from keras_babysit.search.stages import Stage
-from keras_babysit.search.trials import Objective, Trial, to_json
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a search was asked for.
-
-    Attributes:
-        objective: what is searched for.
-        stages: one after the other.
-        method: of the stages that have none of their own.
-        seed: a non-negative integer.
-        space: what the hypermodel asks for.
-        directory: folder of the search.
-        repeat_top: how many of the best are repeated at the end,
-        repeats: and how often each.
-        widen: whether ranges may grow past those of `space`,
-        limits: and how far, by name.
-    """
-
-    objective: Objective
-    stages: tuple[Stage, ...]
-    method: Any
-    seed: int
-    space: keras_tuner.HyperParameters
-    directory: Path
-    repeat_top: int = 0
-    repeats: int = 3
-    widen: bool = False
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-
-    def method_of(self, stage: int) -> Any:
-        """Returns the method of a stage."""
-        own = self.stages[stage].method
-        return self.method if own is None else own
-
-
-@dataclass(frozen=True)
-class NextStage:
-    """A stage is to begin.
-
-    Attributes:
-        index: of the stage, from 0.
-        space: `HyperParameters.get_config()`.
-        promoted: numbers of the trials that it takes over, best first.
-        findings: on the borders of the stage before.
-    """
-
-    index: int
-    space: Mapping[str, Any]
-    promoted: tuple[int, ...] = ()
-    findings: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class NextTrial:
-    """A trial is to begin."""
-
-    trial: Trial
-
-
-@dataclass(frozen=True)
-class Wait:
-    """Nothing can be said until a trial has ended."""
-
-
-@dataclass(frozen=True)
-class End:
-    """The search is to end.
-
-    Attributes:
-        findings: on the borders of the last stage.
-        verdict: whether the winner is one by merit; `""` without repeats.
-    """
-
-    findings: tuple[Mapping[str, Any], ...] = ()
-    verdict: str = ""
-
-
-Step = NextStage | NextTrial | Wait | End
+from keras_babysit.search.trials import Trial, to_json
 
 
 class Course:
@@ -130,7 +56,9 @@ class Course:
     def next(self) -> Step:
         """Returns what comes next. It has only happened when the course is told so."""
         if self._asker is None:
-            return NextStage(0, to_json(self.plan.space.get_config()))
+            space = self.plan.space
+            warnings = tuple(f.to_dict() for f in linear_scale_warnings(space))
+            return NextStage(0, to_json(space.get_config()), findings=warnings)
         step = self._next_of_stage(self._asker)
         if step is not None:
             return step
@@ -156,7 +84,7 @@ class Course:
             plan.method_of(self.stage),
             plan.objective,
             plan.stages[self.stage].trials,
-            _seed(plan.seed, self.stage, 1),
+            seed_of(plan.seed, self.stage, 1),
             scales.copied(step.space),
             plan.directory,
             self._earlier(),
@@ -195,11 +123,6 @@ class Course:
             return dict(trial.values)
         made = scales.with_values(trial.outcome.space, trial.values)
         return to_json(made.values)
-
-    def hyperparameters_of(self, trial: Trial) -> keras_tuner.HyperParameters:
-        """Returns a trial's `HyperParameters`."""
-        asked = trial.outcome.space if trial.outcome is not None else None
-        return scales.with_values(asked or self.spaces[trial.stage], trial.values)
 
     def failure(self) -> str:
         """Returns why there is no sense in going on; `""` if there may be some.
@@ -259,7 +182,7 @@ class Course:
             stage=self.stage if stage is None else stage,
             values=values,
             epochs=epochs,
-            seed=_seed(self.plan.seed, number),
+            seed=seed_of(self.plan.seed, number),
             origin=origin,
             source=source,
         )
@@ -326,9 +249,3 @@ class Course:
             and trial.score is not None
             and trial.outcome is not None
         ]
-
-
-def _seed(*numbers: int) -> int:
-    """Returns a positive seed below 2**31 that follows from some numbers."""
-    word = np.random.SeedSequence(numbers).generate_state(1)[0]
-    return max(1, int(word) >> 1)

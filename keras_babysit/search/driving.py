@@ -5,25 +5,28 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from keras_babysit.records import Finding
 from keras_babysit.search import ranking
 from keras_babysit.search.checkpoints import Checkpoints
-from keras_babysit.search.course import Course, End, NextStage, NextTrial, Step
-from keras_babysit.search.executors import Executor, Lost
+from keras_babysit.search.course import Course
+from keras_babysit.search.executors import Executor, InPlace, Lost
 from keras_babysit.search.hparams import HParams
 from keras_babysit.search.methods import method_name
+from keras_babysit.search.plan import End, NextStage, NextTrial, Step
 from keras_babysit.search.progress import Progress
+from keras_babysit.search.ray_mirror import DRIVER
+from keras_babysit.search.replaying import ABORTED, INTERRUPTED, LOST, Past
 from keras_babysit.search.stopping import Stopper
-from keras_babysit.search.store import Store, started
+from keras_babysit.search.store import Store
 from keras_babysit.search.trials import (
     EpochResult,
     Outcome,
     Trial,
-    outcome_of,
     plain,
     to_json,
 )
@@ -31,50 +34,6 @@ from keras_babysit.search.work import Work
 
 #: A trial whose process did not survive is started so often.
 ATTEMPTS = 3
-
-#: Events of the driver's own: it was interrupted, or saw no sense in going on.
-INTERRUPTED, ABORTED = "interrupted", "aborted"
-
-
-@dataclass(frozen=True)
-class Past:
-    """What there is to know of a search that goes on, beside its course.
-
-    Attributes:
-        lost: how often the process of each trial did not survive it, by number.
-        finished: whether it had ended.
-    """
-
-    lost: Mapping[int, int]
-    finished: bool
-
-
-def replay(course: Course, events: Iterable[Mapping[str, Any]]) -> Past:
-    """Tells a new course what has happened.
-
-    Args:
-        course: nothing has happened in it yet.
-        events: of the folder, in their order.
-    """
-    lost: dict[int, int] = {}
-    kind = ""
-    for event in events:
-        kind = event["event"]
-        if kind == "stage":
-            course.begun(_next_stage(event))
-        elif kind == "started" and event["number"] not in course.trials:
-            course.started(started(event), again=True)
-            lost[event["number"]] = 1  # Until it is known to have ended.
-        elif kind == "started":
-            course.restarted(event["number"], event["attempts"])
-            lost[event["number"]] += 1
-        elif kind == "ended":
-            trial = course.trials[event["number"]]
-            course.ended(replace(trial, outcome=outcome_of(event["outcome"])))
-        elif kind == INTERRUPTED:
-            for number in event["numbers"]:
-                lost[number] -= 1
-    return Past(lost, kind == "finished")
 
 
 class Driver:
@@ -105,12 +64,15 @@ class Driver:
     ):
         self._course, self._store, self._executor = course, store, executor
         self._stopper, self._progress = stopper, progress
-        self._lost, self._keep_top = dict(past.lost), keep_top
+        # A worker elsewhere is not to blame for the driver's death.
+        in_place = isinstance(executor, InPlace)
+        self._lost = Counter(past.lost) + Counter(past.died if in_place else {})
+        self._keep_top = keep_top
         self._hparams = HParams(store)
         self._running: set[int] = set()
         self._epochs: dict[int, list[EpochResult]] = {}
         self._swept: set[int] = set()
-        self._checks_objective, self._repeats = True, False
+        self._checks_objective = True
         self._finished = past.finished
         self._coming: Step | None = None
 
@@ -133,6 +95,8 @@ class Driver:
             self._sweep(at_end=True)
             return
         self._sweep()
+        # By this, workers that outlive a driver that was killed see that they do.
+        (self._store.directory / DRIVER).unlink(missing_ok=True)
         self._executor.open(work, self._on_epoch)
         try:
             while self._fill():
@@ -195,13 +159,8 @@ class Driver:
         self._progress.stage(step.index, stage.trials, stage.epochs, method)
 
     def _start(self, trial: Trial) -> None:
-        plan = self._course.plan
-        if trial.origin == "repeat" and not self._repeats:
-            self._repeats, count = True, plan.repeat_top * plan.repeats
-            self._progress.stage(len(plan.stages), count, trial.epochs, "repeats")
         self._append("started", **_as_started(trial))
         self._course.started(trial)
-        self._lost[trial.number] = 0
         self._submit(trial)
 
     def _submit(self, trial: Trial) -> None:
@@ -214,7 +173,7 @@ class Driver:
         self._executor.submit(trial, space)
 
     def _start_again(self, trial: Trial, reason: str) -> None:
-        if self._lost.get(trial.number, 0) >= ATTEMPTS:
+        if self._lost[trial.number] >= ATTEMPTS:
             more = f": {reason}" if reason else ""
             failed = Outcome("failed", reason=f"its process ended {ATTEMPTS} times")
             self._ended(trial, replace(failed, reason=f"{failed.reason}{more}"))
@@ -227,7 +186,8 @@ class Driver:
         self._running.discard(number)
         trial = self._course.trials[number]
         if isinstance(result, Lost):
-            self._lost[number] = self._lost.get(number, 0) + 1
+            self._append(LOST, numbers=[number], reason=result.reason)
+            self._lost[number] += 1
             self._progress.say(
                 f"trial {number}: its process ended: {result.reason} (attempt "
                 f"{trial.attempts})"
@@ -321,15 +281,6 @@ class Driver:
                 f"{error.strerror or error}. What has ended is kept; run it again when "
                 "there is room."
             ) from None
-
-
-def _next_stage(event: Mapping[str, Any]) -> NextStage:
-    return NextStage(
-        event["stage"],
-        event["space"],
-        tuple(event["promoted"]),
-        tuple(event["findings"]),
-    )
 
 
 def _as_started(trial: Trial) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 from keras.src.trainers.data_adapters.array_slicing import can_slice_array
 
+from keras_babysit.babysitter import Babysitter
 from keras_babysit.search.trials import Objective
 
 #: Arguments of `fit` that hold one entry a sample.
@@ -125,8 +127,15 @@ def _check_validation(
         )
 
 
-def copied_callbacks(arguments: Mapping[str, Any]) -> list[keras.callbacks.Callback]:
+def copied_callbacks(
+    arguments: Mapping[str, Any], own: str | os.PathLike = ""
+) -> list[keras.callbacks.Callback]:
     """Returns copies of the user's callbacks, which each trial needs of its own.
+
+    Args:
+        arguments: of `fit`.
+        own: subdirectory of the trial, for the logs of `keras.callbacks.TensorBoard`
+            and of a `Babysitter`.
 
     Raises:
         ValueError: if one of them cannot be copied.
@@ -143,6 +152,8 @@ def copied_callbacks(arguments: Mapping[str, Any]) -> list[keras.callbacks.Callb
                 "`copy.deepcopy` must be able to copy them. It cannot copy "
                 f"{callback!r}: {type(error).__name__}: {error}"
             ) from None
+        if isinstance(callback, keras.callbacks.TensorBoard | Babysitter):
+            copies[-1].log_dir = os.path.join(callback.log_dir, own)
     return copies
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
+from keras_babysit.report import markdown
 from keras_babysit.search.dimensions import Dimension, dimensions
 from keras_babysit.search.store import EVENTS, LOGS, Store, lines_of, started
 from keras_babysit.search.trials import Objective, Outcome, Trial, outcome_of
@@ -155,7 +156,7 @@ def _write_end(path: Path, outcome: Outcome, time: float, objective: Objective) 
         for name, value in numbers.items()
         if value is not None and math.isfinite(value)
     ]
-    reason = f": {outcome.reason}" if outcome.reason else ""
+    reason = f": {markdown.escaped(outcome.reason)}" if outcome.reason else ""
     values.append(files.text(f"{METRIC}outcome", f"**{outcome.status}**{reason}"))
     has_score = outcome.score is not None and math.isfinite(outcome.score)
     is_success = outcome.status == "completed" or (

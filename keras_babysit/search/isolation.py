@@ -14,6 +14,7 @@ from pathlib import Path
 
 from keras.src.backend.common import global_state
 
+from keras_babysit import seam
 from keras_babysit.borrowing import random_numbers_kept
 
 #: Longer reasons are cut off.
@@ -46,18 +47,20 @@ def isolated() -> Iterator[None]:
 
     TensorFlow's warnings of retracing, which come with every fifth model, are left out.
 
-    What the trial has made is freed. KerasTuner calls `keras.backend.clear_session()`
-    for this, which also forgets what is the caller's: the global dtype policy, the
-    distribution, the seed, the counts of names. Collecting garbage frees as much,
-    since models are cycles of objects.
+    What the trial has made is freed: a long search needs the memory of one trial.
+    KerasTuner calls `keras.backend.clear_session()` for this, which leaves the weights
+    of each model in memory, and forgets what is the caller's: the global dtype policy,
+    the distribution, the seed, the counts of names.
     """
     names = global_state.get_global_attribute(_NAMES)
+    backend = seam.load("search")
     log = logging.getLogger("tensorflow")
     with random_numbers_kept():
         global_state.set_global_attribute(_NAMES, defaultdict(int))
         log.addFilter(_is_worth_saying)
         try:
-            yield
+            with backend.gradients_forgotten():
+                yield
         finally:
             log.removeFilter(_is_worth_saying)
             global_state.set_global_attribute(_NAMES, names)

@@ -24,7 +24,7 @@ def locked(directory: Path) -> Iterator[None]:
     """
     lock = filelock.FileLock(directory / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=0.2)  # `search status` looks whether it is free.
     except filelock.Timeout:
         raise RuntimeError(
             f"Another process is searching in {str(directory)!r}: its lock is held. "

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_babysit.report.groups import clean, count
+from keras_babysit.search.pace import epochs_left
 from keras_babysit.search.ranking import best_trials
 from keras_babysit.search.results import (
     counts,
@@ -28,6 +29,8 @@ from keras_babysit.search.results import (
 )
 from keras_babysit.search.trials import EpochResult, Objective, Trial
 
+#: The method of the last stage, which chooses nothing.
+REPEATS = "repeats"
 #: The live display names at most so many running trials and hyperparameters.
 _RUNNING, _VALUES = 8, 8
 #: Estimates wait for so many seconds.
@@ -109,11 +112,15 @@ class Progress:
             index: of the stage, from 0.
             trials: how many it has.
             epochs: of each of them.
-            method: how they are chosen.
+            method: how they are chosen; `"repeats"` for the repeats at the end.
         """
         by = f", {clean(method)}" if method else ""
         told = f"{count(trials, 'trial')} of {count(epochs, 'epoch')}{by}"
-        self._enter(f"stage {index + 1}: {told}")
+        self._stage = f"stage {index + 1}: {told}"
+        if method == REPEATS:
+            self._stage = f"the best again, with other seeds: {count(trials, 'trial')}"
+        if not self._shows_live():
+            self._write(f"{self._stage[0].upper()}{self._stage[1:]}")
         self._update()
 
     @_safe
@@ -122,8 +129,6 @@ class Progress:
         if self._began is None:
             self._began = self._clock()
         self._running[trial.number] = (trial, 0, None)
-        if trial.origin == "repeat":
-            self._enter("the best again, with other seeds")
         self._update()
 
     @_safe
@@ -161,11 +166,6 @@ class Progress:
             live.update(self._picture())
         with contextlib.suppress(Exception):
             live.stop()
-
-    def _enter(self, stage: str) -> None:
-        if stage != self._stage and not self._shows_live():
-            self._write(f"{stage[0].upper()}{stage[1:]}")
-        self._stage = stage
 
     def _best_of_ended(self) -> Trial | None:
         found = best_trials(self._ended.values(), self._objective, 1)
@@ -221,22 +221,13 @@ class Progress:
         elapsed = self._clock() - self._began
         if elapsed < _WARM_UP:
             return None
-        return elapsed / self._epochs * self._epochs_left()
-
-    def _epochs_left(self) -> float:
-        ended = list(self._ended.values())
-        planned = sum(t.epochs for t in ended) * self._folds
-        trained = sum(t.outcome.epochs for t in ended if t.outcome)
-        share = min(trained / planned, 1.0) if planned else 1.0
-        begun = len(ended) + len(self._running)
-        left = 0.0
-        for trials, epochs in self._plan:
-            open_trials = max(trials - begun, 0)
-            begun = max(begun - trials, 0)
-            left += share * open_trials * epochs * self._folds
-        for trial, done, _ in self._running.values():
-            left += max(trial.epochs * self._folds * share - done, 0.0)
-        return left
+        running = [(trial, done) for trial, done, _ in self._running.values()]
+        ended = self._ended.values()
+        return (
+            elapsed
+            / self._epochs
+            * epochs_left(self._plan, self._folds, ended, running)
+        )
 
     def _picture(self) -> Group:
         """The live display."""
@@ -265,14 +256,12 @@ class Progress:
                     f" trial {best.number}: {said(best.values, _VALUES)}",
                 )
             )
-        lines += [self._running_line(*one) for one in self._shown_running()]
+        shown = sorted(self._running)[:_RUNNING]
+        lines += [self._running_line(*self._running[number]) for number in shown]
         more = len(self._running) - _RUNNING
         if more > 0:
             lines.append(Text(f"and {count(more, 'more trial')} running", style="dim"))
         return Group(*lines)
-
-    def _shown_running(self) -> list[tuple[Trial, int, float | None]]:
-        return [self._running[n] for n in sorted(self._running)][:_RUNNING]
 
     def _running_line(self, trial: Trial, done: int, best: float | None) -> Any:
         total = trial.epochs * self._folds

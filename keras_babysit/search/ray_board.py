@@ -86,10 +86,17 @@ class Board:
     async def news(self) -> list[tuple[int, int, EpochResult]]:
         """Returns the epochs since the last time; waits until there are some."""
         await self._something.wait()
+        return self._taken()
+
+    async def wake(self) -> None:
+        """Makes `news` return at once, with or without any."""
+        self._something.set()
+
+    async def rest(self) -> list[tuple[int, int, EpochResult]]:
+        """Returns the epochs since the last time, if there are some."""
+        return self._taken()
+
+    def _taken(self) -> list[tuple[int, int, EpochResult]]:
         self._something.clear()
         news, self._news = self._news, []
         return news
-
-    async def wake(self) -> None:
-        """Makes `news` return what there is."""
-        self._something.set()

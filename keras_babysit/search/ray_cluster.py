@@ -10,6 +10,11 @@ import socket
 import warnings
 from typing import Any
 
+#: Files are written by, and to, the machine of the program.
+NO_CLIENT = (
+    "the program of a search must run on a machine of the Ray cluster, as with "
+    "`ray job submit`, not on a client of it: give an address without `ray://`."
+)
 #: A cluster is given so many seconds to answer.
 _PATIENCE = 5.0
 
@@ -48,7 +53,7 @@ def check_number(name: str, value: Any, least: float) -> None:
         )
 
 
-def connect(address: str | None, cpus: float | None) -> bool:
+def connect(address: str | None, cpus: float | None) -> str:
     """Connects this process to Ray, unless it is already.
 
     Args:
@@ -57,14 +62,18 @@ def connect(address: str | None, cpus: float | None) -> bool:
         cpus: processors of a new one; those of the machine by default.
 
     Returns:
-        Whether it was connected here, and `ray.shutdown()` is for the caller to call.
+        `"started"`: a new one; `"joined"`: one that runs; with both, `ray.shutdown()`
+        is for the caller to call. `""`: it was connected.
 
     Raises:
         ConnectionError: if there is no cluster at the address.
+        ValueError: if it is a client's connection, from outside the cluster.
     """
     ray = import_ray()
     if ray.is_initialized():
-        return False
+        if ray.util.client.ray.is_connected():
+            raise ValueError(NO_CLIENT)
+        return ""
     # Nothing goes to the network that the user has not asked for.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
@@ -72,13 +81,13 @@ def connect(address: str | None, cpus: float | None) -> bool:
     if address == "local":
         number = cpus and math.ceil(cpus)
         ray.init("local", num_cpus=number, include_dashboard=False, **quiet)
-    elif address == "auto" or _answers(address):
-        ray.init(address, **quiet)
-    else:
+        return "started"
+    if address != "auto" and not _answers(address):
         raise ConnectionError(
             f"There is no Ray cluster at {address!r}, or it does not answer."
         )
-    return True
+    ray.init(address, **quiet)
+    return "joined"
 
 
 def _begun_here() -> str:
@@ -111,14 +120,14 @@ def room(cpus: float, gpus: float) -> int:
     return found
 
 
-def capacity(workers: int | None, cpus: float, gpus: float, is_ours: bool) -> int:
+def capacity(workers: int | None, cpus: float, gpus: float, grows: bool) -> int:
     """Returns how many trials may run at a time.
 
     Args:
         workers: what was asked for; as many as fit by default.
         cpus: processors of a trial.
         gpus: its GPUs.
-        is_ours: whether Ray was started for this search, and will not grow.
+        grows: whether machines may join the cluster yet.
 
     Raises:
         ValueError: if none will ever fit.
@@ -129,7 +138,7 @@ def capacity(workers: int | None, cpus: float, gpus: float, is_ours: bool) -> in
             f"no machine of the Ray cluster has cpus_per_trial={cpus} processors and "
             f"gpus_per_trial={gpus} GPUs"
         )
-        if workers is None or is_ours:
+        if workers is None or not grows:
             has = import_ray().cluster_resources()
             there = f"CPU {has.get('CPU', 0):g}, GPU {has.get('GPU', 0):g}"
             raise ValueError(f"{lack}. All of them have: {there}")

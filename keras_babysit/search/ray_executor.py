@@ -77,11 +77,7 @@ class RayExecutor:
         ray_cluster.check_number("cpus_per_trial", cpus_per_trial, least=1e-4)
         ray_cluster.check_number("gpus_per_trial", gpus_per_trial, least=0.0)
         if (address or os.environ.get("RAY_ADDRESS") or "").startswith("ray://"):
-            raise ValueError(
-                "the program of a search must run on a machine of the cluster, as "
-                "`ray job submit` has it, not on a client of it: give an address "
-                "without `ray://`."
-            )
+            raise ValueError(ray_cluster.NO_CLIENT)
         self.workers, self.address = workers, address
         self.cpus_per_trial, self.gpus_per_trial = cpus_per_trial, gpus_per_trial
         self.capacity = workers or 1
@@ -89,7 +85,7 @@ class RayExecutor:
         self._open: dict[Any, Trial] = {}
         self._news: Any = None
         self._board: Any = None
-        self._is_ours = False
+        self._link = ""
 
     def open(self, work: Work, on_epoch: Callable[[Trial, EpochResult], str]) -> None:
         """Connects to Ray and sends what all trials share.
@@ -108,10 +104,10 @@ class RayExecutor:
         cpus, gpus = self.cpus_per_trial, self.gpus_per_trial
         total = self.workers and self.workers * cpus
         self._on_epoch, self._directory = on_epoch, os.path.abspath(work.directory)
-        self._is_ours = ray_cluster.connect(self.address, total)
+        self._link = ray_cluster.connect(self.address, total)
         try:
             self.capacity = ray_cluster.capacity(
-                self.workers, cpus, gpus, is_ours=self._is_ours
+                self.workers, cpus, gpus, grows=self._link != "started"
             )
             work = replace(work, directory=self._directory, verbose=0)
             self._payload = ray.put((self._run_trial, *ray_worker.packed(work)))
@@ -167,9 +163,9 @@ class RayExecutor:
         if self._board is not None:
             (Path(self._directory) / ray_mirror.DRIVER).unlink(missing_ok=True)
         self._open, self._board, self._news, self._payload = {}, None, None, None
-        if self._is_ours:
+        if self._link:
             ray.shutdown()
-            self._is_ours = False
+            self._link = ""
 
     def _next(self) -> list[tuple[int, Outcome | Lost]]:
         """Waits for news of any kind; returns the trials that have ended, if any."""
@@ -179,16 +175,23 @@ class RayExecutor:
         ray.wait([self._news, *self._open], num_returns=1)
         ended, _ = ray.wait(list(self._open), num_returns=len(self._open), timeout=0)
         if ended:
-            # So that all epochs of a trial come before its end.
+            # All epochs of a trial come before its end: those that are on their way
+            # here, and those that have come to the board since.
             ray.get(self._board.wake.remote())
-        if ended or ray.wait([self._news], timeout=0)[0]:
-            self._tell()
+            while not ray.wait([self._news], timeout=1.0)[0]:
+                ray.get(self._board.wake.remote())  # It has been made anew.
+            self._tell(self._taken() + ray.get(self._board.rest.remote()))
+        elif ray.wait([self._news], timeout=0)[0]:
+            self._tell(self._taken())
         found = [(self._open.pop(task).number, _result(task)) for task in ended]
         return sorted(found, key=lambda one: one[0])
 
-    def _tell(self) -> None:
+    def _taken(self) -> list[tuple[int, int, EpochResult]]:
+        news, self._news = self._news, None
+        return ray_cluster.import_ray().get(news)
+
+    def _tell(self, news: list[tuple[int, int, EpochResult]]) -> None:
         """Calls `on_epoch` with what the board has, and hangs up what it says."""
-        news, self._news = ray_cluster.import_ray().get(self._news), None
         trials = {(t.number, t.attempts): t for t in self._open.values()}
         for number, attempt, result in news:
             if (number, attempt) in trials:

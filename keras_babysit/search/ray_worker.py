@@ -7,6 +7,7 @@ import dataclasses
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from keras_babysit.search.trials import EpochResult, Outcome, Trial
 _FORWARDED = ("TF_", "XLA_", "JAX_", "KERAS_")
 #: But for this one: it would make every worker a part of one big job.
 _KEPT = ("TF_CONFIG",)
+#: Seconds between two looks at whose workers may write.
+_EVERY = 0.5
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def run(
     if "keras" in sys.modules:  # All but trials that train no model.
         _prepare_keras(setup.keras, registered)
     with _directory(setup) as directory:
-        link = Link(setup, board, trial, directory)
+        link = Link(setup, board, trial, directory, work.folds or 1)
         link.begin()
         outcome = run_trial(
             replace(work, directory=str(directory)), trial, space, link.report
@@ -161,18 +164,24 @@ class Link:
         board: the actor with `Board`'s methods.
         trial: the trial.
         directory: the search's folder that this worker writes to.
+        folds: number of folds that the trial is trained on.
     """
 
-    def __init__(self, setup: Setup, board: Any, trial: Trial, directory: Path):
+    def __init__(
+        self, setup: Setup, board: Any, trial: Trial, directory: Path, folds: int = 1
+    ):
         self._setup, self._board, self._trial = setup, board, trial
+        self._end = folds - 1, trial.epochs
         self._store = Store(directory)
         self._is_shared = str(directory) == setup.directory
         self._stamps: ray_mirror.Stamps = {}
         self._problems: dict[str, None] = {}
+        self._is_over = threading.Event()
 
     def begin(self) -> None:
-        """Gets the files that the trial may go on from."""
+        """Gets the files that the trial may go on from; watches whose it is."""
         if self._is_shared:
+            threading.Thread(target=self._watch, daemon=True).start()
             return
         folder = self._store.folder(self._trial)
         ray_mirror.write(folder, self._ask("files", self._trial.number))
@@ -180,9 +189,7 @@ class Link:
 
     def report(self, result: EpochResult | None) -> str:
         """Tells the driver of an epoch; returns why the trial is to end, or `""`."""
-        setup = self._setup
-        if self._is_shared and ray_mirror.driver_of(setup.directory) != setup.driver:
-            _leave("another driver has taken over")
+        self._check()
         files, gone = self._news()
         answer = self._ask(
             "report", self._trial.number, self._trial.attempts, result, files, gone
@@ -191,13 +198,26 @@ class Link:
             _leave("the trial was started again elsewhere")
         if answer.problem:
             self._problems[f"on the driver's machine: {answer.problem}"] = None
-        return answer.stop
+        is_last = result is not None and (result.fold, result.epoch) >= self._end
+        # Then there is nothing left to stop, but the answer may be to one before.
+        return "" if is_last else answer.stop
 
     def end(self, outcome: Outcome) -> Outcome:
         """Sends what was written after the last epoch; returns the outcome."""
+        self._is_over.set()
         if not self._is_shared:
             self.report(None)
         return dataclasses.replace(outcome, notes=(*outcome.notes, *self._problems))
+
+    def _check(self) -> None:
+        setup = self._setup
+        if self._is_shared and ray_mirror.driver_of(setup.directory) != setup.driver:
+            _leave("its driver is not the one that searches")
+
+    def _watch(self) -> None:
+        # An epoch can be long, and ends with writing.
+        while not self._is_over.wait(_EVERY):
+            self._check()
 
     def _news(self) -> tuple[dict[str, bytes], list[str]]:
         if self._is_shared:

@@ -119,6 +119,8 @@ def _all_trials(report: SearchReport) -> str:
         for name in found[0]
         if name not in _DULL or len({str(row[name]) for row in found}) > 1
     ]
+    # Long ones last.
+    names.sort(key=lambda name: name == "reason")
     words = ("status", "origin", "reason")
     heads = [f"<th{_class(n in words)}>{_text(n)}</th>" for n in names]
     body = [
@@ -132,6 +134,8 @@ def _all_trials(report: SearchReport) -> str:
 def _said(name: str, value: Any) -> str:
     if name == "reason":
         return value or ""
+    if name == "stage":
+        return str(value + 1)  # People count from 1.
     is_score = isinstance(value, float) and name not in COLUMNS[8:]
     return score_text(value) if is_score else shown(value)
 

@@ -37,11 +37,11 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class Reason:
-    """Trials that ended early for the same reason.
+    """Trials that ended early for the same reason, or have something else in common.
 
     Attributes:
-        status: `"stopped"` or `"failed"`.
-        text: the reason of the first of them.
+        status: `"stopped"` or `"failed"`; `"note"`, or a finding's severity.
+        text: the reason, or note, of the first of them; or the name of a rule.
         trials: their numbers.
     """
 
@@ -97,15 +97,47 @@ def reasons(trials: Iterable[Trial]) -> tuple[Reason, ...]:
 
     Reasons that differ in their numbers only are one.
     """
-    found: dict[tuple[str, str], list[Trial]] = {}
+    return _grouped(
+        (trial, trial.status, trial.outcome.reason)
+        for trial in trials
+        if trial.outcome is not None and trial.status in ("stopped", "failed")
+    )
+
+
+def notes_of(trials: Iterable[Trial]) -> tuple[Reason, ...]:
+    """Returns what went wrong on the side, such as a full disk; see `reasons`."""
+    return _grouped(
+        (trial, "note", note)
+        for trial in trials
+        if trial.outcome is not None
+        for note in trial.outcome.notes
+    )
+
+
+def rules_of(trials: Iterable[Trial]) -> tuple[Reason, ...]:
+    """Returns the errors and warnings that the babysitter found, by their rules.
+
+    Those that healed, and symptoms that another finding explains, are left out.
+    """
+    told = []
     for trial in trials:
-        if trial.outcome is not None and trial.status in ("stopped", "failed"):
-            text = re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", trial.outcome.reason)
-            found.setdefault((trial.status, text), []).append(trial)
+        for finding in trial.outcome.findings if trial.outcome is not None else ():
+            severity = str(finding.get("severity"))
+            is_over = finding.get("healed") or finding.get("because")
+            if severity in ("error", "warning") and not is_over:
+                told.append((trial, severity, str(finding.get("rule"))))
+    return _grouped(told)
+
+
+def _grouped(told: Iterable[tuple[Trial, str, str]]) -> tuple[Reason, ...]:
+    found: dict[tuple[str, str], tuple[str, dict[int, None]]] = {}
+    for trial, status, text in told:
+        alike = re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", text)
+        _, numbers = found.setdefault((status, alike), (text, {}))
+        numbers[trial.number] = None
     groups = [
-        Reason(status, group[0].outcome.reason, tuple(t.number for t in group))
-        for (status, _), group in found.items()
-        if group[0].outcome is not None
+        Reason(status, text, tuple(numbers))
+        for (status, _), (text, numbers) in found.items()
     ]
     return tuple(sorted(groups, key=lambda r: (-len(r.trials), r.trials)))
 

@@ -51,10 +51,10 @@ def rows(
             trial has its best score so far.
 
     Returns:
-        Rows of plain values. `score_std` is the standard deviation over the folds (with
-        n - 1), `seconds` the duration of the whole trial, `parameters` the number of
-        the model's weights, `epochs` the epochs trained, all folds together, and
-        `epochs_planned` those that one fold may train.
+        Rows of plain values. `stage` counts from 0. `score_std` is the standard
+        deviation over the folds (with n - 1), `seconds` the duration of the whole
+        trial, `parameters` the number of the model's weights, `epochs` the epochs
+        trained, all folds together, and `epochs_planned` those that one fold may train.
     """
     ordered = sorted(trials, key=lambda trial: trial.number)
     columns = _columns(ordered)

@@ -6,18 +6,18 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_babysit.babysitter import Babysitter
 from keras_babysit.records import Finding
 from keras_babysit.search import continuing
 from keras_babysit.search.checkpoints import Checkpoints, hyperparameters, stem_of
 from keras_babysit.search.feeding import copied_callbacks, of_fold
-from keras_babysit.search.scoring import best_of, returned_by, value_of
+from keras_babysit.search.notes import Notes
+from keras_babysit.search.scoring import best_of, missing, returned_by, value_of
 from keras_babysit.search.store import (
     CHECKPOINTS,
     EPOCHS,
@@ -62,7 +62,7 @@ class Run:
         hopeless: why a finding ends it, or `""`.
         findings: what was found, as plain values, by rule and place.
         parameters: number of the model's weights, once known.
-        notes: what went wrong on the side, one line each.
+        notes: what went wrong on the side.
         hp: the hyperparameters, with what the hypermodel has asked for.
         asked: their configuration before it was asked.
     """
@@ -85,9 +85,8 @@ class Run:
         self.pruned = self.hopeless = ""
         self.findings: dict[tuple[str, str], dict[str, Any]] = {}
         self.parameters: int | None = None
-        self.notes: list[str] = []
+        self.notes = Notes(self.folder)
         self._fold = 0
-        self._in_trouble = False
         self._left: continuing.Left | None = None
         self._callbacks: list[keras.callbacks.Callback] = []
         self._babysitter: TrialBabysitter | None = None
@@ -111,7 +110,7 @@ class Run:
             self._train_folds()
 
     def _train_folds(self) -> None:
-        with self._on_disk():
+        with self.notes.on_disk():
             self.folder.mkdir(parents=True, exist_ok=True)
         for fold in range(self.work.folds or 1):
             self._fold = fold
@@ -134,22 +133,13 @@ class Run:
             best = first[-1]
         return best.checkpoint if best is not None else ""
 
-    def missing(self) -> str:
-        """Returns why there is no score though all epochs were trained."""
-        name = self.work.objective.name
-        seen = {key for epoch in self.epochs for key in epoch.logs}
-        if name in seen:
-            return f"the objective {name!r} was never a finite number"
-        if not self.epochs:
-            return "no epoch was trained"
-        known = ", ".join(sorted(seen)) or "none"
-        return f"the objective {name!r} is not among the logs of `fit`: {known}"
-
     # What an earlier attempt has left.
 
     def _take_up(self) -> None:
         left = continuing.left_by(self.store, self.trial, self.work.objective)
         if left is None:
+            if self.store.epochs(self.trial):
+                self._begin_anew("its files do not fit together")
             return
         self._left, self.epochs = left, list(left.epochs)
         obstacle = continuing.obstacle(self.work.arguments, self.work.own_fit)
@@ -157,14 +147,14 @@ class Run:
             self._begin_anew(obstacle)
 
     def _begin_anew(self, obstacle: str) -> None:
-        self.notes.append(f"begun anew after its process had ended: {obstacle}")
+        self.notes.lines.append(f"begun anew after its process had ended: {obstacle}")
         self._left, self.epochs, self.findings = None, [], {}
         self._clear()
 
     def _clear(self) -> None:
         for name in (CHECKPOINTS, LOGS):
             shutil.rmtree(self.folder / name, ignore_errors=True)
-        with self._on_disk():
+        with self.notes.on_disk():
             if self.folder.exists():
                 (self.folder / EPOCHS).unlink(missing_ok=True)
 
@@ -200,11 +190,8 @@ class Run:
         given = work.arguments
         if work.folds:
             given = of_fold(given, work.folds, self._fold, work.folds_seed)
-        self._callbacks = copied_callbacks(given)
-        for callback in self._callbacks:
-            if isinstance(callback, keras.callbacks.TensorBoard | Babysitter):
-                own = f"fold-{self._fold}" if self._fold else ""
-                callback.log_dir = str(Path(callback.log_dir, self.trial.name, own))
+        own = f"fold-{self._fold}" if self._fold else ""
+        self._callbacks = copied_callbacks(given, Path(self.trial.name, own))
         self._babysitter = self._new_babysitter() if work.babysit else None
         ours = [] if self._babysitter is None else [self._babysitter]
         end = EpochEnd(self._began, self._ended, lambda: self.hopeless)
@@ -224,14 +211,17 @@ class Run:
 
     def _new_babysitter(self) -> TrialBabysitter:
         logs = self._logs()
-        with self._on_disk():
+        with self.notes.on_disk():
             logs.mkdir(parents=True, exist_ok=True)
-        return TrialBabysitter(logs, logs / _SEEN, self._found, self._trouble)
+            left = self._left
+            if left is None or left.fold != self._fold or not left.checkpoint:
+                (logs / _SEEN).unlink(missing_ok=True)
+        return TrialBabysitter(logs, logs / _SEEN, self._found, self.notes.trouble)
 
     def _finish(self, model: keras.Model, over: bool) -> None:
         """Takes what a fold leaves, however it has ended."""
         if model.built:
-            self.parameters = model.count_params()
+            self.parameters = sum(math.prod(w.shape) for w in model.weights)
         babysitter, self._babysitter = self._babysitter, None
         if babysitter is None:
             return
@@ -240,7 +230,7 @@ class Run:
         found = [finding.to_dict() for finding in babysitter.report.findings]
         self._add_findings(found)
         if (self.work.folds or 1) > 1:
-            with self._on_disk():
+            with self.notes.on_disk():
                 write(self._logs() / _FOUND, json.dumps(to_json(found)))
 
     def _take_findings(self) -> None:
@@ -286,16 +276,16 @@ class Run:
         self, model: keras.Model, logs: Mapping[str, float], seconds: float
     ) -> str:
         """An epoch has ended; returns why the training should end, or `""`."""
-        self._check_logs(logs)
         number = 1 + sum(epoch.fold == self._fold for epoch in self.epochs)
+        self._check_logs(logs, number)
         is_lost = math.isnan(logs.get("loss", 0.0))
         checkpoint = "" if is_lost else self._saved(model, logs, number)
         result = EpochResult(number, logs, seconds, self._fold, checkpoint)
         self.epochs.append(result)
         if self._babysitter is not None:
-            with self._on_disk():
+            with self.notes.on_disk():
                 self._babysitter.save()
-        with self._on_disk():
+        with self.notes.on_disk():
             append_line(self.folder / EPOCHS, result)
         self.checkpoints.keep([self.best_checkpoint(), checkpoint])
         self.pruned = self._reported(result)
@@ -305,18 +295,18 @@ class Run:
             raise Ended("stopped" if scored else "failed", reason)
         return self.pruned
 
-    def _check_logs(self, logs: Mapping[str, float]) -> None:
+    def _check_logs(self, logs: Mapping[str, float], number: int) -> None:
         """Ends a trial whose objective will never be there."""
         work = self.work
         rare = work.arguments.get("validation_freq", 1) != 1
         if work.objective.name not in logs and not work.own_fit and not rare:
-            self.epochs.append(EpochResult(1, logs, fold=self._fold))
-            raise Ended("failed", self.missing())
+            self.epochs.append(EpochResult(number, logs, fold=self._fold))
+            raise Ended("failed", missing(self.epochs, work.objective))
 
     def _saved(self, model: keras.Model, logs: Mapping[str, float], number: int) -> str:
         value = value_of(logs, self.work.objective)
         stem = stem_of(self.work.objective, value, number, self._fold)
-        with self._on_disk():
+        with self.notes.on_disk():
             return self.checkpoints.save(model, stem, continuing.state_of(model))
         return ""
 
@@ -325,17 +315,3 @@ class Run:
             return self.report(result)
         except Exception as error:
             raise ReportError(error) from error
-
-    @contextlib.contextmanager
-    def _on_disk(self) -> Iterator[None]:
-        """Lets the training go on where the disk does not."""
-        try:
-            yield
-        except OSError as error:
-            self._trouble(error)
-
-    def _trouble(self, error: OSError) -> None:
-        if not self._in_trouble:  # Of a full disk there is no end of errors.
-            self._in_trouble = True
-            what = error.strerror or str(error)
-            self.notes.append(f"not all of {str(self.folder)!r} was written: {what}")

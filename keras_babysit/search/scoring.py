@@ -66,6 +66,17 @@ def score_of(epochs: Sequence[EpochResult], objective: Objective) -> Score:
     )
 
 
+def missing(epochs: Sequence[EpochResult], objective: Objective) -> str:
+    """Returns why there is no score, though all of these epochs were trained."""
+    seen = {name for epoch in epochs for name in epoch.logs}
+    if objective.name in seen:
+        return f"the objective {objective.name!r} was never a finite number"
+    if not epochs:
+        return "no epoch was trained"
+    known = ", ".join(sorted(seen)) or "none"
+    return f"the objective {objective.name!r} is not among the logs of `fit`: {known}"
+
+
 def score_of_returned(
     results: Sequence[Mapping[str, float]], objective: Objective
 ) -> Score | None:

@@ -22,8 +22,10 @@ from keras_babysit.search.report_parts import (
     aborted,
     best_of,
     findings_of,
+    notes_of,
     reasons,
     repeats_of,
+    rules_of,
     stages_of,
 )
 from keras_babysit.search.results import rows
@@ -40,6 +42,15 @@ class SearchReport:
 
     Shown as it is in a notebook; `print(report)` gives plain text.
 
+    Example:
+    ```python
+    report = search.search(x, y, validation_data=(x_val, y_val))
+    print(report)
+    report.save("report.html")
+    report.plot("trials.png")
+    report.best[0].score, report.trial(report.best[0].trial).values
+    ```
+
     Attributes:
         name: of the search.
         objective: what is searched for.
@@ -53,7 +64,7 @@ class SearchReport:
         trials: all of them, by number.
         best: the best few, a `Best` each, best first.
         reasons: why trials were stopped or have failed, the most frequent first.
-        findings: best values at the border of their ranges, with what to try.
+        findings: on ranges: best values at their borders, linear scales; what to try.
         repeats: of the best trials that were run again, the best mean first.
         verdict: whether the winner is clearly the best, by the repeats; `""` without.
         importance: which hyperparameters matter; `None` if that was not asked for.
@@ -71,6 +82,8 @@ class SearchReport:
     trials: tuple[Trial, ...] = ()
     best: tuple[Best, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    rules: tuple[Reason, ...] = ()
+    notes: tuple[Reason, ...] = ()
     findings: tuple[Finding, ...] = ()
     repeats: tuple[Repeats, ...] = ()
     verdict: str = ""
@@ -114,6 +127,8 @@ class SearchReport:
                 "epochs_trained": self.epochs_trained,
                 "epochs_saved": self.epochs_saved,
                 "reasons": [vars(r) for r in self.reasons],
+                "rules": [vars(r) for r in self.rules],
+                "notes": [vars(r) for r in self.notes],
                 "findings": [f.to_dict() for f in self.findings],
                 "best": [
                     {
@@ -234,10 +249,24 @@ def report_of(
         trials=tuple(trials),
         best=tuple(map(best_of, best[:BEST])),
         reasons=reasons(trials),
+        rules=rules_of(trials),
+        notes=notes_of(trials),
         findings=findings_of(events),
         repeats=tuple(r for r in map(repeats_of, best) if r is not None),
         verdict=verdict(trials, objective),
-        importance=None
-        if epochs is None
-        else importance_of(trials, objective, found, epochs),
+        importance=_importance(trials, objective, found, epochs),
     )
+
+
+def _importance(
+    trials: Sequence[Trial],
+    objective: Objective,
+    found: Sequence[Dimension],
+    epochs: Mapping[int, Sequence[EpochResult]] | None,
+) -> Importance | None:
+    if epochs is None:
+        return None
+    try:
+        return importance_of(trials, objective, found, epochs)
+    except ImportError as error:  # A search of hours has its report all the same.
+        return Importance(reason=str(error))

@@ -21,15 +21,16 @@ from keras_babysit.search.arguments import (
     objective_of,
 )
 from keras_babysit.search.checkpoints import load_model
-from keras_babysit.search.course import Course, Plan
-from keras_babysit.search.driving import Driver, Past, replay
+from keras_babysit.search.course import Course
+from keras_babysit.search.driving import Driver
 from keras_babysit.search.feeding import check_arguments
 from keras_babysit.search.locking import locked
+from keras_babysit.search.plan import Plan
 from keras_babysit.search.progress import Progress
+from keras_babysit.search.replaying import Past, replay
 from keras_babysit.search.results import frame
 from keras_babysit.search.scales import with_values
 from keras_babysit.search.search_report import SearchReport, make_report
-from keras_babysit.search.spaces import linear_scale_warnings
 from keras_babysit.search.stages import check_count, parsed
 from keras_babysit.search.stopping import Stopper
 from keras_babysit.search.store import Store
@@ -341,9 +342,6 @@ class Search:
         own_fit = probing.has_own_fit(self._hypermodel)
         is_logged = work.arguments.get("validation_freq", 1) == 1 and not own_fit
         try:
-            if not course.trials:
-                for finding in linear_scale_warnings(plan.space):
-                    progress.say(str(finding))
             driver.run(work, check_objective=is_logged)
         except KeyboardInterrupt:
             progress.say(

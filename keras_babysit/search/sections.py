@@ -79,7 +79,9 @@ def sections(report: SearchReport) -> list[Section]:
         _findings(report),
         _importance(report.importance),
         _epochs(report),
-        _reasons(report),
+        _common("Stopped and failed", report.reasons, "reason (of the first)"),
+        _common("What the babysitter found", report.rules, "rule"),
+        _common("Notes", report.notes, "note (of the first)"),
     ]
     return [section for section in found if section.lines or section.rows]
 
@@ -190,7 +192,7 @@ def _repeat_row(repeats: Repeats) -> tuple[str, ...]:
 
 
 def _findings(report: SearchReport) -> Section:
-    return Section("Borders", tuple(clean(f"{f}") for f in report.findings))
+    return Section("Ranges", tuple(clean(f"{f}") for f in report.findings))
 
 
 def _importance(found: Importance | None) -> Section:
@@ -206,8 +208,8 @@ def _importance(found: Importance | None) -> Section:
     lines = [
         f"Share of the score's variance over the whole ranges (functional ANOVA), of "
         f"{count(found.trials, 'trial')} after {count(found.epochs, 'epoch')}"
-        f"{_worst(found.worst)}. It explains {share(found.explained)} of what trials "
-        "score that it has not seen."
+        f"{_worst(found.worst)}. The forest that it is worked out from explains "
+        f"{share(found.explained)} of the scores of trials that it has not seen."
     ]
     if small:
         lines.append(f"Below {share(_SMALL)} each: {', '.join(map(clean, small))}.")
@@ -245,10 +247,10 @@ def _epochs(report: SearchReport) -> Section:
     )
 
 
-def _reasons(report: SearchReport) -> Section:
-    rows = tuple(_reason_row(reason) for reason in report.reasons)
-    head = ("trials", "", "reason (of the first)", "which") if rows else ()
-    return Section("Stopped and failed", (), head, rows, words=4)
+def _common(title: str, groups: tuple[Reason, ...], what: str) -> Section:
+    rows = tuple(_reason_row(group) for group in groups)
+    head = ("trials", "", what, "which") if rows else ()
+    return Section(title, (), head, rows, words=4)
 
 
 def _reason_row(reason: Reason) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from keras_babysit.search import methods
-from keras_babysit.search.course import Plan
+from keras_babysit.search.plan import Plan
 from keras_babysit.search.trials import to_json
 
 #: Changes with what is in the file.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.report.groups import clean
+from keras_babysit.report.groups import clean, count
 from keras_babysit.search.axes import BEST, FAILED, View, room, shift, ticks
 from keras_babysit.search.dimensions import Dimension
 from keras_babysit.search.trials import Trial
@@ -108,7 +108,11 @@ def _legend(view: View) -> list[Any]:
     handles = []
     for stage in stages:
         epochs = max(t.epochs for t in view.trials if t.stage == stage)
-        told = f"stage {stage + 1}, {epochs} epochs" if len(stages) > 1 else "trial"
+        told = (
+            f"stage {stage + 1}, {count(epochs, 'epoch')}"
+            if len(stages) > 1
+            else "trial"
+        )
         colour = _shade(stage, max(stages))
         handles.append(Line2D([], [], color=colour, marker="o", ls="", label=told))
     if any(t.status == "stopped" and t.score is not None for t in view.trials):

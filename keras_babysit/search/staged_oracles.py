@@ -181,7 +181,7 @@ class StagedBayesian(KeepsValues, keras_tuner.oracles.BayesianOptimizationOracle
         most = max((earlier.epochs for earlier in self.earlier), default=0)
         made = {}
         for index, earlier in enumerate(self.earlier):
-            if earlier.epochs < most or not self._is_inside(earlier.values):
+            if earlier.epochs < most or not self._can_place(earlier.values):
                 continue
             hps = self.hyperparameters.copy()
             hps.values = dict(earlier.values)
@@ -192,13 +192,22 @@ class StagedBayesian(KeepsValues, keras_tuner.oracles.BayesianOptimizationOracle
             made[trial.trial_id] = trial
         return made
 
-    def _is_inside(self, values: Mapping[str, Any]) -> bool:
-        for hp in self._nonfixed_space():
-            value = values.get(hp.name)
-            if value is None or not scales.is_active(hp, values):
-                continue
-            if hasattr(hp, "min_value") and not hp.min_value <= value <= hp.max_value:
-                return False
-            if not hasattr(hp, "min_value") and value not in hp.values:
-                return False
-        return True
+    def _can_place(self, values: Mapping[str, Any]) -> bool:
+        """Whether KerasTuner can place the values in the space, also beyond its ends.
+
+        The space is a part of the one before. In four dimensions of half the width few
+        of its trials are inside, but those around it tell a Gaussian process as much.
+        """
+        return all(
+            _has_place(hp, values[hp.name])
+            for hp in self._nonfixed_space()
+            if hp.name in values and scales.is_active(hp, values)
+        )
+
+
+def _has_place(hp: Any, value: Any) -> bool:
+    if not hasattr(hp, "min_value"):
+        return value in hp.values
+    inside = hp.min_value <= value <= hp.max_value
+    # Beyond its ends there are no steps, and a reversed logarithm ends.
+    return inside or (hp.step in (None, 1) and hp.sampling != "reverse_log")

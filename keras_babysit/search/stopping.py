@@ -181,18 +181,36 @@ def _is_pruned(
         pruner=pruner,
         direction="maximize" if objective.direction == "max" else "minimize",
     )
-    known = {c.number: c for c in [*curves, curve]}
-    asked = {n: study.ask() for n in range(max(known) + 1)}
-    for number, trial in asked.items():
-        if number not in known:
-            study.tell(trial, state=TrialState.FAIL)
-        elif number != curve.number:
-            _tell(study, trial, known[number])
-    return _report(study, asked[curve.number], curve.values)
+    takes_notes = not isinstance(pruner, _WITHOUT_NOTES)
+    known = {c.number: c for c in curves}
+    for number in range(max([curve.number, *known]) + 1):
+        other = known.get(number)
+        if number == curve.number:
+            own = study.ask()
+        elif other is None or not takes_notes:
+            study.add_trial(_recorded(other))
+        else:
+            _tell(study, study.ask(), other)
+    return _report(own, curve.values, takes_notes)
+
+
+def _recorded(curve: Curve | None) -> optuna.trial.FrozenTrial:
+    """Returns a trial as it is now; `None` is one that is not compared with."""
+    if curve is None:
+        return optuna.create_trial(state=TrialState.FAIL)
+    state = _STATES.get(curve.status, TrialState.RUNNING)
+    if state == TrialState.COMPLETE and curve.score is None:
+        state = TrialState.FAIL
+    return optuna.create_trial(
+        state=state,
+        value=curve.score if state == TrialState.COMPLETE else None,
+        intermediate_values=curve.values,
+    )
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, curve: Curve) -> None:
-    _report(study, trial, curve.values)
+    """Tells of a trial as it went, so that the pruner takes its notes."""
+    _report(trial, curve.values, takes_notes=True)
     state = _STATES.get(curve.status)  # One that is running stays open.
     if state == TrialState.COMPLETE and curve.score is not None:
         study.tell(trial, curve.score)
@@ -203,14 +221,14 @@ def _tell(study: optuna.Study, trial: optuna.Trial, curve: Curve) -> None:
 
 
 def _report(
-    study: optuna.Study, trial: optuna.Trial, values: Mapping[int, float]
+    trial: optuna.Trial, values: Mapping[int, float], takes_notes: bool
 ) -> bool:
     """Reports a curve as it came; returns what the pruner says at its last epoch."""
     says = False
     for epoch, value in values.items():
         trial.report(value, epoch)
         # Only once an epoch: some pruners go on to the next rung when asked again.
-        if epoch == max(values) or not isinstance(study.pruner, _WITHOUT_NOTES):
+        if takes_notes or epoch == max(values):
             says = trial.should_prune()
     return says
 

@@ -11,7 +11,7 @@ import keras_tuner
 
 from keras_babysit.search.isolation import in_one_line, isolated
 from keras_babysit.search.running import ReportError, Run
-from keras_babysit.search.scoring import Score, score_of, score_of_returned
+from keras_babysit.search.scoring import Score, missing, score_of, score_of_returned
 from keras_babysit.search.trials import EpochResult, Objective, Outcome, Trial
 from keras_babysit.search.watching import Ended
 
@@ -117,7 +117,7 @@ def _outcome(run: Run, status: str, reason: str, seconds: float) -> Outcome:
     score = score_of_returned(run.returned, objective)
     score = score or score_of(run.epochs, objective)
     if status == "completed" and score.value is None:
-        status, reason = "failed", run.missing()
+        status, reason = "failed", missing(run.epochs, objective)
     if status == "failed":
         score = Score()
     config = run.hp.get_config()
@@ -136,5 +136,5 @@ def _outcome(run: Run, status: str, reason: str, seconds: float) -> Outcome:
         seconds=seconds,
         checkpoint=checkpoint,
         space=None if config == run.asked else config,
-        notes=tuple(run.notes),
+        notes=tuple(run.notes.lines),
     )

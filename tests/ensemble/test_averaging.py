@@ -104,6 +104,26 @@ def test_whole_numbers_and_seeds_are_those_of_the_first():
     assert np.array(average.layers[1].seed_generator.state).tolist() == [3, 1]
 
 
+def test_what_layers_know_beside_their_variables_comes_along(tmp_path):
+    x = np.random.default_rng(0).normal(5, 3, size=(30, 4)).astype("float32")
+
+    def made(offset):
+        normalization = L.Normalization()
+        normalization.adapt(x + offset)
+        model = sequential(normalization, L.Lambda(lambda v: v * factor), dense(3))
+        return model
+
+    factor = 2.0
+    one, other = made(0), made(4)
+    other.set_weights([*other.get_weights()[:3], *one.get_weights()[3:]])
+    for members_ in ([one, one], [one, other]):
+        average = average_weights(members_)
+        mean, variance = (np.array(v)[None] for v in average.weights[:2])
+        kernel, bias = average.get_weights()[3:]
+        expected = np.maximum((x - mean) / np.sqrt(variance) * 2 @ kernel + bias, 0)
+        np.testing.assert_allclose(average(x), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_numbers_that_keras_adds_to_names_do_not_matter():
     def pair():
         inputs = keras.Input((4,))

@@ -16,6 +16,7 @@ from keras_babysit.ensemble import (
     greedy_weights,
     outputs,
 )
+from keras_babysit.ensemble import lazy as lazy_module
 
 
 def member(units=3, loss=None, inputs=4):
@@ -104,6 +105,7 @@ def test_one_member_at_a_time_is_in_memory(x, tmp_path, monkeypatch):
         return model
 
     monkeypatch.setattr(files, "load", counted)
+    monkeypatch.setattr(lazy_module, "_GARBAGE", 0)
     lazy = LazyEnsemble(paths)
     lazy.predict(x)
     lazy.spread(x)

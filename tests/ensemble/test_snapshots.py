@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from keras import layers as L
 
 from keras_babysit import ScheduleLearningRate
 from keras_babysit.ensemble import SnapshotCheckpoint
+from keras_babysit.ensemble.cycle_ends import ends_in_fit
 from keras_babysit.schedules import Chain, Constant, CosineCycles, StepDecay
 
 N, SIZE = 12, 3  # Samples, and batches of four in an epoch.
@@ -85,57 +87,96 @@ def in_epochs(**kwargs):
 IN_EPOCHS = ["000-epoch-002", "001-epoch-004", "002-epoch-006"]
 INSIDE = ["000-step-004", "001-step-008", "002-epoch-004", "003-step-016"]
 CASES = {
-    "optimizer": (in_epochs(steps_per_epoch=SIZE), {}, (), IN_EPOCHS),
-    "given": (0.05, {"schedule": in_epochs()}, (), IN_EPOCHS),
-    "every": (0.05, {"every": 2}, (), IN_EPOCHS),
-    "every, uneven": (0.05, {"every": 4}, (), ["000-epoch-004"]),
+    "optimizer": (in_epochs(steps_per_epoch=SIZE), {}, None, IN_EPOCHS),
+    "every": (0.05, {"every": 2}, None, IN_EPOCHS),
     "callback, steps": (
         0.05,
         {},
-        (lambda: ScheduleLearningRate(in_epochs(), unit="step"),),
+        lambda: ScheduleLearningRate(in_epochs(), unit="step"),
         IN_EPOCHS,
     ),
     "callback, epochs": (
         0.05,
         {},
-        (lambda: ScheduleLearningRate(in_epochs()),),
+        lambda: ScheduleLearningRate(in_epochs()),
         IN_EPOCHS,
     ),
-    "inside": (CosineCycles(0.1, steps=4), {}, (), INSIDE),
-    "growing": (
-        CosineCycles(0.1, steps=3, multiplier=2),
-        {},
-        (),
-        ["000-epoch-001", "001-epoch-003"],
-    ),
-    "of Keras": (
-        keras.optimizers.schedules.CosineDecayRestarts(0.1, 4, 1.0),
-        {},
-        (),
-        INSIDE,
-    ),
-    "after a warm-up": (
-        Chain([Constant(0.1), CosineCycles(0.1, steps=4)], steps=[3]),
-        {},
-        (),
-        ["000-step-007", "001-step-011", "002-epoch-005"],
-    ),
-    "the last": (CosineCycles(0.1, steps=4), {"keep": 2}, (), INSIDE[-2:]),
+    "inside": (CosineCycles(0.1, steps=4), {}, None, INSIDE),
+    "the last": (0.05, {"schedule": in_epochs(), "keep": 2}, None, IN_EPOCHS[-2:]),
 }
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_weights_at_the_end_of_each_cycle(case, tmp_path):
-    rate, arguments, others, expected = CASES[case]
-    # Before another callback and after it.
-    for place, order in (("a", 1), ("b", -1))[: 1 + len(others)]:
-        seen, snapshots = Weights(), SnapshotCheckpoint(tmp_path / place, **arguments)
-        made = [snapshots, *(other() for other in others)]
-        fit(compiled(rate), seen, *made[::order])
-        assert names(snapshots) == expected
-        files = sorted(os.listdir(tmp_path / place))
-        assert files == [f"snapshot-{e}.keras" for e in expected]
-        check(snapshots, seen)
+    rate, arguments, other, expected = CASES[case]
+    seen, snapshots = Weights(), SnapshotCheckpoint(tmp_path, **arguments)
+    # Whether the other callback comes before or after does not matter.
+    callbacks = [snapshots] if other is None else [snapshots, other()]
+    fit(compiled(rate), seen, *(callbacks[::-1] if "steps" in case else callbacks))
+    assert names(snapshots) == expected
+    assert sorted(os.listdir(tmp_path)) == [f"snapshot-{e}.keras" for e in expected]
+    check(snapshots, seen)
+
+
+COUNTED = {
+    "given in epochs": (in_epochs(), 1, IN_EPOCHS),
+    "growing": (
+        CosineCycles(0.1, steps=3, multiplier=2),
+        1,
+        ["000-epoch-001", "001-epoch-003"],
+    ),
+    "of Keras": (
+        keras.optimizers.schedules.CosineDecayRestarts(0.1, 4, 1.0),
+        1,
+        INSIDE,
+    ),
+    "after a constant": (
+        Chain([Constant(0.1), CosineCycles(0.1, steps=4)], steps=[3]),
+        1,
+        ["000-step-007", "001-step-011", "002-epoch-005"],
+    ),
+    # Keras stops after 2, 3, 5, 6, 8, ... batches; cycles end after 4, 8, 12, 16.
+    "several at once": (
+        CosineCycles(0.1, steps=4),
+        2,
+        ["000-epoch-001", "001-step-008", "002-epoch-004", "003-epoch-005"],
+    ),
+    "an epoch at once": (
+        CosineCycles(0.1, steps=4),
+        9,
+        ["000-epoch-001", "001-epoch-002", "002-epoch-004", "003-epoch-005"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", COUNTED, ids=str)
+def test_where_cycles_end_by_counting(case):
+    schedule, at_once, expected = COUNTED[case]
+    optimizer = SimpleNamespace(_iterations=np.int64(0))
+    model = SimpleNamespace(optimizer=optimizer, steps_per_execution=at_once)
+    ends = ends_in_fit(schedule, model, {"steps": SIZE, "epochs": 6})
+    found = []
+    for epoch in range(6):
+        ends.begin_epoch(model, epoch)
+        for batch in range(min(at_once, SIZE) - 1, SIZE + at_once - 1, at_once):
+            last = min(batch, SIZE - 1)
+            optimizer._iterations = np.int64(epoch * SIZE + last + 1)
+            found += [ends.after_batch(model, last), ends.after_epoch(epoch)]
+    due = [f"{d.number:03d}-{d.unit}-{d.after:03d}" for d in found if d is not None]
+    assert due == expected
+
+
+def test_batches_that_loss_scaling_skips_do_not_count():
+    optimizer = SimpleNamespace(_iterations=np.int64(0))
+    model = SimpleNamespace(optimizer=optimizer, steps_per_execution=1)
+    ends = ends_in_fit(CosineCycles(0.1, steps=4), model, {"steps": 9, "epochs": 1})
+    ends.begin_epoch(model, 0)
+    due = []
+    for batch in range(9):
+        optimizer._iterations += batch not in (1, 5)
+        if ends.after_batch(model, batch) is not None:
+            due.append((batch, int(optimizer._iterations)))
+    assert due == [(4, 4)]
 
 
 def test_a_generator_of_unknown_length_and_accumulated_gradients(tmp_path):
@@ -148,12 +189,10 @@ def test_a_generator_of_unknown_length_and_accumulated_gradients(tmp_path):
 
 
 def test_several_steps_at_once_end_before_the_rate_goes_up(tmp_path):
-    seen, snapshots = Weights(), SnapshotCheckpoint(tmp_path)
-    # Keras stops after 2, 3, 5, 6, 8, ... batches; cycles end after 4, 8, 12, 16.
+    snapshots = SnapshotCheckpoint(tmp_path)
     model = compiled(CosineCycles(0.1, steps=4), steps_per_execution=2)
-    fit(model, seen, snapshots)
-    expected = ["000-epoch-001", "001-step-008", "002-epoch-004", "003-epoch-005"]
-    assert names(snapshots) == expected
+    fit(model, snapshots)
+    assert names(snapshots) == COUNTED["several at once"][2]
 
 
 def test_a_second_fit_goes_on_with_the_cycles_of_the_optimizer(tmp_path):

@@ -12,7 +12,7 @@ from keras_babysit.ensemble import (
     greedy_weights,
     scoring,
     simplex_weights,
-    weighting,
+    validation,
 )
 
 SCORES = {
@@ -103,6 +103,21 @@ def test_simplex_is_the_optimum(seed, members):
     assert found <= other.fun + 1e-9
 
 
+@settings(max_examples=60, deadline=None)
+@given(seeds, st.integers(1, 30), st.integers(1, 20))
+def test_simplex_of_members_that_are_alike_or_absurd(seed, members, n):
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=n)
+    sizes = 10.0 ** rng.integers(-8, 3, (members, 1))
+    p = y + sizes * rng.normal(size=(members, n))
+    p = np.concatenate([p, p[:3], p[:2] + 1e-12])
+    weights = simplex_weights(p, y=y)
+    check(weights, len(p))
+    best = min(np.mean((one - y) ** 2) for one in p)
+    mean = np.tensordot(weights, p, axes=1)
+    assert np.mean((mean - y) ** 2) <= best * (1 + 1e-9)
+
+
 def test_simplex_closed_form():
     # Uncorrelated errors of sizes 1 and 2: weights as 1 / variance.
     y = np.zeros(4)
@@ -183,7 +198,7 @@ def test_of_models(rng):
     ],
 )
 def test_what_predictions_are(kind, p, y):
-    assert weighting.validation_of(np.array(p), None, np.array(y)).kind == kind
+    assert validation.validation_of(np.array(p), None, np.array(y)).kind == kind
 
 
 P, Y = classifiers(0, 2, n=6)

@@ -84,9 +84,10 @@ def test_promoted_trials_and_repeats_say_so():
     shown = Shown([(2, 1), (1, 2), (1, 2)])
     shown.train(made.trial(0, 0.5, epochs=1))
     shown.train(made.trial(1, 0.4, origin="promoted", source=0, stage=1))
+    shown.progress.stage(2, 1, 2, "repeats")
     shown.train(made.trial(2, 0.6, origin="repeat", source=1, stage=1))
     assert "trial 1 (promoted from 0): val_loss 0.4" in shown.lines[1]
-    assert shown.lines[2] == "The best again, with other seeds"
+    assert shown.lines[2] == "The best again, with other seeds: 1 trial"
     assert "trial 2 (repeats 1): val_loss 0.6" in shown.lines[3]
 
 

@@ -105,6 +105,13 @@ def test_a_trial_is_stopped_from_outside(opened):
     assert 2 <= outcome.epochs < 100
 
 
+def test_a_trial_that_is_over_is_not_stopped(opened):
+    executor = opened(lambda t, r: "too late")
+    executor.submit(trial(0, epochs=2, rate=0.1, seconds=0.5), {})
+    outcome = all_of(executor)[0]
+    assert (outcome.status, outcome.epochs) == ("completed", 2)
+
+
 def test_workers_do_not_wait_for_the_driver(opened, tmp_path):
     told = []
     executor = opened(lambda t, r: told.append(r.epoch) or "")
@@ -173,12 +180,15 @@ def test_closing_ends_what_runs_and_what_waits(opened, tmp_path):
     executor.close()  # Again is no error.
 
 
-def test_an_orphan_ends_when_another_driver_takes_over(opened, tmp_path):
+@pytest.mark.parametrize("seconds", [0.02, 60], ids=["epoch", "within"])
+def test_an_orphan_ends_when_another_driver_takes_over(opened, tmp_path, seconds):
     executor = opened()
-    executor.submit(trial(0, epochs=10_000, rate=0.1), {})
-    until(lambda: len(lines(tmp_path, 0)) > 1)
+    executor.submit(trial(0, epochs=10_000, rate=0.1, seconds=seconds), {})
+    until(lambda: (tmp_path / "trials" / "0000").exists())
     (tmp_path / ray_mirror.DRIVER).write_text("another")
+    began = time.monotonic()
     assert isinstance(executor.wait()[0][1], Lost)
+    assert time.monotonic() - began < 30, "within the epoch"
     there = len(lines(tmp_path, 0))
     time.sleep(0.1)
     assert len(lines(tmp_path, 0)) == there < 10_000
@@ -327,6 +337,15 @@ def test_the_board_knows_whose_trial_it_is(tmp_path):
         assert not waiting.done()
         await board.wake()
         assert await waiting == []
+        # What comes between two calls of `news` is not left behind.
+        waiting = asyncio.ensure_future(board.news())
+        await asyncio.sleep(0)
+        await board.report(1, 1, epoch)
+        await asyncio.sleep(0)
+        await board.report(2, 1, epoch)
+        await board.wake()
+        told = [*await waiting, *await board.rest()]
+        assert [number for number, _, _ in told] == [1, 2]
 
     asyncio.run(talk())
 

@@ -10,7 +10,7 @@ import sys
 import made_up_search as made
 import pytest
 
-from keras_babysit.search.report_parts import Repeats
+from keras_babysit.search.report_parts import Reason, Repeats
 from keras_babysit.search.search_report import make_report, report_of
 from keras_babysit.search.store import Store
 
@@ -115,6 +115,28 @@ def test_reasons_that_differ_in_numbers_only_are_one():
     assert reasons[0].text == "0.53 after epoch 3 is worse than 0.41"
 
 
+def test_what_was_found_in_trials_and_on_the_side():
+    dead = {"rule": "dead-relu", "severity": "warning", "healed": False}
+    findings = (
+        {**dead, "where": "dense"},
+        {**dead, "where": "dense_1"},
+        {**dead, "rule": "gone", "healed": True},
+        {**dead, "rule": "a-symptom", "because": "dead-relu"},
+        {**dead, "rule": "by-the-way", "severity": "info"},
+    )
+    full = ("epoch 3: no space left on device",)
+    trials = [
+        made.trial(0, 0.5, findings=findings),
+        made.trial(1, 0.5, findings=findings[:1], notes=full),
+        made.trial(2, 0.5, notes=("epoch 7: no space left on device",)),
+    ]
+    report = small(trials)
+    assert report.rules == (Reason("warning", "dead-relu", (0, 1)),)
+    assert report.notes == (Reason("note", full[0], (1, 2)),)
+    assert re.search(r"2 +warning +dead-relu +0, 1", str(report))
+    assert re.search(r"2 +note +epoch 3: no space left on device +1, 2", str(report))
+
+
 def test_text(report):
     text = str(report)
     first = text.splitlines()[0]
@@ -187,6 +209,11 @@ def test_without_matplotlib_the_page_says_so(report, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     report.save(tmp_path / "report.html")
     assert "No pictures: " in (tmp_path / "report.html").read_text()
+
+
+def test_without_scikit_learn_it_says_so(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    assert "needs scikit-learn: pip install" in make_report(store).importance.reason
 
 
 def test_a_search_that_goes_on(tmp_path):

@@ -3,11 +3,13 @@
 import dataclasses
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+import types
 from pathlib import Path
 
 import keras_tuner
@@ -108,7 +110,7 @@ def end_of(one):
     events = []
     for event in one._store.events():
         first = event["event"] != "started" or event["attempts"] == 1
-        if first and event["event"] != "interrupted":
+        if first and event["event"] not in ("interrupted", "lost"):
             events.append({k: v for k, v in event.items() if k != "time"})
     return report, best, events
 
@@ -237,6 +239,25 @@ def test_a_trial_that_its_process_never_survives_has_failed(tmp_path):
     assert all(t.status == "completed" for t in trials if t.number != 4)
 
 
+def test_workers_elsewhere_are_not_to_blame(tmp_path):
+    """The driver's own deaths do not count, but those of the trial's processes do."""
+
+    def executor(outcome=None):
+        there = types.SimpleNamespace(**vars(here := Pretend(outcome=outcome)))
+        for name in ("open", "submit", "wait", "close"):
+            setattr(there, name, getattr(here, name))
+        return there
+
+    def run():
+        searched(tmp_path, executor(lambda trial, _: trial.number == 1 and kill()))
+
+    for _ in range(4):
+        assert forked(run) == signal.SIGKILL
+    dies = executor(lambda t, _: lost() if t.number == 1 and t.attempts < 7 else None)
+    trial = searched(tmp_path, dies)._store.trials()[1]
+    assert (trial.status, trial.attempts) == ("completed", 7)
+
+
 def test_interrupts_do_not_count(tmp_path, undisturbed):
     def interrupt(trial):
         if trial.number == 2:
@@ -347,23 +368,19 @@ REAL = """
 
 
 @pytest.mark.slow
-def test_real_training_is_killed_and_goes_on(tmp_path):
+def test_real_training_is_killed_and_goes_on(tmp_path, monkeypatch, capsys):
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(REAL))
+    monkeypatch.undo()  # This one makes models.
     environment = {**os.environ, "PYTHONPATH": str(Path(search.__file__).parents[2])}
-
-    def run(folder, how):
-        command = [sys.executable, str(program), str(tmp_path / folder), how]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, env=environment
-        )
-
-    alone, dies = run("alone", "lives"), run("killed", "dies")
-    _, errors = dies.communicate()
-    assert dies.returncode == -signal.SIGKILL, errors
-    resumed = run("killed", "lives")
-    (printed, errors), (expected, more) = resumed.communicate(), alone.communicate()
-    assert resumed.returncode == alone.returncode == 0, errors + more
-    assert printed == expected
-    assert len(expected) > 100
+    command = [sys.executable, str(program), str(tmp_path / "killed"), "dies"]
+    died = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    printed = []
+    for folder in ("killed", "alone"):
+        monkeypatch.setattr(sys, "argv", ["program", str(tmp_path / folder), "lives"])
+        runpy.run_path(str(program))
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+    assert len(printed[0]) > 100
+    assert Store(tmp_path / "killed" / "search").trials()[3].attempts == 2

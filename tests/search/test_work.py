@@ -1,5 +1,6 @@
 """One trial, whatever happens in it."""
 
+import gc
 import json
 import random
 import resource
@@ -130,6 +131,12 @@ def test_checkpoint_loads_in_plain_keras(done):
     assert int(model.optimizer.iterations) == outcome.best_epoch * 4
 
 
+def number_of_graphs():
+    """How many functions TensorFlow has compiled and not freed."""
+    gc.collect()
+    return sum(type(thing).__name__ == "FuncGraph" for thing in gc.get_objects())
+
+
 def test_the_program_around_it_does_not_notice(tmp_path):
     def program():
         keras.utils.set_random_seed(1)
@@ -142,9 +149,12 @@ def test_the_program_around_it_does_not_notice(tmp_path):
     program()
     expected = states(), np.asarray(keras.random.normal((3,)))
     name = program()
-    outcome = run(work(tmp_path), 1)
+    graphs = number_of_graphs()
+    outcome = run(work(tmp_path, babysit=True), 1)
     assert outcome.status == "completed"
     assert states() == expected[0]
+    # A search of any length needs the memory of one trial.
+    assert number_of_graphs() == graphs
     np.testing.assert_array_equal(keras.random.normal((3,)), expected[1])
     assert (name, L.Dense(1).name) == ("dense_1", "dense_2")
 
