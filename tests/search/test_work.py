@@ -414,7 +414,7 @@ def test_disk_that_is_full(tmp_path):
 
 def test_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "trials").write_text("in its place")
-    outcome = run(work(tmp_path, babysit=True), 1)
+    outcome = run(work(tmp_path), 1)
     assert (outcome.status, outcome.epochs) == ("completed", 1)
     assert outcome.notes
 
