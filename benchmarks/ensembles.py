@@ -49,6 +49,7 @@ CHOSEN = {
     "temperature": 1.0,
     "alpha": 0.5,
     "temperature_on_more": 1.0,
+    "without dropout": {"temperature": 5.0, "alpha": 0.5},
 }
 #: What there was to choose from, one line after the other.
 CHOICES = [
@@ -83,7 +84,7 @@ def load(name, seed, select=None):
     return [(x[part].astype("float32"), y[part]) for part in parts]
 
 
-def network(shape, rate, steps, **optimizer):
+def network(shape, rate, steps, dropout=0.5, **optimizer):
     """Returns a compiled CNN, for epochs of so many steps."""
     strides = 1 if shape[0] < 20 else 2
     model = keras.Sequential(
@@ -98,7 +99,7 @@ def network(shape, rate, steps, **optimizer):
             L.ReLU(),
             L.MaxPooling2D(),
             L.Flatten(),
-            L.Dropout(0.5),
+            L.Dropout(dropout),
             L.Dense(10, "softmax"),
         ]
     )
@@ -132,6 +133,10 @@ class Runs:
         self.epochs = EPOCHS[name]
         self.fitting = {"epochs": self.epochs, "batch_size": BATCH, "verbose": 0}
 
+    @property
+    def how(self):
+        return {key: self.settings[key] for key in ("temperature", "alpha")}
+
     def cosine(self, rate, end=0.0, share=1.0, cycles=1):
         return CosineCycles(
             rate,
@@ -141,13 +146,13 @@ class Runs:
             steps_per_epoch=self.steps,
         )
 
-    def make(self, steps=None):
+    def make(self, steps=None, dropout=0.5):
         rate = self.cosine(self.settings["rate"])
-        return network(self.shape, rate, steps or self.steps)
+        return network(self.shape, rate, steps or self.steps, dropout)
 
-    def single(self):
+    def single(self, dropout=0.5):
         keras.utils.set_random_seed(self.seed)
-        model = self.make()
+        model = self.make(dropout=dropout)
         model.fit(*self.train, **self.fitting)
         return model
 
@@ -179,12 +184,12 @@ class Runs:
         model.fit(*self.train, callbacks=[swa], **self.fitting)
         return model, swa.averaged_model(self.train[0])
 
-    def distilled(self, teacher):
+    def distilled(self, teacher, temperature, alpha, dropout=0.5):
         """The same weights and order of samples to begin with as the single one."""
         keras.utils.set_random_seed(self.seed)
-        student = self.make()
-        how = {key: self.settings[key] for key in ("temperature", "alpha")}
-        ensemble.distill(teacher, student, *self.train, **how, **self.fitting)
+        student = self.make(dropout=dropout)
+        how = {"temperature": temperature, "alpha": alpha, **self.fitting}
+        ensemble.distill(teacher, student, *self.train, **how)
         return student
 
     def distilled_on_more(self, teacher):
@@ -243,14 +248,29 @@ def distilled(runs):
     """Returns the scores of one seed on the test half."""
     teacher = ensemble.Ensemble(runs.members())
     students = {
-        "distilled": runs.distilled(teacher),
+        "distilled": runs.distilled(teacher, **runs.how),
         "distilled on as many more, without labels": runs.distilled_on_more(teacher),
     }
     x, y = runs.test
     return {kind: scores(predict(model, x), y) for kind, model in students.items()}
 
 
-GROUPS = {"all but distilled": all_but_distilled, "distilled": distilled}
+def without_dropout(runs):
+    """Returns the scores of a student that fits the labels too well."""
+    teacher, how = ensemble.Ensemble(runs.members()), runs.settings["without dropout"]
+    models = {
+        "single without dropout": runs.single(0.0),
+        "the same, distilled": runs.distilled(teacher, **how, dropout=0.0),
+    }
+    x, y = runs.test
+    return {kind: scores(predict(model, x), y) for kind, model in models.items()}
+
+
+GROUPS = {
+    "all but distilled": all_but_distilled,
+    "distilled": distilled,
+    "without dropout": without_dropout,
+}
 
 
 def judged(runs, kind):
@@ -260,7 +280,7 @@ def judged(runs, kind):
     elif kind == "snapshots":
         made = [ensemble.Ensemble(runs.snapshots())]
     elif kind == "distilled":
-        made = [runs.distilled(ensemble.Ensemble(runs.members()))]
+        made = [runs.distilled(ensemble.Ensemble(runs.members()), **runs.how)]
     else:
         made = [runs.single()]
     x, y = runs.select

@@ -6,10 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import keras
-
 from keras_babysit.ensemble.one_member import Job, in_bytes
-from keras_babysit.search import ray_cluster, ray_worker
+from keras_babysit.search import ray_cluster, ray_setup
 from keras_babysit.search.ray_executor import RayExecutor
 
 #: A member's file, its history by epoch, and a digest of how it began.
@@ -42,7 +40,7 @@ def results_on_ray(
     try:
         grows = link != "started"
         at_once = ray_cluster.capacity(executor.workers, cpus, gpus, grows)
-        setup = ray_worker.setup_of("", "", cpus, gpus)
+        setup = ray_setup.setup_of("", "", cpus, gpus)
         shared = [ray.put(_packed(jobs[0]))]
         task = ray.remote(max_calls=1, max_retries=2, num_cpus=cpus, num_gpus=gpus)(
             _run
@@ -62,36 +60,19 @@ def results_on_ray(
 
 
 def _packed(job: Job) -> tuple[Job, dict[str, Any]]:
-    """Returns what all tasks share, and what the main program has registered."""
-    from ray import cloudpickle
-
-    registered = {
-        name: made
-        for name, made in keras.saving.get_custom_objects().items()
-        if getattr(made, "__module__", None) == "__main__"
-    }
     parts = {"`make_model`": job.make_model, "`callbacks`": job.callbacks}
     parts |= {f"`{name}`": value for name, value in job.fit_arguments.items()}
-    for name, part in {**parts, "what is registered": registered}.items():
-        try:
-            cloudpickle.dumps(part, protocol=5, buffer_callback=lambda _: None)
-        except Exception as e:
-            raise ValueError(
-                f"{name} cannot be sent to other processes: {type(e).__name__}: "
-                f"{' '.join(str(e).split())}. Make models in `make_model`, and give "
-                "arrays instead of datasets."
-            ) from None
-    return job, registered
+    return ray_setup.packed(job, parts)
 
 
 def _run(setup: Any, shared: list[Any], number: int, seed: int) -> Result:
     """Runs in the worker, which is to be as this process is."""
     import ray
 
-    ray_worker._prepare(setup)
+    ray_setup.prepare(setup)
     # Unpickled only now, for it may need what has just been set.
     job, registered = ray.get(shared[0])
-    ray_worker._prepare_keras(setup.keras, registered)
+    ray_setup.prepare_keras(setup.keras, registered)
     return in_bytes(dataclasses.replace(job, number=number, seed=seed))
 
 

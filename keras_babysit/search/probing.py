@@ -11,6 +11,7 @@ import keras_tuner
 
 from keras_babysit.search.isolation import in_one_line, isolated
 from keras_babysit.search.scales import types
+from keras_babysit.search.work import has_own_fit
 
 
 class FromFunction(keras_tuner.HyperModel):
@@ -35,11 +36,6 @@ def hypermodel_of(given: Any) -> keras_tuner.HyperModel:
             f"Received: {given!r}"
         )
     return given if isinstance(given, keras_tuner.HyperModel) else FromFunction(given)
-
-
-def has_own_fit(hypermodel: keras_tuner.HyperModel) -> bool:
-    """Whether the hypermodel trains its models in its own way."""
-    return type(hypermodel).fit is not keras_tuner.HyperModel.fit
 
 
 def space_of(hypermodel: keras_tuner.HyperModel) -> keras_tuner.HyperParameters:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from keras_babysit.search import ray_cluster, ray_mirror, ray_worker, store
+from keras_babysit.search import ray_cluster, ray_mirror, ray_setup, ray_worker, store
 from keras_babysit.search.executors import Lost
 from keras_babysit.search.ray_board import Board
 from keras_babysit.search.trials import EpochResult, Outcome, Trial
@@ -110,9 +110,9 @@ class RayExecutor:
                 self.workers, cpus, gpus, grows=self._link != "started"
             )
             work = replace(work, directory=self._directory, verbose=0)
-            self._payload = ray.put((self._run_trial, *ray_worker.packed(work)))
+            self._payload = ray.put((self._run_trial, *_packed(work)))
             driver = uuid.uuid4().hex
-            self._setup = ray_worker.setup_of(self._directory, driver, cpus, gpus)
+            self._setup = ray_setup.setup_of(self._directory, driver, cpus, gpus)
             store.write(Path(self._directory) / ray_mirror.DRIVER, driver)
             self._board = ray_cluster.actor_here(Board, self._directory)
         except BaseException:
@@ -227,3 +227,9 @@ def _result(task: Any) -> Outcome | Lost:
         return Outcome("failed", reason=f"{type(cause).__name__}: {told}")
     except (errors.TaskUnschedulableError, errors.RuntimeEnvSetupError) as error:
         return Outcome("failed", reason=" ".join(str(error).split()))
+
+
+def _packed(work: Work) -> tuple[Work, dict[str, Any]]:
+    parts = {"the hypermodel of the search": work.hypermodel}
+    parts |= {f"the argument `{k}` of the search": v for k, v in work.arguments.items()}
+    return ray_setup.packed(work, parts)

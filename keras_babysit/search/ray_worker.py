@@ -8,124 +8,18 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from keras_babysit.search import ray_mirror
+from keras_babysit.search.ray_setup import Setup, prepare, prepare_keras
 from keras_babysit.search.store import Store
 from keras_babysit.search.trials import EpochResult, Outcome, Trial
 
-#: Settings of the driver's frameworks that hold for its workers too.
-_FORWARDED = ("TF_", "XLA_", "JAX_", "KERAS_")
-#: But for this one: it would make every worker a part of one big job.
-_KEPT = ("TF_CONFIG",)
 #: Seconds between two looks at whose workers may write.
 _EVERY = 0.5
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What a worker has to know before it imports or unpickles anything.
-
-    Attributes:
-        directory: the search's folder, as the driver sees it.
-        driver: the driver's mark in it.
-        folder: the driver's working directory,
-        paths: and where it finds modules.
-        environment: variables that frameworks read when they are imported.
-        keras: Keras's global settings.
-    """
-
-    directory: str
-    driver: str
-    folder: str
-    paths: tuple[str, ...]
-    environment: Mapping[str, str]
-    keras: Mapping[str, Any]
-
-
-def setup_of(directory: str, driver: str, cpus: float, gpus: float) -> Setup:
-    """Returns how this process is set up, for workers that are to be like it."""
-    import keras
-
-    return Setup(
-        directory=directory,
-        driver=driver,
-        folder=os.getcwd(),
-        paths=tuple(path for path in sys.path if path),
-        environment=environment_of(cpus, gpus)
-        | {"KERAS_BACKEND": keras.backend.backend()},
-        keras={
-            "floatx": keras.config.floatx(),
-            "epsilon": keras.config.epsilon(),
-            "image_data_format": keras.config.image_data_format(),
-            "dtype_policy": keras.config.dtype_policy().name,
-        },
-    )
-
-
-def packed(work: Any) -> tuple[Any, dict[str, Any]]:
-    """Returns what all trials share, as it goes to the workers.
-
-    Returns:
-        The work, and what the main program has registered with Keras: workers import
-        modules, but they do not run the main program.
-
-    Raises:
-        ValueError: if a part of it cannot be pickled; it says which.
-    """
-    import keras
-    from ray import cloudpickle
-
-    registered = {
-        name: made
-        for name, made in keras.saving.get_custom_objects().items()
-        if getattr(made, "__module__", None) == "__main__"
-    }
-    parts = {"the hypermodel": work.hypermodel, "what is registered": registered}
-    parts |= {f"the argument `{name}`": given for name, given in work.arguments.items()}
-    for name, part in parts.items():
-        try:
-            # Arrays are left where they are: it is about whether, not about the bytes.
-            cloudpickle.dumps(part, protocol=5, buffer_callback=lambda _: None)
-        except Exception as error:
-            told = " ".join(str(error).split())
-            raise ValueError(
-                f"{name} of the search cannot be sent to other processes: "
-                f"{type(error).__name__}: {told}. Make in the function that builds the "
-                "model what cannot be pickled (models, layers, open files, locks), and "
-                "give arrays instead of datasets."
-            ) from None
-    return work, registered
-
-
-def environment_of(cpus: float, gpus: float) -> dict[str, str]:
-    """Returns variables with which frameworks take no more than a trial's share.
-
-    Args:
-        cpus: processors of a trial.
-        gpus: and its GPUs; for a share of one, memory is taken as it is needed.
-    """
-    threads = str(max(1, int(cpus)))
-    ours = {
-        "OMP_NUM_THREADS": threads,
-        "TF_NUM_INTRAOP_THREADS": threads,
-        "TF_NUM_INTEROP_THREADS": threads,
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    if 0 < gpus < 1:
-        ours |= {
-            "TF_FORCE_GPU_ALLOW_GROWTH": "true",
-            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        }
-    theirs = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(_FORWARDED) and name not in _KEPT
-    }
-    return ours | theirs
 
 
 def run(
@@ -143,10 +37,10 @@ def run(
     """
     import ray
 
-    _prepare(setup)
+    prepare(setup)
     run_trial, work, registered = ray.get(payload[0])
     if "keras" in sys.modules:  # All but trials that train no model.
-        _prepare_keras(setup.keras, registered)
+        prepare_keras(setup.keras, registered)
     with _directory(setup) as directory:
         link = Link(setup, board, trial, directory, work.folds or 1)
         link.begin()
@@ -240,23 +134,6 @@ def _leave(why: str) -> Any:
     """Ends this process at once, before an orphan writes into what is not its own."""
     print(f"A worker of keras_babysit ends: {why}.", file=sys.stderr, flush=True)
     os._exit(1)
-
-
-def _prepare(setup: Setup) -> None:
-    os.environ.update(setup.environment)
-    sys.path += [path for path in setup.paths if path not in sys.path]
-    with contextlib.suppress(OSError):  # Another machine may not have it.
-        os.chdir(setup.folder)
-
-
-def _prepare_keras(settings: Mapping[str, Any], registered: Mapping) -> None:
-    import keras
-
-    keras.config.set_floatx(settings["floatx"])
-    keras.config.set_epsilon(settings["epsilon"])
-    keras.config.set_image_data_format(settings["image_data_format"])
-    keras.config.set_dtype_policy(settings["dtype_policy"])
-    keras.saving.get_custom_objects().update(registered)
 
 
 @contextlib.contextmanager

@@ -35,7 +35,7 @@ from keras_babysit.search.stages import check_count, parsed
 from keras_babysit.search.stopping import Stopper
 from keras_babysit.search.store import Store
 from keras_babysit.search.trials import Trial
-from keras_babysit.search.work import Work
+from keras_babysit.search.work import Work, has_own_fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -183,7 +183,7 @@ class Search:
             OSError: if the folder cannot be written.
         """
         given = {"x": x, "y": y, **arguments}
-        own_fit = probing.has_own_fit(self._hypermodel)
+        own_fit = has_own_fit(self._hypermodel)
         check_arguments(given, self._folds, self._objective, own_fit)
         space = probing.space_of(self._hypermodel)
         check_limits(self._limits, space)
@@ -339,7 +339,7 @@ class Search:
             past,
             self._keep_top,
         )
-        own_fit = probing.has_own_fit(self._hypermodel)
+        own_fit = has_own_fit(self._hypermodel)
         is_logged = work.arguments.get("validation_freq", 1) == 1 and not own_fit
         try:
             driver.run(work, check_objective=is_logged)

@@ -15,7 +15,7 @@ import pytest
 import ray
 from closed_form import OBJECTIVE, Work, lines, loss, trial
 
-from keras_babysit.search import ray_cluster, ray_mirror, ray_worker
+from keras_babysit.search import ray_cluster, ray_mirror, ray_setup
 from keras_babysit.search.executors import Lost
 from keras_babysit.search.ray_board import Board
 from keras_babysit.search.ray_executor import RayExecutor
@@ -244,8 +244,8 @@ def test_threads_and_memory_follow_the_share(monkeypatch):
     for name in os.environ:
         if name.startswith("TF_"):
             monkeypatch.delenv(name)
-    assert ray_worker.environment_of(0.5, 0)["TF_NUM_INTRAOP_THREADS"] == "1"
-    shared, whole = ray_worker.environment_of(1, 0.5), ray_worker.environment_of(1, 1)
+    assert ray_setup.environment_of(0.5, 0)["TF_NUM_INTRAOP_THREADS"] == "1"
+    shared, whole = ray_setup.environment_of(1, 0.5), ray_setup.environment_of(1, 1)
     assert shared["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
     assert "TF_FORCE_GPU_ALLOW_GROWTH" not in whole
 
