@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 
 from rich import box
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_babysit.checks.interface import CheckResult
+from keras_babysit.report.plain import rendered
 
 #: Sign and style of each verdict.
 LOOKS = {
@@ -27,10 +27,7 @@ _MARK_WIDTH = max(map(len, LOOKS)) + 2
 
 def plain_text(results: Iterable[CheckResult], details: bool) -> str:
     """Results as text without colour; see `write`."""
-    file = io.StringIO()
-    console = Console(file=file, width=WIDTH, color_system=None, highlight=False)
-    write(console, results, details)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return rendered(lambda console: write(console, results, details), WIDTH)
 
 
 def write(console: Console, results: Iterable[CheckResult], details: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +16,7 @@ from keras_babysit.checks.model_and_data import RulesResult
 from keras_babysit.checks.printing import LOOKS, WIDTH, mark
 from keras_babysit.report.groups import clean, count
 from keras_babysit.report.page import STYLE
+from keras_babysit.report.plain import rendered
 
 if TYPE_CHECKING:
     from keras_babysit.checks.outcome import Preflight
@@ -39,10 +39,7 @@ class Item(NamedTuple):
 
 def plain_text(found: Preflight) -> str:
     """The table as text without colour, 100 columns wide."""
-    file = io.StringIO()
-    console = Console(file=file, width=WIDTH, color_system=None, highlight=False)
-    write(console, found)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return rendered(lambda console: write(console, found), WIDTH)
 
 
 def write(console: Console, found: Preflight) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_babysit import pictures
 from keras_babysit.report.groups import clean
 
 if TYPE_CHECKING:
@@ -46,14 +47,7 @@ def figure(comparison: OptimizerComparison, path: Any = None) -> Any:
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as e:
-        raise ImportError(
-            "Drawing comparisons needs matplotlib: pip install 'keras_babysit[plot]'"
-        ) from e
-
-    drawn = Figure(figsize=(13, 4.6), layout="constrained")
+    drawn = pictures.figure(13, 4.6, "comparisons")
     axes = drawn.subplots(1, 3)
     axes[1].sharey(axes[0])
     for run, style in zip(comparison.runs, _styles(), strict=False):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 from html import escape
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from keras_babysit.report.groups import clean, number
 from keras_babysit.report.page import STYLE
+from keras_babysit.report.plain import rendered
 
 if TYPE_CHECKING:
     from keras_babysit.comparison.result import OptimizerComparison, OptimizerRun
@@ -31,17 +31,7 @@ _MAX_ERROR = 60
 
 def plain_text(comparison: OptimizerComparison) -> str:
     """The table as text without colour."""
-    file = io.StringIO()
-    console = Console(
-        file=file,
-        width=WIDTH,
-        force_terminal=False,
-        force_jupyter=False,
-        color_system=None,
-        highlight=False,
-    )
-    console.print(shown(comparison))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return rendered(lambda console: console.print(shown(comparison)), WIDTH)
 
 
 def shown(comparison: OptimizerComparison) -> Group:

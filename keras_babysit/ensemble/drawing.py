@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_babysit import pictures
 from keras_babysit.ensemble.text import TITLES
 
 if TYPE_CHECKING:
@@ -31,19 +32,14 @@ def figure(report: EnsembleReport, path: Any = None) -> Any:
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError as e:
-        raise ImportError(
-            "Drawing reports needs matplotlib: pip install 'keras_babysit[plot]'"
-        ) from e
     names = [name for name in report.ensemble.scores if name in _DRAWN]
-    drawn = Figure(figsize=(3.7 * (len(names) + 1), 3.6), layout="constrained")
+    drawn = pictures.figure(3.7 * (len(names) + 1), 3.6, "reports")
     *panels, last = drawn.subplots(1, len(names) + 1)
     for axis, name in zip(panels, names, strict=True):
         _score(axis, report, name)
     memory = _cost(last, report)
+    from matplotlib.ticker import MaxNLocator
+
     for axis in (*panels, last):
         axis.set_xlabel("members")
         axis.grid(alpha=0.3)

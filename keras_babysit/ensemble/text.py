@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from keras_babysit.report.groups import number
+from keras_babysit.report.plain import rendered
 
 if TYPE_CHECKING:
     from keras_babysit.ensemble.result import EnsembleReport, Row
@@ -33,17 +33,7 @@ _SHARES = ("error", "calibration_error")
 
 def plain_text(report: EnsembleReport) -> str:
     """The table as text without colour."""
-    file = io.StringIO()
-    console = Console(
-        file=file,
-        width=WIDTH,
-        force_terminal=False,
-        force_jupyter=False,
-        color_system=None,
-        highlight=False,
-    )
-    console.print(shown(report))
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return rendered(lambda console: console.print(shown(report)), WIDTH)
 
 
 def shown(report: EnsembleReport) -> Group:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit import pictures
 from keras_babysit.rules.wording import number
 
 
@@ -80,14 +81,7 @@ class LearningRateRange:
         Raises:
             ImportError: if matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as e:
-            raise ImportError(
-                "Plots need matplotlib. Install it with "
-                "`pip install keras_babysit[plot]`."
-            ) from e
-        figure = Figure(figsize=(7, 4), layout="constrained")
+        figure = pictures.figure(7, 4, "range tests")
         axes = figure.add_subplot()
         axes.plot(self.rates, self.losses, color="0.75", lw=1, label="loss of a batch")
         axes.plot(self.rates, self.smoothed, color="C0", label="smoothed")

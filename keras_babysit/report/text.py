@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from rich.text import Text
 
 from keras_babysit.report.groups import Group, clean, count, number, share
 from keras_babysit.report.layers import LayerSummary
+from keras_babysit.report.plain import rendered
 
 if TYPE_CHECKING:
     from keras_babysit.report.report import Report
@@ -37,17 +37,9 @@ _MARK_WIDTH = max(map(len, LOOKS)) + 2
 
 def plain_text(report: Report) -> str:
     """The report as text without colour."""
-    file = io.StringIO()
-    console = Console(
-        file=file,
-        width=WIDTH,
-        force_terminal=False,
-        force_jupyter=False,
-        color_system=None,
-        highlight=False,
+    return rendered(
+        lambda console: write(console, report, wrap=True, table=True), WIDTH
     )
-    write(console, report, wrap=True, table=True)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
 def write(console: Console, report: Report, wrap: bool, table: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit import pictures
 from keras_babysit.schedules import lengths
 from keras_babysit.schedules.interface import Schedule, rate_of
 
@@ -125,14 +126,7 @@ def _rates(schedule: Any, at: np.ndarray) -> np.ndarray:
 
 
 def _figure() -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Drawing schedules needs matplotlib: pip install 'keras_babysit[plot]'"
-        ) from error
-    # Not by pyplot, which keeps figures and chooses how all others are shown.
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = pictures.figure(7, 4, "schedules")
     axes = figure.add_subplot()
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

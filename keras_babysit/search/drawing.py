@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from keras_babysit import pictures
 from keras_babysit.search import parallel, slices
 from keras_babysit.search.axes import View, score_axis
 from keras_babysit.search.dimensions import Dimension
@@ -34,7 +35,8 @@ def figures(report: SearchReport) -> list[tuple[str, str, Any]]:
         "One point a trial. Darker: a later stage. The square is the best; crosses "
         "have no score; hollow points were stopped."
     )
-    wide, many = _figure(*parallel.size(view)), _figure(*slices.size(view))
+    wide = pictures.figure(*parallel.size(view), "searches")
+    many = pictures.figure(*slices.size(view), "searches")
     parallel.draw(wide, view)
     slices.draw(many, view)
     return [("Trials across all axes", across, wide), ("Score along each", along, many)]
@@ -60,7 +62,7 @@ def figure(report: SearchReport, path: str | os.PathLike | None = None) -> Any:
             "There is nothing to draw yet: no trial has a score, or nothing varies."
         )
     (width, above), (other, below) = parallel.size(view), slices.size(view)
-    drawn = _figure(max(width, other), above + below)
+    drawn = pictures.figure(max(width, other), above + below, "searches")
     upper, lower = drawn.subfigures(2, 1, height_ratios=(above, below))
     parallel.draw(upper, view)
     slices.draw(lower, view)
@@ -93,13 +95,3 @@ def _shown(report: SearchReport) -> tuple[Dimension, ...]:
         order = [share.names[0] for share in report.importance.singles]
         varied.sort(key=lambda d: order.index(d.name) if d.name in order else _MOST)
     return tuple(varied[:_MOST])
-
-
-def _figure(width: float, height: float) -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Drawing a search needs matplotlib: pip install 'keras_babysit[plot]'"
-        ) from error
-    return Figure(figsize=(width, height), layout="constrained")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from keras_babysit.report.plain import rendered
 from keras_babysit.report.text import WIDTH
 from keras_babysit.search.sections import Section, headline, sections
 from keras_babysit.sinks.console import shown
@@ -24,17 +24,7 @@ _BAR = 30
 
 def plain_text(report: SearchReport) -> str:
     """The report as text without colour."""
-    file = io.StringIO()
-    console = Console(
-        file=file,
-        width=WIDTH,
-        force_terminal=False,
-        force_jupyter=False,
-        color_system=None,
-        highlight=False,
-    )
-    write_to(console, report)
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+    return rendered(lambda console: write_to(console, report), WIDTH)
 
 
 def write(report: SearchReport) -> None:

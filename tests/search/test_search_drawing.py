@@ -119,7 +119,7 @@ def test_scores_of_many_magnitudes_are_on_a_logarithmic_axis():
 
 def test_a_line_for_each_trial(report):
     view = drawing.view_of(report)
-    figure = drawing._figure(8, 4)
+    figure = pictures.figure(8, 4, "searches")
     parallel.draw(figure, view)
     lines = figure.axes[0].patches
     drawn = [t for t in report.trials if t.origin != "repeat"]
@@ -142,7 +142,7 @@ def test_a_line_for_each_trial(report):
 
 def test_a_panel_for_each_hyperparameter(report):
     view = drawing.view_of(report)
-    figure = drawing._figure(8, 6)
+    figure = pictures.figure(8, 6, "searches")
     slices.draw(figure, view)
     panels = {p.get_title(): p for p in figure.axes if p.get_title()}
     assert list(panels) == [d.name for d in view.shown]
