@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_babysit import pictures
 from keras_babysit.search import axes, drawing, parallel, slices
 from keras_babysit.search.dimensions import Dimension, dimensions
 from keras_babysit.search.search_report import report_of
