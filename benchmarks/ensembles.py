@@ -51,6 +51,8 @@ CHOSEN = {
     "temperature_on_more": 1.0,
     "without dropout": {"temperature": 5.0, "alpha": 0.5},
 }
+#: Changes to them where every training is longer by so many times.
+LONGER = {"times": 5}
 #: What there was to choose from, one line after the other.
 CHOICES = [
     ("single", {"rate": [0.01, 0.03]}),
@@ -130,7 +132,7 @@ class Runs:
         self.train, self.select, self.test, self.left = load(name, seed, select)
         self.shape = self.train[0].shape[1:]
         self.steps = -(-len(self.train[0]) // BATCH)
-        self.epochs = EPOCHS[name]
+        self.epochs = EPOCHS[name] * settings.get("times", 1)
         self.fitting = {"epochs": self.epochs, "batch_size": BATCH, "verbose": 0}
 
     @property
@@ -266,10 +268,23 @@ def without_dropout(runs):
     return {kind: scores(predict(model, x), y) for kind, model in models.items()}
 
 
+def longer(runs):
+    """Returns the scores of one seed where there is more time for each cycle."""
+    snapshots = runs.snapshots()
+    models = {
+        "single, 5 times as long": runs.single(),
+        f"{SNAPSHOTS} snapshots, likewise": ensemble.Ensemble(snapshots),
+        "last snapshot, likewise": snapshots[-1],
+    }
+    x, y = runs.test
+    return {kind: scores(predict(model, x), y) for kind, model in models.items()}
+
+
 GROUPS = {
     "all but distilled": all_but_distilled,
     "distilled": distilled,
     "without dropout": without_dropout,
+    "longer": longer,
 }
 
 
@@ -314,7 +329,8 @@ def fill(file, groups, names, seeds):
         if (group, name, seed) in done:
             continue
         begun = time.process_time()
-        found = GROUPS[group](Runs(name, seed, CHOSEN))
+        settings = {**CHOSEN, **LONGER} if group == "longer" else CHOSEN
+        found = GROUPS[group](Runs(name, seed, settings))
         keras.backend.clear_session()
         seconds = round(time.process_time() - begun)
         line = {"group": group, "data": name, "seed": seed, "scores": found}
