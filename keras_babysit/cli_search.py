@@ -96,7 +96,10 @@ def _lines(found: Status) -> Iterator[tuple[str, Text]]:
     best = found.best
     if best is not None:
         score = f"{clean(found.objective.name)} {score_text(best.score)}"
-        where = f", trial {best.number}: {said(best.values)}"
+        times = len(best.repeats.scores) if best.repeats else 0
+        mean = f", mean of {count(times, 'repeat')}" if times else ""
+        values = said(found.trial(best.trial).values)
+        where = f"{mean}, trial {best.trial}: {values}"
         yield "best so far", Text.assemble((score, "bold"), where)
     if found.seconds_left is not None:
         yield "time left", Text(f"about {duration(found.seconds_left)}")

@@ -14,6 +14,14 @@ from typing import Any
 import numpy as np
 
 
+def scalars(logs: Mapping[str, Any]) -> dict[str, float]:
+    """Returns those of Keras's logs that are numbers.
+
+    A metric can have several values, such as `F1Score`, one for each class.
+    """
+    return {name: float(v) for name, v in logs.items() if np.ndim(v) == 0}
+
+
 @dataclass(frozen=True)
 class TensorStats:
     """Summary of one tensor.

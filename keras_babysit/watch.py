@@ -19,6 +19,7 @@ from keras_babysit.records import (
     ObservationCost,
     StepRecord,
     VariableStats,
+    scalars,
 )
 from keras_babysit.step import schedule
 from keras_babysit.step.observe import (
@@ -154,7 +155,7 @@ class Watch:
             EpochRecord(
                 epoch=epoch + 1,
                 step=(self._first_step or 0) + self._epoch_start,
-                logs={k: float(v) for k, v in logs.items()},
+                logs=scalars(logs),
                 loss_mean=float(losses.mean()) if losses.size else None,
                 loss_std=spread,
                 loss_count=losses.size,

@@ -120,6 +120,7 @@ def test_json(call, store):
     assert told["best"] == {
         "number": 1,
         "score": 0.25,
+        "repeats": 0,
         "values": {"rate": 0.1, "units": 64},
     }
     assert told["reasons"] == [
@@ -150,6 +151,16 @@ def test_a_search_that_has_ended(call, store):
     # A larger `max_trials` goes on with it.
     start(store, 6, 0.5)
     assert read_status(store.directory).state == "interrupted"
+
+
+def test_the_best_is_a_mean_where_it_was_repeated(call, store):
+    for number, score in ((6, 0.375), (7, 0.5)):
+        start(store, number, 0.1, origin="repeat", source=1)
+        end(store, number, score=score)
+    said = " ".join(call("status", store.directory).output.split())
+    assert "best so far val_loss 0.4375, mean of 2 repeats, trial 1: rate 0.1" in said
+    told = json.loads(call("status", store.directory, "--json").output)["best"]
+    assert (told["number"], told["score"], told["repeats"]) == (1, 0.4375, 2)
 
 
 def test_a_search_that_has_just_begun(call, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import keras
@@ -11,6 +11,11 @@ import numpy as np
 
 #: How far weights may be from a sum of one: written with six digits they are.
 _ROUNDING = 1e-5
+#: What to do with files instead.
+_FOR_FILES = (
+    ". Load files with `load_members(paths)`, or one at a time with "
+    "`LazyEnsemble(paths)`."
+)
 
 
 def models_of(members: Any) -> list[keras.Model]:
@@ -27,10 +32,14 @@ def models_of(members: Any) -> list[keras.Model]:
                 f"{type(members).__name__}"
             )
         members = inner
-    if isinstance(members, str | os.PathLike) or not isinstance(members, Iterable):
+    # Neither has an order that weights could go by.
+    unordered = isinstance(members, Mapping | Set)
+    is_path = isinstance(members, str | os.PathLike)
+    if is_path or unordered or not isinstance(members, Iterable):
+        hint = _FOR_FILES if is_path else ""
         raise ValueError(
             "`members` must be a list of keras models. Received: "
-            f"{members!r} of type {type(members).__name__}"
+            f"{members!r} of type {type(members).__name__}{hint}"
         )
     found = list(members)
     if not found:
@@ -44,8 +53,7 @@ def _check_model(member: Any, number: int) -> None:
     if isinstance(member, str | os.PathLike):
         raise ValueError(
             f"Member {number} must be a keras.Model. Received: the path {str(member)!r}"
-            ". Load files with `load_members(paths)`, or one at a time with "
-            "`LazyEnsemble(paths)`."
+            f"{_FOR_FILES}"
         )
     if not isinstance(member, keras.Model):
         raise ValueError(
@@ -59,11 +67,27 @@ def _check_model(member: Any, number: int) -> None:
         )
 
 
-def check_arrays(x: Any) -> None:
-    """Makes sure that inputs can be read again, and part of them.
+def check_whole(least: int, **numbers: Any) -> None:
+    """Makes sure that numbers are integers, Python's or NumPy's, and large enough.
 
     Raises:
-        ValueError: if they are no arrays.
+        ValueError: if one is not.
+    """
+    for name, value in numbers.items():
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < least:
+            what = "a positive integer" if least == 1 else "an integer of 0 or more"
+            raise ValueError(f"`{name}` must be {what}. Received: {name}={value!r}")
+
+
+def check_arrays(x: Any) -> int:
+    """Makes sure that inputs can be read again, and part of them.
+
+    Returns:
+        How many samples there are.
+
+    Raises:
+        ValueError: if they are no arrays, have no samples, or not all as many.
     """
     for part in keras.tree.flatten(x):
         if not hasattr(part, "shape") or len(part.shape) == 0:
@@ -72,6 +96,13 @@ def check_arrays(x: Any) -> None:
                 "may come in another order each time that it is read. Received: "
                 f"{type(part).__name__}"
             )
+    lengths = [int(part.shape[0]) for part in keras.tree.flatten(x)]
+    if not lengths or lengths[0] == 0 or len(set(lengths)) > 1:
+        raise ValueError(
+            "`x` must have at least one sample, and all arrays as many. Received: "
+            f"{lengths} samples"
+        )
+    return lengths[0]
 
 
 def weights_of(weights: Any, n: int) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 import os
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,23 +154,24 @@ class BestCheckpoints(MonitorCallback):
         return (-value if higher else value, epoch)
 
     def _take_stock(self, epoch: int) -> None:
-        ahead = []
+        ahead: list[Path] = []
+        interrupted: list[Path] = []  # Of this epoch.
         name = re.compile(rf"best-epoch-(\d+)-{re.escape(self._metric())}-(.+)\.keras")
         for path in sorted(self.directory.glob("best-epoch-*.keras")):
             match = name.fullmatch(path.name)
             if match is None or int(match[1]) > epoch + 1:
                 ahead.append(path)
             elif int(match[1]) == epoch + 1:
-                files.remove([path])  # Of this epoch, which was interrupted.
+                interrupted.append(path)
             else:
-                self._known[str(path)] = (int(match[1]) - 1, float(match[2]))
+                self._known[str(path)] = (int(match[1]) - 1, _read(match[2]))
         if ahead and not self.overwrite:
             raise ValueError(
                 f"{str(self.directory)!r} has checkpoints of another training. Use "
                 "another directory, delete them or pass `overwrite=True`. "
                 f"Received: {ahead[0].name!r}"
             )
-        files.remove(ahead)
+        files.remove([*ahead, *interrupted])
 
     def _metric(self) -> str:
         return re.sub(r"[^\w.]", "_", self.monitor)
@@ -181,6 +183,12 @@ class BestCheckpoints(MonitorCallback):
 
 
 def _shown(value: float) -> str:
-    """Returns a number in as few digits as say exactly what it is."""
+    """Returns a float32, as Keras logs them, in few digits, and others in all 17."""
     single = np.float32(value)
-    return str(single) if float(single) == value else repr(value)
+    return str(single) if float(single) == value else f"{value:#.17g}"
+
+
+def _read(text: str) -> float:
+    """Returns exactly the number that was shown so."""
+    single = float(np.float32(text))
+    return single if _shown(single) == text else float(text)

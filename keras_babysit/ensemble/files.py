@@ -108,11 +108,18 @@ def models_in(directory: str | os.PathLike) -> list[str]:
         ValueError: if there is no such directory, or no model in it.
     """
     directory = Path(directory)
+    if directory.is_file():
+        raise ValueError(
+            "Expected: a directory of `.keras` files, or a list of their paths. "
+            f"Received: one file, {str(directory)!r}"
+        )
     if not directory.is_dir():
         raise ValueError(f"There is no directory {str(directory)!r}.")
     found = sorted(p for p in directory.glob("*.keras") if p.name[0] != ".")
     if not found:
-        raise ValueError(f"There is no `.keras` file in {str(directory)!r}.")
+        searches = [*directory.glob("events.jsonl"), *directory.glob("*/events.jsonl")]
+        hint = " It has a search: give the `Search` itself." if searches else ""
+        raise ValueError(f"There is no `.keras` file in {str(directory)!r}.{hint}")
     return [str(path) for path in found]
 
 

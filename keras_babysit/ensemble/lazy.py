@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -226,6 +226,11 @@ class _Freeing:
 def _paths(paths: Any) -> list[str | os.PathLike]:
     if files.is_path(paths):
         return list(files.models_in(paths))
+    if isinstance(paths, keras.Model) or not isinstance(paths, Iterable):
+        raise ValueError(
+            "`paths` must be a directory or a list of paths of `.keras` files. "
+            f"Received: {paths!r} of type {type(paths).__name__}"
+        )
     found = list(paths)
     if not found:
         raise ValueError("`paths` must name at least one file. Received: none")

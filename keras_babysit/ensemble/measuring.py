@@ -125,6 +125,11 @@ def source_of(members: Any, output: str | None, from_logits: bool | None) -> Sou
 def _index(names: list[str], output: str | None) -> int:
     if output is None and len(names) == 1:
         return 0
+    if len(names) == 1:
+        raise ValueError(
+            f"The members have one output: leave `output` out. Received: "
+            f"output={output!r}"
+        )
     if output not in names:
         raise ValueError(
             f"`output` must be one of the outputs {names}. Received: output={output!r}"

@@ -9,6 +9,7 @@ import os
 import tempfile
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import numpy as np
 
 from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.ensemble import files
-from keras_babysit.ensemble.one_member import Job, Trained, trained
+from keras_babysit.ensemble.checking import check_whole
+from keras_babysit.ensemble.one_member import Job, Trained, listed_callbacks, trained
 from keras_babysit.ensemble.settings import first_difference, settings_of
 
 _SETTINGS = "members.json"
@@ -145,6 +147,7 @@ def load_members(
     members = keras_babysit.ensemble.load_members("snapshots")
     ```
     """
+    check_whole(1, n=n)
     best = getattr(source, "best_models", getattr(source, "get_best_models", None))
     if best is not None:
         source = best(n)
@@ -178,12 +181,8 @@ def _check(make_model: Any, n: Any, seed: Any, arguments: dict[str, Any]) -> Non
             "`make_model` must be a function that returns a new compiled model. "
             f"Received: make_model={make_model!r}"
         )
-    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(
-                f"`{name}` must be an integer of at least {least}. "
-                f"Received: {name}={value!r}"
-            )
+    check_whole(1, n=n)
+    check_whole(0, seed=seed)
     known = inspect.signature(keras.Model.fit).parameters
     unknown = [name for name in arguments if name not in known]
     if unknown:
@@ -206,12 +205,7 @@ def _jobs(
     if isinstance(callbacks, keras.callbacks.Callback):
         callbacks = [callbacks]
     if not (callbacks is None or callable(callbacks)):
-        wrong = [c for c in callbacks if not isinstance(c, keras.callbacks.Callback)]
-        if wrong:
-            raise ValueError(
-                "`callbacks` must be a list of callbacks, or a function of the "
-                f"member's number that returns one. Received: {wrong[0]!r} in it"
-            )
+        callbacks = listed_callbacks(callbacks)
     apart = np.random.SeedSequence(seed).spawn(n)
     seeds = [int(sequence.generate_state(1)[0]) for sequence in apart]
     return [Job(i, s, make_model, callbacks, arguments) for i, s in enumerate(seeds)]
@@ -258,8 +252,17 @@ def _run(
     jobs: Sequence[Job], executor: Any, known: dict[str, Any] | None
 ) -> Iterator[tuple[int, Trained]]:
     if executor is None:
+        last: Any = None
         for job in jobs:
-            yield job.number, trained(job)
+            result = trained(job)
+            if last is not None and last() is result.model:
+                raise ValueError(
+                    "`make_model` must return a new model each time that it is called. "
+                    f"Received: the same one, {result.model!r}, for two members"
+                )
+            # No more than that: members may be too large to keep two of them.
+            last = weakref.ref(result.model)
+            yield job.number, result
         return
     from keras_babysit.ensemble.members_on_ray import results_on_ray
 

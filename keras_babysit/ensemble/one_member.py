@@ -6,7 +6,7 @@ import contextlib
 import copy
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,11 +111,26 @@ def numbered_anew() -> Iterator[None]:
         global_state.set_global_attribute("object_name_uids", known)
 
 
+def listed_callbacks(callbacks: Any) -> list:
+    """Returns callbacks as a list; raises a `ValueError` for anything else."""
+    wrong = callbacks
+    if isinstance(callbacks, Iterable):
+        found = list(callbacks)
+        others = [c for c in found if not isinstance(c, keras.callbacks.Callback)]
+        if not others:
+            return found
+        wrong = others[0]
+    raise ValueError(
+        "`callbacks` must be a list of callbacks, or a function of the member's "
+        f"number that returns one. Received: {wrong!r}"
+    )
+
+
 def _callbacks(job: Job) -> list:
     if job.callbacks is None:
         return []
     if callable(job.callbacks):
-        return list(job.callbacks(job.number))
+        return listed_callbacks(job.callbacks(job.number))
     return [_copied(callback) for callback in job.callbacks]
 
 

@@ -83,7 +83,15 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
         from_logits: for what cannot be told: whether outputs are logits. `True` makes
             outputs without softmax or sigmoid logits, of one class out of several if
             there is more than one unit (and no binary loss); `False` makes none.
+
+    Raises:
+        ValueError: if `from_logits` is something else.
     """
+    if not (from_logits is None or isinstance(from_logits, bool)):
+        raise ValueError(
+            "`from_logits` must be True, False or None. Received: "
+            f"from_logits={from_logits!r}"
+        )
     # An ensemble's own: what its weighted sum comes to, no graph tells.
     own = getattr(model, "output_forms", None)
     if own is not None:

@@ -65,8 +65,8 @@ def report(
         An `EnsembleReport`.
 
     Raises:
-        ValueError: for no members, data that do not fit, a name that is no output's, or
-            `subsets` that is not a positive integer.
+        ValueError: for no members, data that do not fit, a name that is no output's,
+            `subsets` that is not a positive integer, or a `seed` below 0.
 
     Example:
         >>> print(report(members, x_test, y_test))  # doctest: +SKIP
@@ -75,16 +75,19 @@ def report(
         CS231n, "Model ensembles": performance improves with the number of models, with
         diminishing returns.
     """
-    if isinstance(subsets, bool) or not isinstance(subsets, int) or subsets < 1:
-        raise ValueError(
-            f"`subsets` must be a positive integer. Received: subsets={subsets!r}"
-        )
+    checking.check_whole(1, subsets=subsets)
+    checking.check_whole(0, seed=seed)
     if y is None:
         raise ValueError("`y` must be labels or targets. Received: y=None")
-    checking.check_arrays(x)
+    count = checking.check_arrays(x)
+    targets = np.asarray(y)
+    if targets.shape[:1] != (count,):
+        raise ValueError(
+            "`y` must have a label or target for each sample of `x`. Received: y of "
+            f"shape {targets.shape} for {count} samples"
+        )
     source = measuring.source_of(members, output, from_logits)
     found = source.measured(x, batch_size)
-    targets = np.asarray(y)
     rows = list(_member_rows(found, source, targets))
     rng = np.random.default_rng(seed)
     sizes = [

@@ -269,6 +269,11 @@ def checked(
     p = _columns(probabilities, kind)
     classes = p.shape[1]
     y = np.asarray(labels)
+    if y.dtype.kind not in "biuf":
+        raise ValueError(
+            f"`labels` must be integers from 0 to {classes - 1}. Received: labels of "
+            f"dtype {y.dtype}"
+        )
     shape = np.shape(probabilities)
     if kind_of(probabilities, kind) == "categorical" and y.shape == shape:
         y = y.argmax(-1)

@@ -61,7 +61,8 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
     model.compile(keras.optimizers.SGD(cycles), loss)
     snapshots = keras_babysit.ensemble.SnapshotCheckpoint("snapshots")
     model.fit(x, y, epochs=50, callbacks=[snapshots])
-    ensemble = keras_babysit.ensemble.Ensemble(snapshots.paths)
+    members = keras_babysit.ensemble.load_members(snapshots.paths)
+    ensemble = keras_babysit.ensemble.Ensemble(members)
     ```
     """
 

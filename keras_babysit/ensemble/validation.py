@@ -65,6 +65,11 @@ def validation_of(
     else:
         predictions, kind = _predicted(members, x, output, from_logits, batch_size)
     targets = np.asarray(y)
+    if targets.ndim == 0 or targets.dtype.kind not in "biuf":
+        raise ValueError(
+            "`y` must be an array of numbers: labels or targets. Received: y of shape "
+            f"{targets.shape} and dtype {targets.dtype}"
+        )
     if predictions.shape[1] != len(targets):
         raise ValueError(
             "`y` must have a target for each prediction. Received: "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.ensemble import scoring
+from keras_babysit.ensemble.checking import check_whole
 from keras_babysit.ensemble.validation import Validation, as_values, validation_of
 
 #: A loss of predictions and targets, less is better.
@@ -81,10 +82,9 @@ def greedy_weights(
         Caruana, Niculescu-Mizil, Crew and Ksikes: Ensemble Selection from Libraries of
         Models (2004): selection with replacement, sorted initialisation, bagging.
     """
-    _check_numbers(rounds=rounds, start=start)
-    if isinstance(bags, bool) or not isinstance(bags, int) or bags < 0:
-        raise ValueError(f"`bags` must be an integer of 0 or more. Received: {bags!r}")
-    if not 0 < bag_fraction <= 1:
+    check_whole(1, rounds=rounds, start=start)
+    check_whole(0, bags=bags, seed=seed)
+    if not isinstance(bag_fraction, int | float) or not 0 < bag_fraction <= 1:
         raise ValueError(
             "`bag_fraction` must be above 0 and at most 1. Received: "
             f"bag_fraction={bag_fraction!r}"
@@ -169,7 +169,7 @@ def simplex_weights(
 
 def _measure(loss: str | Loss | None, data: Validation) -> Loss:
     if callable(loss):
-        return loss
+        return functools.partial(_number, loss)
     if loss is None:
         loss = "rmse" if data.kind == "values" else "nll"
     known: dict[str, Any] = {
@@ -178,7 +178,8 @@ def _measure(loss: str | Loss | None, data: Validation) -> Loss:
         "brier": scoring.brier,
     }
     if loss == "rmse":
-        return scoring.rmse
+        values = as_values(data)
+        return lambda predictions, _: scoring.rmse(predictions, values)
     if loss not in known or data.kind == "values":
         names = ["rmse"] if data.kind == "values" else [*known, "rmse"]
         raise ValueError(
@@ -229,13 +230,17 @@ def _at_least_best(
     return weights
 
 
+def _number(loss: Loss, predictions: Any, targets: Any) -> float:
+    """What a loss of the user's comes to."""
+    found: Any = loss(predictions, targets)
+    try:
+        return float(found)
+    except (TypeError, ValueError):
+        raise ValueError(
+            "`loss` must return a number, the mean over the samples. Received: "
+            f"{found!r} of type {type(found).__name__}"
+        ) from None
+
+
 def _squared(predictions: Any, targets: Any) -> float:
     return float(np.mean((predictions - targets) ** 2))
-
-
-def _check_numbers(**numbers: Any) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value!r}"
-            )

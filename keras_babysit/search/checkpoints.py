@@ -21,6 +21,8 @@ from keras_babysit.search.trials import Objective, Trial, to_json
 
 #: A whole model, and what there is where it cannot be saved whole.
 _WHOLE, _WEIGHTS = ".keras", ".weights.h5"
+#: Longer names of metrics are cut off: a file's name has 255 bytes at most.
+_LONGEST = 50
 #: Beside each checkpoint: what it does not hold.
 _BESIDE = ".json"
 
@@ -98,7 +100,7 @@ def stem_of(objective: Objective, value: float | None, epoch: int, fold: int) ->
 
     For example `epoch-0003-val_loss-0.1234`; of later folds `fold-1-epoch-...`.
     """
-    metric = re.sub(r"[^\w.-]", "_", objective.name)
+    metric = re.sub(r"[^\w.-]", "_", objective.name)[:_LONGEST]
     of_fold = f"fold-{fold}-" if fold else ""
     return f"{of_fold}epoch-{epoch:04d}-{metric}-{_short(value)}"
 
@@ -181,5 +183,12 @@ def _with_tuples(value: Any) -> Any:
 def hyperparameters(
     space: Mapping[str, Any], trial: Trial
 ) -> keras_tuner.HyperParameters:
-    """Returns the `HyperParameters` of a trial: a space with the trial's values."""
-    return with_values({"space": space["space"]}, trial.values)
+    """Returns the `HyperParameters` of a trial: a space with the trial's values.
+
+    Those of names that the space does not have are in it too: other trials have asked
+    for them, and this one may.
+    """
+    made = with_values({"space": space["space"]}, trial.values)
+    known = {hp.name for hp in made.space}
+    made.values |= {n: v for n, v in trial.values.items() if n not in known}
+    return made

@@ -29,6 +29,7 @@ from keras_babysit.search.trials import (
     Trial,
     plain,
     to_json,
+    with_outcome,
 )
 from keras_babysit.search.work import Work
 
@@ -200,7 +201,7 @@ class Driver:
         self._append("ended", number=trial.number, outcome=plain(outcome))
         trial = replace(trial, outcome=outcome)
         self._course.ended(trial)
-        self._progress.ended(trial)
+        self._progress.ended(with_outcome(trial, outcome))
         self._hparams.update()
         self._sweep()
         failure = self._course.failure()

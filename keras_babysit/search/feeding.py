@@ -45,12 +45,8 @@ def check_arguments(
     x = arguments.get("x")
     if x is None:
         raise ValueError("`x` must be the data to train on. Received: x=None")
-    if isinstance(x, Iterator):
-        raise ValueError(
-            "`x` must be data that every trial can read from its beginning: arrays, a "
-            "`tf.data.Dataset` or a `keras.utils.PyDataset`. A generator or iterator "
-            f"is used up by the first trial. Received: x={x!r}"
-        )
+    for name in ("x", "validation_data"):
+        _check_can_begin_again(name, arguments.get(name))
     if are_arrays(arguments):
         _check_lengths(arguments)
     if folds is not None:
@@ -67,6 +63,16 @@ def _check_decided(arguments: Mapping[str, Any]) -> None:
                 "decided by `epochs` or `stages` of the search. "
                 f"Received: {name}={arguments[name]!r}"
             )
+
+
+def _check_can_begin_again(name: str, data: Any) -> None:
+    if isinstance(data, Iterator):
+        raise ValueError(
+            f"`{name}` must be data that every trial can read from its beginning: "
+            "arrays, a `tf.data.Dataset` or a `keras.utils.PyDataset`. A generator or "
+            "iterator goes on where the trial before has left it, or is used up by "
+            f"it. Received: {name}={data!r}"
+        )
 
 
 def _check_lengths(arguments: Mapping[str, Any]) -> None:
@@ -138,12 +144,19 @@ def copied_callbacks(
             and of a `Babysitter`.
 
     Raises:
-        ValueError: if one of them cannot be copied.
+        ValueError: if one of them cannot be copied, or would put a trial where
+            another one was.
     """
     given = arguments.get("callbacks") or []
     given = given if isinstance(given, list | tuple) else [given]
     copies = []
     for callback in given:
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "`callbacks` must be without `BackupAndRestore`: a trial would go on "
+                "from the backup of another one. A search that was cut off goes on by "
+                f"itself when it is run again. Received: {callback!r}"
+            )
         try:
             copies.append(copy.deepcopy(callback))
         except Exception as error:

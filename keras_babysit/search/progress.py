@@ -19,7 +19,8 @@ from rich.text import Text
 
 from keras_babysit.report.groups import clean, count
 from keras_babysit.search.pace import epochs_left
-from keras_babysit.search.ranking import best_trials
+from keras_babysit.search.ranking import candidates
+from keras_babysit.search.report_parts import Best, best_of
 from keras_babysit.search.results import (
     counts,
     duration,
@@ -167,9 +168,9 @@ class Progress:
         with contextlib.suppress(Exception):
             live.stop()
 
-    def _best_of_ended(self) -> Trial | None:
-        found = best_trials(self._ended.values(), self._objective, 1)
-        return found[0] if found else None
+    def _best_of_ended(self) -> Best | None:
+        found = candidates(self._ended.values(), self._objective)
+        return best_of(found[0]) if found else None
 
     def _out(self) -> Console:
         # Standard output may be another one by now.
@@ -206,8 +207,8 @@ class Progress:
         parts = [f"[{len(self._ended)}/{self._total}] {told(trial, self._objective)}"]
         best = self._best
         if best is not None:
-            is_new = best.number == trial.number
-            there = f"trial {best.number}, {score_text(best.score)}"
+            is_new = best.trial == trial.number
+            there = f"trial {best.trial}, {_score(best)}"
             parts.append("best so far" if is_new else f"best so far: {there}")
         left = self.seconds_left()
         if left is not None and self._total > len(self._ended):
@@ -249,11 +250,12 @@ class Progress:
             lines.append(Text(self._stage, style="dim"))
         best = self._best
         if best is not None:
+            values = said(self._ended[best.trial].values, _VALUES)
             lines.append(
                 Text.assemble(
                     "best ",
-                    (f"{self._objective.name} {score_text(best.score)}", "bold green"),
-                    f" trial {best.number}: {said(best.values, _VALUES)}",
+                    (f"{self._objective.name} {_score(best)}", "bold green"),
+                    f" trial {best.trial}: {values}",
                 )
             )
         shown = sorted(self._running)[:_RUNNING]
@@ -274,6 +276,13 @@ class Progress:
             Text(said(trial.values, _VALUES), style="dim", overflow="ellipsis"),
         )
         return row
+
+
+def _score(best: Best) -> str:
+    """What counts of the best: of one that was repeated, the mean of its repeats."""
+    times = len(best.repeats.scores) if best.repeats else 0
+    mean = f" (mean of {count(times, 'repeat')})" if times else ""
+    return f"{score_text(best.score)}{mean}"
 
 
 def told(trial: Trial, objective: Objective) -> str:

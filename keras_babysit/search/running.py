@@ -300,7 +300,9 @@ class Run:
         work = self.work
         rare = work.arguments.get("validation_freq", 1) != 1
         if work.objective.name not in logs and not work.own_fit and not rare:
-            self.epochs.append(EpochResult(number, logs, fold=self._fold))
+            result = EpochResult(number, logs, fold=self._fold)
+            self.epochs.append(result)
+            self._reported(result)  # The search may not go on without it.
             raise Ended("failed", missing(self.epochs, work.objective))
 
     def _saved(self, model: keras.Model, logs: Mapping[str, float], number: int) -> str:

@@ -11,7 +11,8 @@ from typing import Any
 import filelock
 
 from keras_babysit.report.report import plain
-from keras_babysit.search.ranking import best_trials
+from keras_babysit.search.ranking import candidates
+from keras_babysit.search.report_parts import Best, best_of
 from keras_babysit.search.results import counts, rows
 from keras_babysit.search.search_report import Reason, reasons
 from keras_babysit.search.store import LOCK, SETTINGS, Store
@@ -57,9 +58,13 @@ class Status:
         return max(sum(trials for trials, _ in self.plan), len(self.trials))
 
     @property
-    def best(self) -> Trial | None:
-        """The best trial so far; `None` if none has a score."""
-        return next(iter(best_trials(self.trials, self.objective, 1)), None)
+    def best(self) -> Best | None:
+        """What is best so far, as the report has it; `None` if no trial has a score."""
+        return next(map(best_of, candidates(self.trials, self.objective)), None)
+
+    def trial(self, number: int) -> Trial:
+        """Returns the trial with a number."""
+        return next(trial for trial in self.trials if trial.number == number)
 
     @property
     def open(self) -> tuple[Trial, ...]:
@@ -90,9 +95,10 @@ class Status:
                 "counts": counts(self.trials),
                 "best": best
                 and {
-                    "number": best.number,
+                    "number": best.trial,
                     "score": best.score,
-                    "values": best.values,
+                    "repeats": len(best.repeats.scores) if best.repeats else 0,
+                    "values": self.trial(best.trial).values,
                 },
                 "seconds_left": self.seconds_left,
                 "reasons": [

@@ -34,6 +34,7 @@ from keras_babysit.search.trials import (
     outcome_of,
     plain,
     to_json,
+    with_outcome,
 )
 
 SETTINGS, EVENTS, LOCK, TRIALS = "search.json", "events.jsonl", "lock", "trials"
@@ -54,7 +55,7 @@ class Store:
         """Returns what the search was begun with; `None` if there is no search."""
         try:
             text = (self.directory / SETTINGS).read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return json.loads(text)
@@ -97,7 +98,7 @@ class Store:
             elif event["event"] == "ended":
                 number = event["number"]
                 outcome = outcome_of(event["outcome"])
-                found[number] = replace(found[number], outcome=outcome)
+                found[number] = with_outcome(found[number], outcome)
         return [found[number] for number in sorted(found)]
 
     def epochs(self, trial: Trial | int) -> list[EpochResult]:
@@ -160,7 +161,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the lines of such a file, but for those that were cut off."""
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     yield from lines_of(content)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 #: A trial is one of these. `stopped`: ended early, by a finding or by the pruner.
@@ -129,6 +129,15 @@ class Trial:
     def name(self) -> str:
         """Name of its folder."""
         return f"{self.number:04d}"
+
+
+def with_outcome(trial: Trial, outcome: Outcome) -> Trial:
+    """Returns a trial that has ended, with all the values that it was trained with.
+
+    What the hypermodel asked for on the way, and nobody had chosen, had its default.
+    """
+    asked = (outcome.space or {}).get("values") or {}
+    return replace(trial, outcome=outcome, values={**trial.values, **asked})
 
 
 def plain(record: Any) -> dict[str, Any]:

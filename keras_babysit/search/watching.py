@@ -12,7 +12,13 @@ from typing import Any
 import keras
 
 from keras_babysit.babysitter import Babysitter
-from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRecord
+from keras_babysit.records import (
+    EpochRecord,
+    Finding,
+    ObservationCost,
+    StepRecord,
+    scalars,
+)
 
 #: In a trial, the first step of each epoch is observed, and one in so many.
 EVERY = 100
@@ -172,8 +178,7 @@ class EpochEnd(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Passes the epoch on."""
         seconds = time.perf_counter() - self._since
-        known = {name: float(value) for name, value in (logs or {}).items()}
-        if self._ended(self.model, known, seconds):
+        if self._ended(self.model, scalars(logs or {}), seconds):
             self.model.stop_training = True
         self._end_if_hopeless()
 

@@ -1,18 +1,20 @@
 """BestCheckpoints keeps the best, whatever the order they come in."""
 
 import copy
+import functools
 import os
 
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from keras import layers as L
 
 from keras_babysit.ensemble import BestCheckpoints, average_weights
 
 
+@functools.cache
 def compiled():
     model = keras.Sequential([keras.Input((2,)), L.Dense(1)])
     model.compile("sgd", "mse", metrics=["mae"], run_eagerly=True)
@@ -41,7 +43,7 @@ def epochs_of(paths):
 
 
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -52,6 +54,7 @@ def epochs_of(paths):
     k=st.integers(1, 4),
     mode=st.sampled_from(["min", "max"]),
 )
+@example(values=[2.0**-14, 0.1, float(np.float32(0.1))], k=3, mode="max")
 def test_the_k_best_by_sorting(values, k, mode, tmp_path_factory, monkeypatch):
     def save(model, path):
         path = os.fspath(path)
@@ -76,9 +79,9 @@ def test_the_k_best_by_sorting(values, k, mode, tmp_path_factory, monkeypatch):
 
 
 def test_files_hold_the_weights_of_their_epoch(tmp_path):
-    best = feed(BestCheckpoints(tmp_path, 2), [0.75, 0.1, 0.5, 0.25])
+    best = feed(BestCheckpoints(tmp_path, 2), [0.75, 0.125, 0.5, 0.25])
     assert [os.path.basename(p) for p in best.paths] == [
-        "best-epoch-002-val_loss-0.1.keras",
+        "best-epoch-002-val_loss-0.125.keras",
         "best-epoch-004-val_loss-0.25.keras",
     ]
     biases = [keras.saving.load_model(p).layers[0].bias[0] for p in best.paths]
@@ -114,9 +117,10 @@ def test_an_interrupted_training_goes_on(tmp_path):
 
 
 def test_checkpoints_of_another_training_are_not_mixed_in(tmp_path):
-    feed(BestCheckpoints(tmp_path, 2), [0.3, 0.2, 0.1])
+    feed(BestCheckpoints(tmp_path, 3), [0.05, 0.3, 0.1])
     with pytest.raises(ValueError, match="has checkpoints of another training"):
-        feed(BestCheckpoints(tmp_path, 2), [0.5])
+        feed(BestCheckpoints(tmp_path, 3), [0.5])
+    assert len(os.listdir(tmp_path)) == 3
     with pytest.raises(ValueError, match="has checkpoints of another training"):
         feed(BestCheckpoints(tmp_path, 2, "loss"), [0.5], start=5)
     best = feed(BestCheckpoints(tmp_path, 2, overwrite=True), [0.5])

@@ -167,7 +167,8 @@ def test_the_loss_is_the_sum_of_its_parts(last, teacher_last):
     np.testing.assert_allclose(student.weights[0], kernel - 0.1 * step, atol=1e-6)
 
 
-def test_regression_is_the_error_to_the_mean():
+@pytest.mark.parametrize(("alpha", "share"), [(0.25, 0.25), (None, 0.5)])
+def test_regression_is_the_error_to_the_mean(alpha, share):
     x, _ = seen()
     y = x.sum(1, keepdims=True)
     members = [network((1,), loss="mse", seed=s) for s in (3, 4)]
@@ -176,8 +177,9 @@ def test_regression_is_the_error_to_the_mean():
     v = np.mean([m.predict(x, verbose=0) for m in members], axis=0)
     error, r = np.mean((z - v) ** 2), np.abs(z - y)
     own = np.mean(np.where(r < 1, r**2 / 2, r - 0.5))
-    found = trained(student, teacher, x, y, alpha=0.25, batch_size=48)
-    assert found["loss"] == [pytest.approx(0.25 * error + 0.75 * own, rel=1e-5)]
+    found = trained(student, teacher, x, y, alpha=alpha, batch_size=48)
+    expected = share * error + (1 - share) * own
+    assert found["loss"] == [pytest.approx(expected, rel=1e-5)]
 
 
 @pytest.mark.parametrize("last", ["sigmoid", None])

@@ -211,7 +211,12 @@ def test_refuses(classifiers, data):
         (lambda: report(classifiers, x, None), "`y` must be labels"),
         (lambda: report(classifiers, iter(x), y), "`x` must be arrays"),
         (lambda: report(classifiers, x, y, subsets=0), "`subsets` must be"),
-        (lambda: report(classifiers[:1], x, y[:5]), "Member 1: .*one label for each"),
+        (lambda: report(classifiers, x, y, seed="a"), "`seed` must be an integer"),
+        (lambda: report(classifiers, x, y, output="a"), "leave `output` out"),
+        (lambda: report(classifiers, x[:0], y[:0]), "at least one sample"),
+        (lambda: report(classifiers, x, y[:5]), "`y` must have a label or target"),
+        (lambda: report(classifiers, x, y, from_logits="yes"), "`from_logits` must"),
+        (lambda: report(classifiers[:1], x, y.astype(str)), "Member 1: .*of dtype <U"),
         (lambda: report(classifiers[:1], x, y + 9), "Member 1: .*from 0 to 2"),
     ):
         with pytest.raises(ValueError, match=message):

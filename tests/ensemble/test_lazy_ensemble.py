@@ -106,12 +106,15 @@ def test_one_member_at_a_time_is_in_memory(x, tmp_path, monkeypatch):
 
     monkeypatch.setattr(files, "load", counted)
     monkeypatch.setattr(lazy_module, "_GARBAGE", 0)
+    gc.collect()
+    gc.freeze()  # Of what is there already there is much to look through.
     lazy = LazyEnsemble(paths)
     lazy.predict(x)
     lazy.spread(x)
     lazy.report(x, np.zeros(24))
     greedy_weights(lazy, x, np.zeros(24))
     gc.collect()
+    gc.unfreeze()
     assert len(most) == 5 * 2
     # None of those before is left when the next is loaded.
     assert most == [0] * len(most)
@@ -144,6 +147,11 @@ def test_refuses_what_is_no_model(tmp_path):
         LazyEnsemble([])
     with pytest.raises(ValueError, match="There is no directory"):
         LazyEnsemble(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"a list of their paths\. Received: one file"):
+        LazyEnsemble(good[0])
+    for wrong in (None, member()):
+        with pytest.raises(ValueError, match="must be a directory or a list of paths"):
+            LazyEnsemble(wrong)
     with pytest.raises(ValueError, match="Path 1 must be a string or a Path"):
         LazyEnsemble([member()])
     with pytest.raises(ValueError, match="`average` must be one of"):

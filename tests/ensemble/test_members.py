@@ -1,10 +1,13 @@
 """train_members: apart, reproducible, and only what is missing; load_members."""
 
+import functools
 import itertools
 import os
 import random
+import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import models as zoo
@@ -12,13 +15,18 @@ import numpy as np
 import pytest
 from keras import layers as L
 
-from keras_babysit.ensemble import load_members, train_members
+from keras_babysit.ensemble import (
+    load_members,
+    members_on_ray,
+    one_member,
+    train_members,
+)
 from keras_babysit.search import RayExecutor
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 3)).astype("float32")
 Y = X[:, :1] * X[:, 1:2]
-FITTING = {"x": X, "y": Y, "epochs": 2, "batch_size": 8}
+FITTING = {"x": X, "y": Y, "epochs": 2, "batch_size": 12}
 
 
 def make_model():
@@ -115,7 +123,7 @@ def members_paths(folder):
         ({"x": X + 1}, "`x` was other data"),
         ({"y": None, "x": keras.utils.PyDataset()}, "`x` was data"),
         ({"validation_split": 0.5}, "`validation_split` was not given"),
-        ({"batch_size": None}, "`batch_size` was 8 and is None"),
+        ({"batch_size": None}, "`batch_size` was 12 and is None"),
         (
             {"make_model": lambda: zoo_compiled(zoo.mlp)},
             "`make_model` returned another",
@@ -175,7 +183,7 @@ def test_callbacks_are_copied_or_made_for_each():
         train_members(make_model, 2, callbacks=one, **FITTING)
 
 
-def test_members_that_begin_alike_are_told_of():
+def test_members_that_begin_alike_are_told_of(three):
     def seeded():
         keras.utils.set_random_seed(1)
         return make_model()
@@ -184,21 +192,71 @@ def test_members_that_begin_alike_are_told_of():
         train_members(seeded, 2, **{**FITTING, "epochs": 1})
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        train_members(make_model, 2, **{**FITTING, "epochs": 1})
+        train_members(make_model, 3, directory=three[0], load=False, **FITTING)
 
 
 @pytest.mark.slow
 def test_by_ray_they_are_the_same(three, tmp_path):
-    _, members = three
-    executor = RayExecutor(workers=2, cpus_per_trial=0.5)
+    folder, members = three
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    os.remove(tmp_path / "member-001.keras")
+    executor = RayExecutor(workers=1, cpus_per_trial=0.5)
     found = train_members(
-        make_model, 2, directory=tmp_path, executor=executor, **FITTING
+        make_model, 3, directory=tmp_path, executor=executor, **FITTING
     )
     # Other threads add in another order.
-    assert_same(weights(found), weights(members)[:2], atol=1e-5)
-    assert len(found.histories) == 2
-    again = train_members(make_model, 2, directory=tmp_path, **FITTING)
+    assert_same(weights(found), weights(members), atol=1e-5)
+    assert len(found.histories) == 3
+    again = train_members(make_model, 3, directory=tmp_path, **FITTING)
     assert_same(weights(again), weights(found))
+
+
+def test_on_ray_so_many_at_a_time_and_each_as_it_is_done(monkeypatch):
+    class Ray:
+        """What is used of Ray: the task that began last is done first."""
+
+        running, most, cancelled = [], 0, []
+        put = staticmethod(lambda value: value)
+        exceptions = SimpleNamespace(
+            WorkerCrashedError=OSError, OutOfMemoryError=OSError, NodeDiedError=OSError
+        )
+
+        def remote(self, **options):
+            return lambda run: SimpleNamespace(remote=self.begin)
+
+        def begin(self, setup, shared, number, seed):
+            self.running.append(f"task {number} of seed {seed}")
+            self.most = max(self.most, len(self.running))
+            return self.running[-1]
+
+        def wait(self, tasks, num_returns):
+            assert tasks == self.running
+            return [self.running.pop()], self.running
+
+        def get(self, task):
+            if "seed 7" in task:
+                raise OSError
+            return task
+
+        def cancel(self, task, force):
+            self.cancelled.append(task)
+
+    ray = Ray()
+    cluster = members_on_ray.ray_cluster
+    monkeypatch.setattr(cluster, "import_ray", lambda: ray)
+    monkeypatch.setattr(cluster, "connect", lambda address, cpus: "")
+    monkeypatch.setattr(cluster, "capacity", lambda workers, *rest: workers)
+    monkeypatch.setattr(members_on_ray, "_packed", lambda job: job)
+    jobs = [one_member.Job(i, i + 4, make_model, None, {}) for i in range(4)]
+    results = members_on_ray.results_on_ray(jobs, RayExecutor(workers=2))
+    assert [next(results) for _ in range(2)] == [
+        (1, "task 1 of seed 5"),
+        (2, "task 2 of seed 6"),
+    ]
+    with pytest.raises(RuntimeError, match=r"was lost three times .*OSError"):
+        next(results)
+    assert ray.most == 2
+    assert ray.cancelled == ["task 0 of seed 4"]
 
 
 BAD = {
@@ -209,12 +267,23 @@ BAD = {
         ValueError,
         "must return a compiled model",
     ),
-    "n": ({"n": 0}, ValueError, "`n` must be an integer of at least 1"),
+    "the same": (
+        {"make_model": functools.cache(make_model), "epochs": 1},
+        ValueError,
+        "must return a new model each time",
+    ),
+    "n": ({"n": 0}, ValueError, "`n` must be a positive integer"),
     "seed": ({"seed": -1}, ValueError, "`seed` must be an integer"),
     "argument": ({"epoch": 3}, TypeError, "`fit` has no argument 'epoch'"),
     "x": ({"x": None}, ValueError, "nothing to train on"),
     "generator": ({"x": (i for i in ())}, ValueError, "can be read by one member only"),
     "callbacks": ({"callbacks": ["early"]}, ValueError, "list of callbacks"),
+    "callback": ({"callbacks": 3}, ValueError, "list of callbacks.*Received: 3"),
+    "returned": (
+        {"callbacks": lambda number: None},
+        ValueError,
+        "that returns one. Received: None",
+    ),
     "executor": ({"executor": "dask"}, ValueError, "`executor` must be None"),
     "directory": ({"directory": __file__}, ValueError, "is a file"),
     "load": ({"load": False}, ValueError, "needs a `directory`"),
@@ -262,6 +331,8 @@ def test_loading_from_whatever_has_members(three):
             return list(members)[:count]
 
     assert load_members(Search(), 2) == list(members)[:2]
+    with pytest.raises(ValueError, match="`n` must be a positive integer"):
+        load_members(Search(), 0)
 
 
 def test_what_is_not_a_model(tmp_path, three):
@@ -271,7 +342,12 @@ def test_what_is_not_a_model(tmp_path, three):
     whole = tmp_path / "cut.keras"
     whole.write_bytes(Path(members.paths[0]).read_bytes()[:-40])
     members[0].save_weights(tmp_path / "some.weights.h5")
+    search = tmp_path / "searched" / "search"
+    search.mkdir(parents=True)
+    (search / "events.jsonl").touch()
     for bad, words in (
+        (search, r"There is no `.keras` file.*give the `Search` itself"),
+        (search.parent, r"There is no `.keras` file.*give the `Search` itself"),
         (tmp_path / "missing", r"must be a `.keras` file\. .*missing' does not exist"),
         ([tmp_path], "is a directory"),
         ([text], "as `model.save` writes it.*notes.keras', which is none"),

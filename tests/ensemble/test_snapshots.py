@@ -317,7 +317,7 @@ keras.utils.set_random_seed(0)
 x = np.random.default_rng(0).normal(size=(20, 3)).astype("float32")
 model = keras.Sequential([keras.Input((3,)), L.Dense(4), L.BatchNormalization()])
 rate = CosineCycles(0.1, steps=7)
-model.compile(keras.optimizers.Adam(rate), "mse", jit_compile=False)
+model.compile(keras.optimizers.Adam(rate), "mse", run_eagerly=True)
 
 class Wait(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):

@@ -204,6 +204,13 @@ def test_what_predictions_are(kind, p, y):
 P, Y = classifiers(0, 2, n=6)
 
 
+def test_squared_errors_of_probabilities_are_those_of_one_hot_rows():
+    by_label = greedy_weights(P, y=Y, loss="rmse")
+    np.testing.assert_array_equal(by_label, greedy_weights(P, y=Y, loss="brier"))
+    by_row = greedy_weights(P, y=np.eye(3)[Y], loss="rmse")
+    np.testing.assert_array_equal(by_label, by_row)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -222,6 +229,13 @@ P, Y = classifiers(0, 2, n=6)
         (lambda: greedy_weights(P, y=Y + 5), "integers from 0 to 2"),
         (lambda: simplex_weights(P, y=Y + 5), "integers from 0 to 2"),
         (lambda: simplex_weights(P - 1, y=Y), "as many values"),
+        (lambda: greedy_weights(P, y=["a"] * 6), "must be an array of numbers"),
+        (lambda: simplex_weights(P, y=1), "must be an array of numbers"),
+        (lambda: greedy_weights(P, y=Y, seed=-1), "`seed` must be an integer of 0"),
+        (lambda: greedy_weights(P, y=Y, bag_fraction="a"), "`bag_fraction` must be"),
+        (lambda: greedy_weights(P, y=Y, loss=lambda p, y: y), "must return a number"),
+        (lambda: greedy_weights("a", np.ones(3), Y), "LazyEnsemble"),
+        (lambda: greedy_weights({"a": 1}, np.ones(3), Y), "must be a list of keras"),
         (lambda: greedy_weights(["a.keras"], np.ones(3), Y), "the path 'a.keras'"),
     ],
 )

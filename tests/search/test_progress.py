@@ -89,6 +89,8 @@ def test_promoted_trials_and_repeats_say_so():
     assert "trial 1 (promoted from 0): val_loss 0.4" in shown.lines[1]
     assert shown.lines[2] == "The best again, with other seeds: 1 trial"
     assert "trial 2 (repeats 1): val_loss 0.6" in shown.lines[3]
+    # The lucky score that it was chosen for is not what counts any more.
+    assert shown.lines[3].endswith("best so far: trial 1, 0.6 (mean of 1 repeat)")
 
 
 @pytest.mark.parametrize("live", [True, False])

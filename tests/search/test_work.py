@@ -4,6 +4,7 @@ import gc
 import json
 import random
 import resource
+import warnings
 
 import keras
 import keras_tuner
@@ -16,7 +17,14 @@ from keras_babysit.search.checkpoints import Checkpoints, load_model, stem_of
 from keras_babysit.search.isolation import in_one_line
 from keras_babysit.search.scoring import returned_by, score_of, score_of_returned
 from keras_babysit.search.store import Store
-from keras_babysit.search.trials import EpochResult, Objective, Trial, outcome_of, plain
+from keras_babysit.search.trials import (
+    EpochResult,
+    Objective,
+    Trial,
+    outcome_of,
+    plain,
+    with_outcome,
+)
 from keras_babysit.search.work import Work, run_trial
 
 MIN, MAX = Objective("val_loss", "min"), Objective("val_accuracy", "max")
@@ -319,6 +327,47 @@ def test_objective_that_is_not_logged(tmp_path):
         "val_accuracy, val_loss"
     )
     assert outcome.epochs == 1
+
+
+def test_objective_that_is_not_logged_is_heard_of(tmp_path):
+    def report(result):
+        raise ValueError(f"only {sorted(result.logs)[:2]}")
+
+    with pytest.raises(ValueError, match=r"only .'accuracy', 'loss'."):
+        run(work(tmp_path, objective=Objective("val_auc", "max")), 1, report)
+
+
+def test_values_that_the_stage_did_not_know_of_are_used(tmp_path):
+    class Late(Small):
+        def fit(self, hp, model, *args, **kwargs):
+            used.append(hp.Float("late", 0.0, 1.0, default=0.5))
+            return used[-1]
+
+    used = []
+    task = work(tmp_path, Late())
+    values = {**VALUES, "late": 0.75}
+    for given, expected in ((VALUES, 0.5), (values, 0.75)):
+        one = Trial(0, 0, given, 1, seed=5)
+        outcome = run_trial(task, one, space(), lambda result: "")
+        assert used[-1] == outcome.score == expected
+        assert with_outcome(one, outcome).values == {**VALUES, "late": expected}
+
+
+def test_metrics_of_several_values_end_nothing(tmp_path):
+    class Vector(Small):
+        def build(self, hp):
+            model = super().build(hp)
+            f1 = keras.metrics.F1Score(average=None)
+            model.compile("sgd", "categorical_crossentropy", metrics=[f1])
+            return model
+
+    x, y = data()
+    arguments = {"x": x, "y": keras.utils.to_categorical(y)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Neither does its babysitter step aside.
+        outcome = run(work(tmp_path, Vector(), arguments=arguments, babysit=True), 1)
+    assert outcome.status == "completed"
+    assert sorted(outcome.metrics) == ["loss", "val_loss"]
 
 
 def test_loss_that_becomes_nan(tmp_path):
