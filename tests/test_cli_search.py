@@ -45,7 +45,9 @@ def call(monkeypatch):
     return invoke
 
 
-def start(store, number, rate, epochs=2, attempts=1, stage=0):
+def start(
+    store, number, rate, epochs=2, attempts=1, stage=0, origin="oracle", source=None
+):
     store.append(
         "started",
         number=number,
@@ -53,8 +55,8 @@ def start(store, number, rate, epochs=2, attempts=1, stage=0):
         values={"rate": rate, "units": 64},
         epochs=epochs,
         seed=number,
-        origin="oracle",
-        source=None,
+        origin=origin,
+        source=source,
         attempts=attempts,
     )
     store.folder(number).mkdir(parents=True, exist_ok=True)

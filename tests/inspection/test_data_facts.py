@@ -349,7 +349,7 @@ anything = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(anything, anything, anything, anything)
 def test_never_raises(x, y, xv, yv):
     found = facts({"a": x, "b": x}, y, {"a": xv, "b": xv}, yv)
