@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import Trend, middle, trend
+from keras_babysit.rules.kernels import Trend, middle, not_hidden, trend
 from keras_babysit.rules.progress import progress
 from keras_babysit.rules.wording import names, number, percent
 
@@ -148,7 +148,7 @@ def saturated_activation(
     at = [int(i) for i in np.flatnonzero(share > limit)]
     if not at:
         return
-    outside = _not_hidden(history)
+    outside = not_hidden(history)
     at = [i for i in at if window.places[i].split("@")[0] not in outside]
     if not at:
         return
@@ -165,19 +165,6 @@ def saturated_activation(
     )
 
 
-def _not_hidden(history: RunHistory) -> set[str]:
-    """Outputs, softmax layers and those in doubt: the last one if nothing is known."""
-    model, step = history.model, history.last_step
-    last = [step.layers[-1].path] if step is not None and step.layers else []
-    if model is None:
-        return set(last)
-    outputs = [o.layer for o in model.outputs if o.layer is not None]
-    softmax = [x.path for x in model.layers if x.activation == "softmax"]
-    # A Flatten or Reshape may follow the layer that makes the output.
-    ends = [x.path for x in model.layers if x.activation is not None][-1:]
-    return {*outputs, *softmax, *(() if outputs else (*last, *ends))}
-
-
 def _trends(history: RunHistory) -> list[tuple[str, Trend]]:
     """The last hidden layer and the trend of the spread over depth: at first, lately.
 
@@ -187,7 +174,7 @@ def _trends(history: RunHistory) -> list[tuple[str, Trend]]:
     first = history.first_step
     if len(window.steps) < 2 or first is None or not window.places:
         return []
-    outside = _not_hidden(history)
+    outside = not_hidden(history)
     kinds = {x.path: x.kind for x in history.model.layers} if history.model else {}
     at = [
         i

@@ -141,3 +141,16 @@ def trend(values: np.ndarray) -> Trend:
     slope = float((x * y).sum() / (x**2).sum())
     correlation = float((x * y).sum()) / math.sqrt(float((x**2).sum()) * spread)
     return Trend(slope * float(at[-1] - at[0]), correlation, n)
+
+
+def not_hidden(history: RunHistory) -> set[str]:
+    """Outputs, softmax layers and those in doubt: the last one if nothing is known."""
+    model, step = history.model, history.last_step
+    last = [step.layers[-1].path] if step is not None and step.layers else []
+    if model is None:
+        return set(last)
+    outputs = [o.layer for o in model.outputs if o.layer is not None]
+    softmax = [x.path for x in model.layers if x.activation == "softmax"]
+    # A Flatten or Reshape may follow the layer that makes the output.
+    ends = [x.path for x in model.layers if x.activation is not None][-1:]
+    return {*outputs, *softmax, *(() if outputs else (*last, *ends))}

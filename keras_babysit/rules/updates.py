@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_babysit.history import RunHistory, Window
 from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import largest_ratio, leaf, middle, ratios
+from keras_babysit.rules.kernels import (
+    largest_ratio,
+    leaf,
+    middle,
+    not_hidden,
+    ratios,
+)
 from keras_babysit.rules.progress import progress
 from keras_babysit.rules.wording import names, number, percent, try_rate
 
 _RATIO = "CS231n, Neural Networks Part 3: Ratio of weights:updates"
 #: A layer is told by itself where its ratio is so many times off the others'.
 _APART = 10
+#: A layer with so many of its outputs at an asymptote may have no gradient at all.
+_SATURATED = 0.9
 
 
 def _lately(history: RunHistory, patience: float) -> tuple[Window, np.ndarray] | None:
@@ -173,6 +182,7 @@ def update_ratio_too_low(
     severity="warning",
     when=("step", "epoch"),
     since="Keras: 'Gradients do not exist for variables'",
+    symptoms=("underfitting", "noisy-first-layer"),
 )
 def disconnected_layer(
     history: RunHistory, *, share: float = 0.1, patience: int = 5
@@ -182,16 +192,17 @@ def disconnected_layer(
     What it sees:
         Trainable variables that have no gradient at all while others have; or kernels
         whose gradient was exactly zero in all of the last `patience` observed steps
-        while a kernel before them had one, so that no dead layer explains it. It is a
-        warning if they hold more than the `share` of the trained weights or the model
-        is stuck, else information.
+        while a kernel before them had one, so that no dead layer explains it; or the
+        first kernels, while the one behind them had one, so that what comes out of them
+        is neither zero nor saturated. It is a warning if they hold more than the
+        `share` of the trained weights or the model is stuck, else information.
 
     Why it matters:
         These weights stay as they were initialized, whatever the data.
 
     What to do:
         Connect the layer to an output that has a loss; look for `stop_gradient`,
-        rounding, `argmax` or NumPy on the way; or freeze it on purpose.
+        `sign`, rounding, `argmax` or NumPy on the way; or freeze it on purpose.
 
     When it is wrong:
         Parts that this task does not use, such as the pooler of a language model;
@@ -204,27 +215,47 @@ def disconnected_layer(
     gradients = history.window("gradient.norm", int(max(patience, 3)))
     if not len(weights.steps) or not len(gradients.steps) or history.observed < 2:
         return
-    apart: tuple[str, ...] = ()
-    if len(weights.places) != len(gradients.places):
-        known = set(gradients.places)
-        apart = tuple(p for p in weights.places if p not in known)
-        apart = tuple(p for p in apart if _is_trained(history, p))
-    what = "has no gradient"
-    if not apart:
-        apart, what = _zero_gradients(history, gradients, int(max(patience, 3)))
-    if not apart:
+    apart = _without_gradients(history, weights, gradients) or _zero_gradients(
+        history, gradients, int(max(patience, 3))
+    )
+    if apart is None:
         return
-    part = _part(weights, apart)
+    part = _part(weights, apart.places)
     hurts = part > share or progress(history).stuck(0.5)
     yield Sign(
-        where=apart[0],
-        seen=f"{what} ({names(list(apart))}: {percent(part)} of the trained weights)",
-        cause="Likely the loss does not depend on it",
-        action="connect it to an output with a loss, or set trainable=False",
-        alternatives=("look for stop_gradient, rounding or argmax behind it",),
-        evidence={"variables": len(apart), "share": part},
+        where=apart.places[0],
+        seen=f"{apart.seen} ({names(list(apart.places))}: {percent(part)} of the "
+        "trained weights)",
+        cause=apart.cause,
+        action=apart.action,
+        alternatives=apart.alternatives,
+        evidence={"variables": len(apart.places), "share": part},
         severity=None if hurts else "info",
     )
+
+
+class _Apart(NamedTuple):
+    """Variables that the loss does not depend on, and what to say of them."""
+
+    places: tuple[str, ...]
+    seen: str
+    cause: str = "Likely the loss does not depend on it"
+    action: str = "connect it to an output with a loss, or set trainable=False"
+    alternatives: tuple[str, ...] = (
+        "look for stop_gradient, rounding or argmax behind it",
+    )
+
+
+def _without_gradients(
+    history: RunHistory, weights: Window, gradients: Window
+) -> _Apart | None:
+    """Variables that have no gradient at all while others have."""
+    if len(weights.places) == len(gradients.places):
+        return None
+    known = set(gradients.places)
+    missing = tuple(p for p in weights.places if p not in known)
+    missing = tuple(p for p in missing if _is_trained(history, p))
+    return _Apart(missing, "has no gradient") if missing else None
 
 
 def _is_trained(history: RunHistory, path: str) -> bool:
@@ -240,26 +271,71 @@ def _is_trained(history: RunHistory, path: str) -> bool:
 
 def _zero_gradients(
     history: RunHistory, gradients: Window, patience: int
-) -> tuple[tuple[str, ...], str]:
-    """Kernels with a gradient of zero all the time behind one that has some."""
+) -> _Apart | None:
+    """Kernels with a gradient of zero all the time beside one that has some."""
     zero = (gradients.values == 0).all(axis=0)
     if len(gradients.steps) < patience or not zero.any() or zero.all():
-        return (), ""
+        return None
+    if not largest_ratio(history) > 0:
+        return None
     first = int(np.flatnonzero(~zero)[0])
-    at = [int(i) for i in np.flatnonzero(zero) if i > first]
-    found = [gradients.places[i] for i in at if "kernel" in leaf(gradients.places[i])]
+    seen = f"gradient exactly 0 over {len(gradients.steps)} steps"
+    behind = _zero_kernels(history, gradients, np.flatnonzero(zero[first:]) + first)
+    if behind:
+        return _Apart(behind, seen)
+    return _no_slope(history, gradients, first, seen)
+
+
+def _no_slope(
+    history: RunHistory, gradients: Window, first: int, seen: str
+) -> _Apart | None:
+    """The first kernels, before a function whose derivative is zero everywhere."""
+    before = _zero_kernels(history, gradients, np.arange(first))
+    model = history.model
+    if not before or (model is not None and model.custom_train_step):
+        return None
+    # A dead layer hands on zeros, so the kernel behind it has no gradient either, only
+    # its bias. A saturated one is another rule's.
+    behind = gradients.places[first]
+    if "kernel" not in leaf(behind) or _saturated_inside(history):
+        return None
+    return _Apart(
+        before,
+        f"{seen} in all layers before {_owner(behind)}, but not in it",
+        "Likely a function without a slope lies between them, such as sign, round or "
+        "argmax",
+        "use a smooth one in its place, tanh for sign",
+        ("pass the gradient straight through: x + stop_gradient(sign(x) - x)",),
+    )
+
+
+def _saturated_inside(history: RunHistory) -> bool:
+    """Whether nearly all outputs of a layer before the last are at an asymptote."""
+    window = history.window("saturation_fraction", 1)
+    if not window.values.size:
+        return False
+    outside = not_hidden(history)
+    return any(
+        share >= _SATURATED and place.split("@")[0] not in outside
+        for place, share in zip(window.places, window.values[-1], strict=True)
+    )
+
+
+def _zero_kernels(
+    history: RunHistory, gradients: Window, which: np.ndarray
+) -> tuple[str, ...]:
+    """Those of some variables without a gradient that are kernels, if no layer died."""
+    zeros = {gradients.places[i] for i in which}
+    kernels = tuple(p for p in gradients.places if p in zeros and "kernel" in leaf(p))
     # A layer behind a dead ReLU gets zero inputs and so no gradient of its kernel;
     # its bias still gets one. Dead layers themselves are another rule's.
     dead = _near_dead(history)
-    zeros = {gradients.places[i] for i in at}
     alone = [
-        p for p in found if _owner(p) not in dead and _bias_zero(p, gradients, zeros)
+        p for p in kernels if _owner(p) not in dead and _bias_zero(p, gradients, zeros)
     ]
-    if len(alone) < len(found) or not _bias_of_any(alone, gradients):
-        return (), ""
-    if largest_ratio(history) > 0:
-        return tuple(alone), f"gradient exactly 0 over {len(gradients.steps)} steps"
-    return (), ""
+    if len(alone) < len(kernels) or not _bias_of_any(alone, gradients):
+        return ()
+    return kernels
 
 
 def _owner(path: str) -> str:

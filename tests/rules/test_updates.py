@@ -133,5 +133,63 @@ def test_zero_gradients_before_a_dead_layer_are_not_disconnected():
     assert updates.disconnected_layer.signs(history) == []
 
 
+def before_a_step_function(step):
+    return (
+        H.variable("a/kernel", 0.0, gradient=0.0),
+        H.variable("a/bias", 0.0, gradient=0.0),
+        H.variable("b/kernel", 1e-3),
+        H.variable("b/bias", 1e-3),
+    )
+
+
+@REGIMES
+def test_zero_gradients_before_a_function_without_a_slope(regime):
+    history = H.run(H.learning(6), regime=regime, variables=before_a_step_function)
+    (sign,) = updates.disconnected_layer.signs(history)
+    assert sign.where == "a/kernel"
+    assert "before b, but not in it" in sign.seen
+    assert "without a slope" in sign.cause
+    assert sign.severity is None
+
+
+def test_a_function_without_a_slope_takes_some_steps_to_tell():
+    def at_first(step):
+        return before_a_step_function(step) if step < 3 else H.healthy_variables(2)
+
+    history = H.run(H.learning(6), regime="dense", variables=at_first)
+    assert updates.disconnected_layer.signs(history) == []
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [H.layer("a", saturated=1.0), H.layer("b", saturated=0.2)],
+        [H.layer("a", dead=1.0), H.layer("b", saturated=0.2)],
+    ],
+    ids=["saturated", "dead"],
+)
+def test_zero_gradients_with_another_reason(layers):
+    history = H.run(
+        H.learning(6), variables=before_a_step_function, layers=lambda step: layers
+    )
+    assert updates.disconnected_layer.signs(history) == []
+
+
+def test_a_saturated_output_is_no_reason_for_zero_gradients():
+    history = H.run(
+        H.learning(6),
+        variables=before_a_step_function,
+        layers=lambda step: [H.layer("a"), H.layer("b", saturated=1.0)],
+        model=None,
+    )
+    assert len(updates.disconnected_layer.signs(history)) == 1
+
+
+def test_a_custom_step_may_train_only_the_last_layers():
+    model = H.class_model(custom_train_step=True)
+    history = H.run(H.learning(6), variables=before_a_step_function, model=model)
+    assert updates.disconnected_layer.signs(history) == []
+
+
 def test_all_connected():
     assert updates.disconnected_layer.signs(H.run(H.learning(6))) == []
