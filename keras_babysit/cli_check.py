@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from keras_babysit import loading
+from keras_babysit.errors import installing
 
 
 @click.command()
@@ -71,7 +72,7 @@ def _framework() -> Iterator[None]:
     except ImportError as e:
         raise loading.Failure(
             f"Keras finds no framework to compute with: {e}. Install one with "
-            "`pip install 'keras_babysit[tensorflow]'`."
+            f"{installing('tensorflow')}."
         ) from None
 
 

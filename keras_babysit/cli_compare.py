@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 
 from keras_babysit import loading
+from keras_babysit.errors import installing
 
 
 @click.command()
@@ -80,7 +81,7 @@ def compare(
     except ImportError as e:
         raise loading.Failure(
             f"Keras finds no framework to compute with: {e}. Install one with "
-            "`pip install 'keras_babysit[tensorflow]'`."
+            f"{installing('tensorflow')}."
         ) from None
     x, y, weight = (*loading.data_of(data), None, None)[:3]
     with _told():

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_babysit import loading
+from keras_babysit.errors import installing
 
 if TYPE_CHECKING:
     from keras_babysit.search.status import Status
@@ -48,7 +49,7 @@ def status(directory: Path, as_json: bool) -> None:
         from keras_babysit.search.status import read_status
     except ImportError as error:
         raise loading.Failure(
-            f"{error}. Searches need `pip install 'keras_babysit[search]'`."
+            f"{error}. Searches need {installing('search')}."
         ) from None
     try:
         found = read_status(directory)

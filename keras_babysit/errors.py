@@ -1,4 +1,4 @@
-"""What exceptions of Keras and its backends say, for people."""
+"""What exceptions say: those of Keras and its backends, and some of our own."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def first_line(error: BaseException) -> str:
     if len(lines) > 1 and lines[0].startswith("Exception encountered"):
         lines = [f"{lines[0]} {lines[1]}"]
     return lines[0] if lines else type(error).__name__
+
+
+def installing(extra: str) -> str:
+    """Returns the command that installs an extra of this package, for messages.
+
+    Args:
+        extra: its name in setup.py: `"search"`.
+    """
+    return f"`pip install 'keras_babysit[{extra}]'`"

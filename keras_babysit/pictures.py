@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_babysit.errors import installing
+
 
 def figure(width: float, height: float, what: str) -> Any:
     """Makes an empty figure, unknown to pyplot.
@@ -25,6 +27,6 @@ def figure(width: float, height: float, what: str) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            f"Drawing {what} needs matplotlib: pip install 'keras_babysit[plot]'"
+            f"Drawing {what} needs matplotlib: {installing('plot')}"
         ) from error
     return Figure(figsize=(width, height), layout="constrained")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from keras_babysit.errors import installing
+
 SUPPORTED = ("tensorflow",)
 
 
@@ -34,5 +36,5 @@ def load(folder: str) -> ModuleType:
             raise
         raise ImportError(
             f"The Keras backend is {name!r}, but the package {name} is not "
-            f"installed. Install it with `pip install keras_babysit[{name}]`."
+            f"installed. Install it with {installing(name)}."
         ) from e

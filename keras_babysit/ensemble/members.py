@@ -78,7 +78,7 @@ def train_members(
             the member's number that returns a list, for those that write files.
         executor: `"ray"` for several members at a time, each in a process of its own,
             or a `keras_babysit.search.RayExecutor` that says how many and with what;
-            needs `pip install keras-babysit[ray]`. By default one after the other,
+            needs `pip install 'keras_babysit[ray]'`. By default one after the other,
             here. Results may differ between the two in rounding.
         load: whether to return models; `False` for their paths, where there is not
             enough memory for all.

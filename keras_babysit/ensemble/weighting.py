@@ -12,6 +12,7 @@ import numpy as np
 from keras_babysit.ensemble import scoring
 from keras_babysit.ensemble.checking import check_whole
 from keras_babysit.ensemble.validation import Validation, as_values, validation_of
+from keras_babysit.errors import installing
 
 #: A loss of predictions and targets, less is better.
 Loss = Callable[[Any, Any], float]
@@ -146,7 +147,7 @@ def simplex_weights(
         from scipy.optimize import nnls
     except ImportError as e:
         raise ImportError(
-            "`simplex_weights` needs SciPy: pip install 'keras_babysit[scipy]'"
+            f"`simplex_weights` needs SciPy: {installing('scipy')}"
         ) from e
     data = validation_of(members, x, y, output, from_logits, batch_size)
     data = dataclasses.replace(data, targets=as_values(data))

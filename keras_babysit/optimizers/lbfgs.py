@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit.errors import installing
 from keras_babysit.optimizers.arguments import (
     check_count,
     check_dtype,
@@ -134,7 +135,5 @@ def _scipy_optimize() -> Any:
     try:
         import scipy.optimize
     except ModuleNotFoundError as e:
-        raise ImportError(
-            "LBFGS needs SciPy. Install it with `pip install keras_babysit[scipy]`."
-        ) from e
+        raise ImportError(f"LBFGS needs SciPy: {installing('scipy')}") from e
     return scipy.optimize

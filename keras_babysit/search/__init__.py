@@ -23,13 +23,15 @@ tuner = keras_tuner.Tuner(oracle, make_model, directory="searches", project_name
 tuner.search(x, y, validation_data=(x_val, y_val))
 ```
 
-Needs `pip install keras-babysit[search]`.
+Needs `pip install 'keras_babysit[search]'`.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+from keras_babysit.errors import installing
 
 _PUBLIC = {
     "OptunaOracle": "optuna_oracle",
@@ -66,7 +68,7 @@ def __getattr__(name: str) -> Any:
             raise
         raise ImportError(
             f"`keras_babysit.search.{name}` needs {_EXTRA[error.name]}, which is not "
-            "installed: pip install keras-babysit[search]"
+            f"installed: {installing('search')}"
         ) from error
     return getattr(module, name)
 

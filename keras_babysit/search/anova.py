@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit.errors import installing
+
 #: As many trees as in Hutter et al. and in Optuna.
 _TREES = 64
 #: Leaves of a tree at most: the cost grows with their square.
@@ -60,8 +62,8 @@ def decompose(points: np.ndarray, values: np.ndarray, seed: int = 0) -> Decompos
         from sklearn.ensemble import RandomForestRegressor
     except ImportError as error:
         raise ImportError(
-            "The importance of hyperparameters needs scikit-learn: pip install "
-            "keras-babysit[search]"
+            "The importance of hyperparameters needs scikit-learn: "
+            + installing("search")
         ) from error
     forest = RandomForestRegressor(
         _TREES,

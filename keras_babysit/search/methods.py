@@ -11,6 +11,7 @@ from typing import Any
 
 import keras_tuner
 
+from keras_babysit.errors import installing
 from keras_babysit.search.scales import with_values
 from keras_babysit.search.staged_oracles import (
     Earlier,
@@ -257,8 +258,7 @@ def _bayesian(goal: Any, given: Mapping[str, Any]) -> StagedBayesian:
         return StagedBayesian(goal, **given)
     except ImportError:
         raise ImportError(
-            'method="bayesian" needs scipy and scikit-learn: '
-            "pip install scipy scikit-learn"
+            'method="bayesian" needs SciPy and scikit-learn: ' + installing("search")
         ) from None
 
 

@@ -16,6 +16,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
+from keras_babysit.errors import installing
 from keras_babysit.search import optuna_space, scales
 
 Status = keras_tuner.engine.trial.TrialStatus
@@ -325,7 +326,7 @@ def _made(sampler: Any) -> BaseSampler:
     if sampler == "gp" and importlib.util.find_spec("torch") is None:
         raise ImportError(
             'sampler="gp" needs torch, which is not installed: '
-            "pip install keras-babysit[search-gp]"
+            + installing("search-gp")
         )
     of = optuna.samplers
     with quiet():  # Grouping and exhaustive search are called experimental.

@@ -10,6 +10,8 @@ import socket
 import warnings
 from typing import Any
 
+from keras_babysit.errors import installing
+
 #: Files are written by, and to, the machine of the program.
 NO_CLIENT = (
     "the program of a search must run on a machine of the Ray cluster, as with "
@@ -32,7 +34,7 @@ def import_ray() -> Any:
             raise
         raise ImportError(
             "Trials in several processes need Ray, which is not installed: "
-            "pip install keras-babysit[ray]"
+            f"{installing('ray')}"
         ) from error
     return ray
 

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from keras_babysit.errors import installing
 from keras_babysit.report.groups import clean, number
 from keras_babysit.search.trials import EpochResult, Objective, Trial
 
@@ -98,7 +99,7 @@ def frame(trials: Iterable[Trial], objective: Objective | None = None) -> Any:
         import pandas
     except ImportError as error:
         raise ImportError(
-            "Results as a DataFrame need pandas: pip install keras-babysit[search]"
+            f"Results as a DataFrame need pandas: {installing('search')}"
         ) from error
     trials = list(trials)
     columns = _columns(trials)

@@ -213,7 +213,7 @@ def test_without_matplotlib_the_page_says_so(report, monkeypatch, tmp_path):
 
 def test_without_scikit_learn_it_says_so(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    assert "needs scikit-learn: pip install" in make_report(store).importance.reason
+    assert "needs scikit-learn: `pip install" in make_report(store).importance.reason
 
 
 def test_a_search_that_goes_on(tmp_path):
