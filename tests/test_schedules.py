@@ -2,9 +2,7 @@
 
 import copy
 import math
-import re
 import sys
-from pathlib import Path
 from unittest import mock
 
 import keras
@@ -30,7 +28,6 @@ from keras_babysit.schedules import (
 K = keras.optimizers.schedules
 T = np.arange(10_000)
 PER_EPOCH = 100
-DOCS = Path(__file__).parent.parent / "docs" / "annealing.md"
 
 
 @pytest.fixture(autouse=True)
@@ -700,19 +697,6 @@ def test_time_is_in_batches_with_gradient_accumulation():
 def test_without_steps_per_epoch_training_says_so():
     with pytest.raises(ValueError, match="how many batches an epoch has"):
         linear(StepDecay(0.1, 0.5, epochs=3)).fit(X, Y, verbose=0)
-
-
-def test_the_docs_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    text = DOCS.read_text(encoding="utf-8")
-    rng = np.random.default_rng(0)
-    names = {"keras": keras, "np": np, "loss": "mse", "x": rng.normal(size=(40, 2))}
-    names |= {"model": linear(0.1), "y": rng.normal(size=(40, 1))}
-    for block in re.findall(r"```python\n(.*?)```", text, re.S):
-        exec(block, names)
-    assert names["cycles"].ends(epochs=70).tolist() == [449, 1349, 3149]
-    assert (tmp_path / "rates.png").exists()
-    assert len(names["rates"]) == 4
 
 
 # Pictures.

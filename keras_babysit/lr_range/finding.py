@@ -86,7 +86,8 @@ def find_learning_rate(
     Example:
     ```python
     found = keras_babysit.find_learning_rate(model, x_train, y_train)
-    model.optimizer.learning_rate = found.suggestion
+    if found.suggestion is not None:  # The loss did fall.
+        model.optimizer.learning_rate = found.suggestion
     ```
     """
     _check_arguments(min_rate, max_rate, steps, batch_size)
