@@ -92,7 +92,9 @@ def _lines(found: Status) -> Iterator[tuple[str, Text]]:
         what = f"{of}{count(trials, 'trial')} of {count(epochs, 'epoch')}{method}"
         yield "stage", Text(what)
     ended = len(found.trials) - len(found.open)
-    each = ", ".join(f"{n} {status}" for status, n in counts(found.trials).items())
+    words = {} if found.state == "running" else {"running": "open"}
+    found_counts = counts(found.trials).items()
+    each = ", ".join(f"{n} {words.get(status, status)}" for status, n in found_counts)
     yield "trials", Text(f"{ended} of {found.planned}" + (f": {each}" if each else ""))
     best = found.best
     if best is not None:

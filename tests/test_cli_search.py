@@ -172,9 +172,9 @@ def test_a_search_that_has_just_begun(call, tmp_path):
     assert "interrupted; starting its program again goes on" in said
     assert "trials 0 of 12" in said
     start(store, 0, 0.1)
-    assert "open trial 0: 0/10 epochs, rate 0.1" in " ".join(
-        call("status", tmp_path).output.split()
-    )
+    said = " ".join(call("status", tmp_path).output.split())
+    assert "trials 0 of 12: 1 open" in said
+    assert "open trial 0: 0/10 epochs, rate 0.1" in said
 
 
 def test_a_search_that_was_aborted(call, store):

@@ -5,9 +5,11 @@ Hypermodels, `HyperParameters` and objectives are KerasTuner's:
 ```python
 from keras_babysit import search
 
+
 def make_model(hp):
     rate = search.learning_rate(hp)
-    ...
+    ...  # and returns a compiled model
+
 
 stages = search.coarse_to_fine()
 searching = search.Search(make_model, "val_loss", stages=stages, seed=1)
@@ -18,6 +20,8 @@ model = searching.best_models(1)[0]
 And what it is made of goes where KerasTuner's own goes:
 
 ```python
+import keras_tuner
+
 oracle = search.OptunaOracle("val_loss", max_trials=60, seed=1)
 tuner = keras_tuner.Tuner(oracle, make_model, directory="searches", project_name="a")
 tuner.search(x, y, validation_data=(x_val, y_val))

@@ -11,6 +11,7 @@ import keras_tuner
 
 from keras_babysit.search import refining
 from keras_babysit.search.borders import checked_limits
+from keras_babysit.search.directions import direction_of
 from keras_babysit.search.executors import Executor, InPlace
 from keras_babysit.search.trials import Objective
 
@@ -39,9 +40,11 @@ def objective_of(given: Any) -> Objective:
         raise ValueError(
             "`objective` must be the name of what `fit` logs, such as 'val_loss', or a "
             f"keras_tuner.Objective. Received: objective={given!r}"
+            + ". Of several, log the sum as a metric, or return it from the `fit` of a "
+            "`keras_tuner.HyperModel`." * is_multi
         )
     if isinstance(given, str):
-        direction = keras_tuner.engine.metrics_tracking.infer_metric_direction(given)
+        direction = direction_of(given)
         if direction is None:
             raise ValueError(
                 f"It is not known whether {given!r} is to be minimized or maximized. "
@@ -79,6 +82,12 @@ def check_limits(limits: Mapping[str, Any], space: Any) -> None:
             f"`limits` has {unknown[0]!r}, but the hypermodel asks for no range of "
             "that name."
         )
+
+
+def check_verbose(verbose: Any) -> None:
+    """Raises a `ValueError` for what says nothing of how much is to be shown."""
+    if not isinstance(verbose, int) or verbose < 0:
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
 
 
 def executor_of(given: Any, workers: Any, cpus: float, gpus: float) -> Executor:

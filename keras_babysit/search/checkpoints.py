@@ -130,7 +130,7 @@ def load_model(
         space: `HyperParameters.get_config()` of the trial's stage.
 
     Returns:
-        A compiled model.
+        The model, compiled if the hypermodel compiles it.
 
     Raises:
         ValueError: if the trial has no checkpoint, or none that fits the hypermodel.
@@ -165,8 +165,9 @@ def _with_weights(
         model.build_from_config(_with_tuples(beside["build"]))
         # Keras has run `call`, which builds the layers, but not the model by itself.
         model.built = all(layer.built for layer in layers_of(model)[1:])
-    if model.optimizer is not None and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
+    optimizer = getattr(model, "optimizer", None)  # None where it is not compiled.
+    if optimizer is not None and not optimizer.built:
+        optimizer.build(model.trainable_variables)
     model.load_weights(path)
     return model
 

@@ -143,7 +143,8 @@ def state_of(model: keras.Model) -> dict[str, Any]:
 
     And the number of updates so far, by which it is known again.
     """
-    optimizer = model.optimizer
+    # One that a hypermodel's own `fit` trains need not be compiled.
+    optimizer = getattr(model, "optimizer", None)
     return {
         "step": None if optimizer is None else int(optimizer.iterations),
         "seeds": [_value(variable) for variable in _seeds(model)],

@@ -124,14 +124,17 @@ class Course:
         made = scales.with_values(trial.outcome.space, trial.values)
         return to_json(made.values)
 
-    def failure(self) -> str:
+    def failure(self, at_end: bool = False) -> str:
         """Returns why there is no sense in going on; `""` if there may be some.
 
         That is when the first three trials have failed, or all that there are to be,
         and no other trial has done better.
+
+        Args:
+            at_end: whether no more are to be, as where the space is tried all over.
         """
         ended = [t for t in self.trials.values() if t.outcome is not None]
-        enough = min(3, self.plan.stages[0].trials)
+        enough = min(3, len(ended) if at_end else self.plan.stages[0].trials)
         numbers = {trial.number for trial in ended}
         if not numbers.issuperset(range(enough)):
             return ""
@@ -140,7 +143,18 @@ class Course:
         reasons = list(dict.fromkeys(t.outcome.reason for t in ended if t.outcome))
         which = "trial" if enough == 1 else f"{enough} trials all"
         more = f" (The others: {'; '.join(reasons[1:])}.)" if reasons[1:] else ""
-        return f"The first {which} failed: {reasons[0]}.{more}"
+        return f"The first {which} failed: {reasons[0].rstrip('.')}.{more}"
+
+    def shortfall(self) -> str:
+        """Returns why the present stage has fewer trials than planned; `""` if not."""
+        planned = self.plan.stages[self.stage].trials if self.spaces else 0
+        own = sum(trial.origin != "repeat" for trial in self._of_stage())
+        if own >= planned:
+            return ""
+        return (
+            f"Stage {self.stage + 1} has {own} trials, not {planned}: there was "
+            "nothing new to try in its space."
+        )
 
     def _next_of_stage(self, asker: methods.Asker) -> Step | None:
         stage = self.plan.stages[self.stage]

@@ -93,6 +93,10 @@ class Driver:
         self._checks_objective = check_objective
         self._hparams.update()
         if self._is_over():
+            self._progress.say(
+                f"The search in {str(self._store.directory)!r} has ended already; "
+                "`overwrite=True` begins it anew."
+            )
             self._sweep(at_end=True)
             return
         self._sweep()
@@ -142,6 +146,7 @@ class Driver:
         return True
 
     def _begin(self, step: NextStage) -> None:
+        self._say_shortfall()
         plan = self._course.plan
         stage = plan.stages[step.index]
         method = method_name(plan.method_of(step.index))
@@ -204,7 +209,9 @@ class Driver:
         self._progress.ended(with_outcome(trial, outcome))
         self._hparams.update()
         self._sweep()
-        failure = self._course.failure()
+        self._end_if_failed(self._course.failure())
+
+    def _end_if_failed(self, failure: str) -> None:
         if failure:
             self._abort(failure)
             raise RuntimeError(
@@ -212,10 +219,17 @@ class Driver:
             )
 
     def _end(self, step: End) -> None:
+        self._end_if_failed(self._course.failure(at_end=True))
+        self._say_shortfall()
         self._append("finished", findings=list(step.findings), verdict=step.verdict)
         self._say_findings(step.findings)
         if step.verdict:
             self._progress.say(step.verdict)
+
+    def _say_shortfall(self) -> None:
+        told = self._course.shortfall()
+        if told:
+            self._progress.say(told)
 
     def _on_epoch(self, trial: Trial, result: EpochResult) -> str:
         if self._checks_objective:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -33,17 +34,16 @@ def check_arguments(
         folds: number of folds, or `None` for validation data as `fit` takes it.
         objective: what is searched for.
         own_fit: whether the hypermodel has a `fit` of its own, which may find its
-            validation data by itself.
+            data by itself.
 
     Raises:
         ValueError: if there is no data, its parts differ in length, it can be read
-            only once, or is not arrays and is to be split into folds; for validation
-            data where folds are, and none where the objective needs some; for
-            callbacks that cannot be copied.
+            only once, or is not arrays and is to be split; for validation data where
+            folds are, and none where the objective needs some; for callbacks that
+            cannot be copied.
     """
     _check_decided(arguments)
-    x = arguments.get("x")
-    if x is None:
+    if arguments.get("x") is None and not own_fit:
         raise ValueError("`x` must be the data to train on. Received: x=None")
     for name in ("x", "validation_data"):
         _check_can_begin_again(name, arguments.get(name))
@@ -51,6 +51,8 @@ def check_arguments(
         _check_lengths(arguments)
     if folds is not None:
         _check_folds(arguments, folds)
+    if not own_fit:
+        _check_split(arguments)
     _check_validation(arguments, folds, objective, own_fit)
     copied_callbacks(arguments)
 
@@ -88,6 +90,31 @@ def _check_lengths(arguments: Mapping[str, Any]) -> None:
         )
     if 0 in lengths.values():
         raise ValueError("`x` must have at least one sample. Received: none")
+
+
+def _check_split(arguments: Mapping[str, Any]) -> None:
+    """Says what Keras says in every trial, and of lengths only after an epoch."""
+    given = arguments.get("validation_data")
+    if isinstance(given, tuple | list) and len(given) in (2, 3):
+        lengths = [
+            _length(leaf)
+            for part in given
+            for _, leaf in _leaves(part)
+            if _is_array(leaf)
+        ]
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                "The parts of `validation_data` must have as many samples. Received: "
+                f"{', '.join(map(str, lengths))}"
+            )
+    split = arguments.get("validation_split")
+    if split and given is None and not are_arrays(arguments):
+        raise ValueError(
+            "`validation_split` needs arrays, which can be split: NumPy arrays, "
+            "tensors, pandas, or lists and dictionaries of them. Give "
+            f"`validation_data` instead. Received: validation_split={split!r} and x of "
+            f"type {type(arguments['x']).__name__}"
+        )
 
 
 def _check_folds(arguments: Mapping[str, Any], folds: int) -> None:
@@ -144,13 +171,18 @@ def copied_callbacks(
             and of a `Babysitter`.
 
     Raises:
-        ValueError: if one of them cannot be copied, or would put a trial where
-            another one was.
+        ValueError: if one of them is no callback, cannot be copied, or would put a
+            trial where another one was.
     """
     given = arguments.get("callbacks") or []
     given = given if isinstance(given, list | tuple) else [given]
     copies = []
     for callback in given:
+        if isinstance(callback, type) or not hasattr(callback, "set_model"):
+            raise ValueError(
+                "`callbacks` must be instances of `keras.callbacks.Callback`. "
+                f"Received: {callback!r}"
+            )
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(
                 "`callbacks` must be without `BackupAndRestore`: a trial would go on "
@@ -168,6 +200,39 @@ def copied_callbacks(
         if isinstance(callback, keras.callbacks.TensorBoard | Babysitter):
             copies[-1].log_dir = os.path.join(callback.log_dir, own)
     return copies
+
+
+def for_own_fit(
+    fit: Callable, hp: Any, model: Any, arguments: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Returns what a hypermodel's own `fit` is given, by position and by name.
+
+    Data that is not there is left out. `x` and `y` have their names, but where `fit`
+    calls them something else they come first, as with KerasTuner.
+
+    Args:
+        fit: the bound method.
+        hp: its first argument,
+        model: and its second one.
+        arguments: of `fit`, by name.
+    """
+    given = {k: v for k, v in arguments.items() if k not in _BY_SAMPLE or v is not None}
+    first = [given[name] for name in ("x", "y") if name in given]
+    others = {k: v for k, v in given.items() if k not in ("x", "y")}
+    signature = inspect.signature(fit)
+    if _can_bind(signature, hp, model, **given):
+        return (hp, model), given
+    if _can_bind(signature, hp, model, *first, **others):
+        return (hp, model, *first), others
+    return (hp, model), given
+
+
+def _can_bind(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def are_arrays(arguments: Mapping[str, Any]) -> bool:

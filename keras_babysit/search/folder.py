@@ -51,8 +51,10 @@ def begin(store: Store, asked: Mapping[str, Any], overwrite: bool = False) -> No
     Raises:
         ValueError: if another search is there.
     """
+    if overwrite:
+        _clear(store.directory)
     events = store.events()
-    if overwrite or _was_aborted(events):
+    if _was_aborted(events):
         _clear(store.directory)
         events = []
     known = store.settings()

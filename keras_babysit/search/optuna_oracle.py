@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from keras_babysit.errors import installing
 from keras_babysit.search import optuna_space, scales
+from keras_babysit.search.directions import with_directions
 
 Status = keras_tuner.engine.trial.TrialStatus
 
@@ -129,7 +130,7 @@ class OptunaOracle(KeepsValues):
                 f"`seed` must be a non-negative integer. Received: seed={seed!r}"
             )
         super().__init__(
-            objective=objective,
+            objective=with_directions(objective),
             max_trials=max_trials,
             hyperparameters=hyperparameters,
             allow_new_entries=allow_new_entries,

@@ -238,7 +238,7 @@ class Progress:
         told_counts = ", ".join(
             f"{n} {s}" for s, n in found.items() if s != "completed"
         )
-        left = self.seconds_left()
+        left = self.seconds_left() if done < total else None
         head.add_row(
             Text(f"{done}/{total} trials"),
             ProgressBar(total=max(total, 1), completed=done, width=30),

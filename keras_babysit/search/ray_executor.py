@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras_tuner
+
 from keras_babysit.search import ray_cluster, ray_mirror, ray_setup, ray_worker, store
 from keras_babysit.search.executors import Lost
 from keras_babysit.search.ray_board import Board
@@ -221,8 +223,10 @@ def _result(task: Any) -> Outcome | Lost:
     except (errors.NodeDiedError, errors.ObjectLostError):
         return Lost("its machine was lost")
     except errors.RayTaskError as error:
-        # Not by the trial, which raises nothing, but on the way to it.
+        # Not by the trial, which raises nothing else, but on the way to it.
         cause = error.cause
+        if isinstance(cause, keras_tuner.errors.FatalError):
+            raise cause from None  # By this, the user ends the search.
         told = " ".join(str(cause).split())
         return Outcome("failed", reason=f"{type(cause).__name__}: {told}")
     except (errors.TaskUnschedulableError, errors.RuntimeEnvSetupError) as error:

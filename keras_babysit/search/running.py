@@ -15,7 +15,7 @@ import keras
 from keras_babysit.records import Finding
 from keras_babysit.search import continuing
 from keras_babysit.search.checkpoints import Checkpoints, hyperparameters, stem_of
-from keras_babysit.search.feeding import copied_callbacks, of_fold
+from keras_babysit.search.feeding import copied_callbacks, for_own_fit, of_fold
 from keras_babysit.search.notes import Notes
 from keras_babysit.search.scoring import best_of, missing, returned_by, value_of
 from keras_babysit.search.store import (
@@ -175,7 +175,10 @@ class Run:
         arguments = self._arguments()
         over = False
         try:
-            results = self.work.hypermodel.fit(self.hp, model, **arguments)
+            fit, first = self.work.hypermodel.fit, (self.hp, model)
+            if self.work.own_fit:
+                first, arguments = for_own_fit(fit, *first, arguments)
+            results = fit(*first, **arguments)
             over = True
             if self.work.own_fit:
                 found = returned_by(results, self.work.objective)

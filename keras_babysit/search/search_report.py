@@ -195,17 +195,20 @@ class SearchReport:
         return report_page.fragment(self)
 
 
-def make_report(store: Store, importance: bool = True) -> SearchReport:
-    """Returns the report of a search, from its folder.
+def make_report(
+    directory: str | os.PathLike | Store, importance: bool = True
+) -> SearchReport:
+    """Returns the report of a search from its files only, wherever they are.
 
     Args:
-        store: the folder.
+        directory: its folder, `directory/project_name` of the search.
         importance: whether to work out which hyperparameters matter, which can take
             some seconds.
 
     Raises:
         ValueError: if there is no search in the folder.
     """
+    store = directory if isinstance(directory, Store) else Store(directory)
     settings = store.settings()
     if settings is None:
         raise ValueError(

@@ -15,6 +15,7 @@ from keras_babysit.search import folder, methods, probing, ranking, settings
 from keras_babysit.search.arguments import (
     check_environment,
     check_limits,
+    check_verbose,
     executor_of,
     limits_of,
     name_of,
@@ -50,7 +51,8 @@ class Search:
 
     Args:
         hypermodel: a function that takes `keras_tuner.HyperParameters` and returns a
-            compiled model, or a `keras_tuner.HyperModel`, whose `fit` is used too.
+            compiled model, or a `keras_tuner.HyperModel`, whose `fit` is used too: it
+            gets the arguments of `search`, and `epochs`, `verbose` and `callbacks`.
         objective: name of what `fit` logs, `"val_loss"`, or a `keras_tuner.Objective`
             where its direction cannot be told from its name.
         max_trials: how many sets of values are tried, where there are no `stages`;
@@ -81,7 +83,8 @@ class Search:
         cpus_per_trial: likewise, for each.
         gpus_per_trial: likewise.
         keep_top: how many of the best trials keep their checkpoints; `None`: all.
-        babysit: whether a `Babysitter` watches each trial.
+        babysit: whether a `Babysitter` watches each trial. It costs a few seconds for
+            each, however long it trains: not worth it where trials take no longer.
         verbose: 0 shows nothing; 1 how the search is getting on.
 
     Raises:
@@ -147,13 +150,15 @@ class Search:
             check_count("`keep_top`", keep_top, "keep_top")
         self._folds, self._repeats = folds, (repeat_top, repeats)
         self._widen, self._limits = bool(widen), limits_of(limits, widen)
+        check_verbose(verbose)
         self._pruner, self._stopper = pruner, Stopper(pruner, self._objective)
         self._executor = executor_of(executor, workers, cpus_per_trial, gpus_per_trial)
         self._watch = bool(babysit), bool(stop_on_error)
         self._keep_top, self._verbose = keep_top, verbose
         self._overwrite = bool(overwrite)
         self._name = name_of(project_name)
-        self._store = Store(Path(directory) / self._name)
+        # The working directory may change.
+        self._store = Store((Path(directory) / self._name).absolute())
 
     @property
     def directory(self) -> Path:
@@ -180,6 +185,7 @@ class Search:
                 `fit` cannot work; if the folder has another search.
             RuntimeError: if another process is searching in the folder, or the first
                 three trials all fail.
+            keras_tuner.errors.FatalError: if the hypermodel raises one.
             OSError: if the folder cannot be written.
         """
         given = {"x": x, "y": y, **arguments}

@@ -66,7 +66,8 @@ def headline(report: SearchReport) -> str:
         return f"{told} Best {name} (trial {best.trial})."
     std = "" if math.isnan(repeats.std) else f" ± {number(repeats.std)}"
     times = count(len(repeats.scores), "repeat")
-    return f"{told} Best {name}{std} (trial {best.trial}, mean of {times})."
+    what = "mean ± std" if std else "mean"  # The verdict's ± is of the mean.
+    return f"{told} Best {name}{std} (trial {best.trial}, {what} of {times})."
 
 
 def sections(report: SearchReport) -> list[Section]:

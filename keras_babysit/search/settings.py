@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from optuna.pruners import BasePruner
 
 from keras_babysit.search import methods
 from keras_babysit.search.plan import Plan
@@ -56,10 +59,24 @@ def settings_of(plan: Plan, pruner: Any, **others: Any) -> dict[str, Any]:
 
 
 def pruner_name(pruner: Any) -> str | None:
-    """Returns how a pruner is called in files."""
-    return (
-        pruner if pruner is None or isinstance(pruner, str) else type(pruner).__name__
-    )
+    """Returns how a pruner is called in files: an instance with its arguments.
+
+    Those of Optuna keep them under their names, with `_` before; what one keeps
+    otherwise, or is no plain value, is not known.
+    """
+    if pruner is None or isinstance(pruner, str):
+        return pruner
+    told = []
+    for name in inspect.signature(type(pruner)).parameters:
+        value = getattr(pruner, f"_{name}", getattr(pruner, name, pruner))
+        if value is pruner:
+            continue
+        value = value.item() if hasattr(value, "item") else value  # NumPy's numbers.
+        if isinstance(value, BasePruner):
+            told.append(f"{name}={pruner_name(value)}")
+        elif isinstance(value, str | int | float | None):
+            told.append(f"{name}={value!r}")
+    return f"{type(pruner).__name__}({', '.join(told)})"
 
 
 def check_same(
@@ -92,6 +109,8 @@ def differences(now: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[s
         known = stored.get(name)
         if name in _FREE or value == known or _is_more(name, value, known):
             continue
+        if name == "repeats" and not stored.get("repeat_top"):
+            continue  # Nothing was to be repeated.
         if name == "space":
             yield from _of_spaces(value, known)
         elif name == "stages":
@@ -145,4 +164,4 @@ def _stages(stages: Any) -> str:
 
 def _short(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return text if len(text) <= 200 else f"{text[:197]}..."

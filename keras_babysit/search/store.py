@@ -84,8 +84,26 @@ class Store:
         append_line(self.directory / EVENTS, line, sync=True)
 
     def events(self) -> list[dict[str, Any]]:
-        """Returns all events in their order."""
-        return list(read_lines(self.directory / EVENTS))
+        """Returns all events in their order.
+
+        Raises:
+            ValueError: if they do not fit together: something else has changed the
+                file.
+        """
+        events = list(read_lines(self.directory / EVENTS))
+        begun: set[Any] = set()
+        for event in events:
+            kind, number = event.get("event"), event.get("number")
+            if kind == "started":
+                begun.add(number)
+            if kind is None or (kind == "ended" and number not in begun):
+                wrong = f"trial {number} ends before it begins" if kind else "no event"
+                raise ValueError(
+                    f"{str(self.directory / EVENTS)!r} is damaged ({wrong}), so it is "
+                    "not known what the search has done. Put a copy of it back, or "
+                    "pass `overwrite=True` to begin anew."
+                )
+        return events
 
     def trials(self) -> list[Trial]:
         """Returns all trials that have begun, by number, as they are now."""

@@ -60,7 +60,7 @@ def run_trial(
     space: Mapping[str, Any],
     report: Callable[[EpochResult], str],
 ) -> Outcome:
-    """Trains one trial and returns how it ended; it never raises for what that was.
+    """Trains one trial and returns how it ended, whatever that was.
 
     The model is built and trained after `keras.utils.set_random_seed(trial.seed)`, so
     that the same by hand gives the same weights. After each epoch the model is saved,
@@ -90,7 +90,7 @@ def run_trial(
         has failed; one that a finding has stopped may have no score.
 
     Raises:
-        Exception: what `report` raises.
+        Exception: what `report` raises; a `keras_tuner.errors.FatalError`.
     """
     try:
         with isolated():
@@ -107,6 +107,8 @@ def _trained(run: Run) -> Outcome:
         status, reason = ("stopped" if run.pruned else "completed"), run.pruned
     except Ended as ended:
         status, reason = ended.status, ended.reason
+    except keras_tuner.errors.FatalError:
+        raise  # By this, the user ends the search.
     except Exception as error:
         status, reason = "failed", in_one_line(error)
     return _outcome(run, status, reason, time.perf_counter() - began)

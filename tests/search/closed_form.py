@@ -61,6 +61,10 @@ def _misbehave(trial, epoch):
     what = trial.values.get("what")
     if what == "raise":
         raise TypeError("this is not\na trial")
+    if what == "fatal":
+        from keras_tuner.errors import FatalValueError
+
+        raise FatalValueError("no more")
     if what == "exit" and epoch == 2:
         os._exit(3)
     if what == "once" and epoch == 2 and trial.attempts == 1:

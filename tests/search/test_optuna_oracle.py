@@ -233,6 +233,12 @@ def test_the_direction_is_the_objectives(tmp_path):
     assert values_with(tmp_path / "c", most, lambda y: {"score": y}) != one
 
 
+def test_directions_that_keras_tuner_has_wrong():
+    assert search.OptunaOracle("val_f1_score").objective.direction == "max"
+    several = search.OptunaOracle(["val_loss", "val_mean_io_u"]).objective
+    assert several.name_to_direction == {"val_loss": "min", "val_mean_io_u": "max"}
+
+
 def test_several_objectives(tmp_path):
     least = keras_tuner.Objective("score", "min")
     several = ["val_loss", keras_tuner.Objective("val_accuracy", "max")]
@@ -632,7 +638,7 @@ def test_wrong_arguments():
 
 def test_gp_without_torch(monkeypatch):
     monkeypatch.setattr(optuna_oracle.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"keras-babysit\[search-gp\]"):
+    with pytest.raises(ImportError, match=r"keras_babysit\[search-gp\]"):
         search.OptunaOracle("val_loss", sampler="gp")
 
 

@@ -124,6 +124,13 @@ def test_live_on_a_terminal():
     assert shown.text.endswith("\x1b[?25h")  # The cursor is there again.
 
 
+def test_nothing_is_left_at_the_end():
+    shown = Shown([(1, 2)], live=True)
+    shown.train(made.trial(0, 0.5))
+    shown.progress.close()
+    assert "left" not in shown.text[shown.text.rindex("1/1 trials") :]
+
+
 def test_time_left():
     shown = Shown([(4, 2), (2, 5)])
     assert shown.progress.seconds_left() is None

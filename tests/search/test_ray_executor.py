@@ -10,6 +10,7 @@ import threading
 import time
 
 import closed_form
+import keras_tuner
 import numpy as np
 import pytest
 import ray
@@ -146,6 +147,13 @@ def test_what_goes_wrong_before_a_trial_is_its_failure(opened):
     outcome = all_of(executor)[0]
     assert outcome.status == "failed"
     assert outcome.reason == "TypeError: this is not a trial"
+
+
+def test_a_fatal_error_of_keras_tuners_comes_through(opened):
+    executor = opened()
+    executor.submit(trial(0, rate=0.1, what="fatal"), {})
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="no more"):
+        all_of(executor)
 
 
 def test_an_interrupted_driver_ends_its_workers(opened, tmp_path):

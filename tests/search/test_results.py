@@ -126,7 +126,7 @@ from keras_babysit.search.search_report import make_report
 from keras_babysit.search.store import Store
 store = Store({str(tmp_path)!r})
 assert len(rows(store.trials())) > 10
-assert str(make_report(store, importance=False))
+assert str(make_report({str(tmp_path)!r}, importance=False))
 heavy = ("keras", "keras_tuner", "optuna", "pandas", "matplotlib", "sklearn")
 print([m for m in heavy if m in sys.modules])
 """

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 import time
 
 import keras
@@ -115,13 +116,17 @@ class TestStages:
         with pytest.raises(ValueError, match=r"best 5 trials keep.*count=6"):
             staged.best_models(6)
 
-    def test_grid_then_random_ends_the_grid_early(self, tmp_path):
+    def test_grid_then_random_ends_the_grid_early(self, tmp_path, capsys):
         def small(hp):
             hp.Choice("learning_rate", [1e-4, 1e-2, 1.0])
             hp.Boolean("bias")
             return tiny()
 
-        one = searched(tmp_path, None, small, stages=search.grid_then_random((20, 3)))
+        stages = search.grid_then_random((20, 3))
+        one = searched(tmp_path, None, small, stages=stages, verbose=1)
+        said = capsys.readouterr().out
+        assert said.count("there was nothing new to try") == 1
+        assert "Stage 1 has 6 trials, not 20:" in said
         trials = one._store.trials()
         tried = {tuple(t.values.values()) for t in trials if t.stage == 0}
         assert len(tried) == sum(t.stage == 0 for t in trials) == 6
@@ -477,9 +482,30 @@ class TestEnds:
         assert list(one.results()["status"]) == ["completed"] * 5
 
     def test_all_of_the_only_trials_fail(self, tmp_path):
-        executor = Pretend(outcome=lambda *_: Outcome("failed", reason="E: e"))
-        with pytest.raises(RuntimeError, match="The first trial failed: E: e"):
+        executor = Pretend(outcome=lambda *_: Outcome("failed", reason="E: e."))
+        with pytest.raises(RuntimeError, match=r"The first trial failed: E: e\. The"):
             searched(tmp_path, executor, max_trials=1)
+
+    def test_all_of_a_small_space_fail(self, tmp_path):
+        def hypermodel(hp):
+            hp.Boolean("wide")
+            return tiny()
+
+        executor = Pretend(outcome=lambda *_: Outcome("failed"), loss=lambda *_: 0.5)
+        with pytest.raises(RuntimeError, match="The first 2 trials all failed"):
+            searched(tmp_path, executor, hypermodel)
+
+    def test_a_fatal_error_ends_it_and_it_goes_on(self, tmp_path):
+        def fatal(trial):
+            if trial.number == 2:
+                raise keras_tuner.errors.FatalValueError("no more")
+
+        with pytest.raises(keras_tuner.errors.FatalValueError, match="no more"):
+            searched(tmp_path, Pretend(before=fatal))
+        assert list(made(tmp_path).results().status[2:]) == ["running"]
+        found = searched(tmp_path).results()
+        assert list(found.attempts) == [1, 1, 2, 1, 1]
+        assert set(found.status) == {"completed"}
 
     def test_the_folder_is_full(self, tmp_path, monkeypatch):
         one = made(tmp_path)
@@ -518,7 +544,10 @@ class TestBadInput:
             ({"widen": True, "limits": {"a": (1, 0)}}, "`limits`.*in order"),
             ({"widen": True, "limits": 3}, "limits=3"),
             ({"objective": ""}, "`objective` must be"),
-            ({"objective": ["val_loss", "loss"]}, "`objective` must be"),
+            ({"objective": ["val_loss", "loss"]}, "Of several, log the sum"),
+            ({"objective": "val_cosine_similarity"}, "minimized or maximized"),
+            ({"verbose": "auto"}, "`verbose` must be 0 or 1.*verbose='auto'"),
+            ({"verbose": -1}, "verbose=-1"),
             ({"objective": None}, "`objective` must be"),
             ({"objective": "val_f7"}, r"minimized or maximized.*Objective\(\"val_f7\""),
             ({"objective": keras_tuner.Objective("a", "up")}, "'min' or 'max'.*'up'"),
@@ -543,10 +572,21 @@ class TestBadInput:
         with pytest.raises(ValueError, match="one stage only"):
             made(tmp_path, stages=[(3, 1), (2, 2)], method=oracle)
 
-    def test_direction_as_in_keras_tuner(self, tmp_path):
-        assert made(tmp_path, objective="val_accuracy")._objective.direction == "max"
-        given = keras_tuner.Objective("val_f7", "max")
-        assert made(tmp_path, objective=given)._objective.name == "val_f7"
+    @pytest.mark.parametrize(
+        ("objective", "direction"),
+        [
+            ("val_accuracy", "max"),
+            ("val_auc", "max"),
+            ("loss", "min"),
+            # Not as in KerasTuner 1.4.8, which would look for the worst of them.
+            ("val_f1_score", "max"),
+            ("val_weighted_r2_score", "max"),
+            ("val_mean_io_u", "max"),
+            (keras_tuner.Objective("val_f7", "max"), "max"),
+        ],
+    )
+    def test_directions(self, tmp_path, objective, direction):
+        assert made(tmp_path, objective=objective)._objective.direction == direction
 
     def test_hypermodels(self, tmp_path):
         def raises(hp):
@@ -620,6 +660,10 @@ class TestBadInput:
             ({"folds": 2}, "`folds` is 2, not None"),
             ({"pruner": None}, "`pruner` is None, not 'median'"),
             (
+                {"pruner": optuna.pruners.HyperbandPruner(1, 2)},
+                r"`pruner` is .*min_resource=1, max_resource=2.*, not 'median'",
+            ),
+            (
                 {"hypermodel": lambda hp: (hp.Float("rate", 0, 2), tiny())[1]},
                 "hyperparameter 'rate' is .*0.*2.0.*, not nothing",
             ),
@@ -634,6 +678,49 @@ class TestBadInput:
             one.search(X, Y, **fit)
         assert "overwrite=True" in str(error.value)
 
+    @pytest.mark.filterwarnings("ignore:PatientPruner is experimental")
+    def test_another_instance_of_the_same_pruner(self, tmp_path):
+        def pruner(patience):
+            return optuna.pruners.PatientPruner(
+                optuna.pruners.MedianPruner(3), np.int64(patience)
+            )
+
+        searched(tmp_path, pruner=pruner(2))
+        searched(tmp_path, pruner=pruner(2))
+        wanted = r"`pruner` is 'Pat.*up_trials=3.*patience=3.*not 'Pat.*patience=2"
+        with pytest.raises(ValueError, match=wanted):
+            searched(tmp_path, pruner=pruner(3))
+
+    def test_repeats_may_be_asked_for_later(self, tmp_path):
+        searched(tmp_path)
+        found = searched(tmp_path, repeat_top=1, repeats=2).results()
+        assert list(found.origin[5:]) == ["repeat"] * 2
+        with pytest.raises(ValueError, match="`repeats` is 1, not 2"):
+            searched(tmp_path, repeat_top=1, repeats=1)
+
+    def test_one_that_has_ended_already_is_told(self, tmp_path, capsys):
+        searched(tmp_path)
+        one = searched(tmp_path, verbose=1)
+        said = f"The search in {str(one.directory)!r} has ended already"
+        assert said in capsys.readouterr().out.replace("\n", "")
+
+    @pytest.mark.parametrize(
+        ("lines", "message"),
+        [
+            ('{"time": 1}\n', "is damaged (no event)"),
+            ('{"event": "ended", "number": 0}\n', "trial 0 ends before it begins"),
+        ],
+    )
+    def test_damaged_events(self, tmp_path, lines, message):
+        one = searched(tmp_path, seed=1)
+        path = one.directory / "events.jsonl"
+        path.write_text(lines + path.read_text())
+        for call in (one.results, one.report, lambda: searched(tmp_path, seed=1)):
+            with pytest.raises(ValueError, match=re.escape(message)):
+                call()
+        again = searched(tmp_path, seed=1, overwrite=True, max_trials=3)
+        assert len(again.results()) == 3
+
     def test_overwrite_deletes_what_is_there(self, tmp_path):
         one = searched(tmp_path, seed=1)
         (one.directory / "mine.txt").write_text("")
@@ -641,6 +728,13 @@ class TestBadInput:
         assert len(again.results()) == 3
         assert len(list((one.directory / "trials").iterdir())) == 3
         assert (one.directory / "mine.txt").exists()
+
+    def test_the_working_directory_may_change(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        one = searched("searches")
+        monkeypatch.chdir("/")
+        assert len(one.results()) == 5
+        assert one.directory == tmp_path / "searches" / "search"
 
     def test_before_there_is_anything(self, tmp_path):
         one = made(tmp_path)

@@ -13,6 +13,7 @@ from keras_babysit.search.feeding import (
     check_arguments,
     copied_callbacks,
     fold_numbers,
+    for_own_fit,
     of_fold,
 )
 from keras_babysit.search.trials import Objective
@@ -67,9 +68,21 @@ class Uncopied(keras.callbacks.Callback):
             11,
             "than there are samples, 10. Received: folds=11",
         ),
+        (
+            {"x": X, "y": Y, "validation_data": (X, Y[:3])},
+            None,
+            "`validation_data` must have as many samples. Received: 10, 3",
+        ),
+        (
+            {"x": Batches(), "validation_split": 0.2},
+            None,
+            "`validation_split` needs arrays.*x of type Batches",
+        ),
         ({"x": Batches()}, 3, "`folds` needs arrays.*x of type Batches"),
         ({"x": X, "validation_data": (X, Y)}, 3, "`validation_data` must not be given"),
         ({"x": X, "validation_split": 0.1}, 3, "`validation_split` must not be given"),
+        ({"x": X, "callbacks": [3]}, 3, "must be instances.*Received: 3"),
+        ({"x": X, "callbacks": keras.callbacks.EarlyStopping}, 3, "must be instances"),
         ({"x": X, "callbacks": [Uncopied()]}, 3, "cannot copy.*RuntimeError: a lock"),
     ],
 )
@@ -86,12 +99,47 @@ def test_what_cannot_work_is_refused_at_once(arguments, folds, match):
         ({"x": X, "y": Y, "validation_split": 0.0}, 10, VAL, False),
         ({"x": X, "y": Y}, None, Objective("loss", "min"), False),
         ({"x": X, "y": Y}, None, VAL, True),
+        ({"validation_split": 0.2}, None, VAL, True),
+        (
+            {"x": X, "y": Y, "validation_data": ({"a": X, "b": X}, Y, None)},
+            None,
+            VAL,
+            False,
+        ),
         ({"x": Batches(), "validation_data": Batches()}, None, VAL, False),
         ({"x": [X, X], "y": {"a": Y}, "sample_weight": None}, 2, VAL, False),
     ],
 )
 def test_what_can_work_is_taken(arguments, folds, objective, own_fit):
     check_arguments(arguments, folds, objective, own_fit)
+
+
+def test_own_fit_gets_data_by_name_or_in_its_place():
+    def named(hp, model, x, callbacks, y=None, **others):
+        pass
+
+    def others_names(hp, model, images, labels, **others):
+        pass
+
+    def of_a_dataset(hp, model, dataset, callbacks, epochs):
+        pass
+
+    def none(hp, model, **others):
+        pass
+
+    arguments = {"x": X, "y": None, "callbacks": [], "epochs": 2}
+    assert for_own_fit(named, 1, 2, arguments) == (
+        (1, 2),
+        {"x": X, "callbacks": [], "epochs": 2},
+    )
+    by_place, by_name = for_own_fit(others_names, 1, 2, {**arguments, "y": Y})
+    assert by_place[2] is X
+    assert by_place[3] is Y
+    assert set(by_name) == {"callbacks", "epochs"}
+    assert for_own_fit(of_a_dataset, 1, 2, arguments)[0][2] is X
+    assert for_own_fit(none, 1, 2, {**arguments, "x": None})[0] == (1, 2)
+    # What fits neither way fails with its own error.
+    assert "x" in for_own_fit(lambda hp, model: None, 1, 2, arguments)[1]
 
 
 def test_callbacks_are_copied():

@@ -142,7 +142,7 @@ def test_text(report):
     first = text.splitlines()[0]
     stopped = sum(t.status == "stopped" for t in report.trials)
     assert first.startswith(f"mlp: 42 trials, {stopped} stopped, 2 failed. Best ")
-    assert "mean of 3 repeats" in first
+    assert "mean ± std of 3 repeats" in " ".join(text.split())
     for words in (
         "val_loss, lower is better; method random; seed 0; one validation set.",
         "1e-6 to 10, log",

@@ -582,7 +582,7 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_babysit.search.spaces", None)
     monkeypatch.delitem(sys.modules, "keras_babysit.search.spaces")
     monkeypatch.setitem(sys.modules, "keras_tuner", None)
-    with pytest.raises(ImportError, match=r"keras-babysit\[search\]"):
+    with pytest.raises(ImportError, match=r"keras_babysit\[search\]"):
         search.l2  # noqa: B018
     with pytest.raises(AttributeError, match="nonsense"):
         search.nonsense  # noqa: B018

@@ -256,6 +256,34 @@ def test_own_fit_is_ended_in_all_of_its_parts(tmp_path):
     assert outcome.epochs == 1
 
 
+class ByHand(Small):
+    """As in KerasTuner's guide: nothing is compiled, and a number returned."""
+
+    def build(self, hp):
+        return keras.Sequential(
+            [keras.Input((6,)), *self.layers(hp.Int("units", 4, 8))]
+        )
+
+    def fit(self, hp, model, images, labels, callbacks=None, **arguments):
+        for callback in callbacks:
+            callback.set_model(model)
+        for epoch in range(2):
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, logs={"mine": 0.5 - epoch})
+        return -0.5
+
+
+def test_own_fit_of_a_model_that_is_not_compiled(tmp_path):
+    hypermodel = ByHand()
+    task = work(tmp_path, hypermodel, Objective("mine", "min"), babysit=True)
+    outcome = run(task)
+    assert (outcome.status, outcome.reason) == ("completed", "")
+    assert (outcome.score, outcome.epochs) == (-0.5, 2)
+    assert outcome.checkpoint == "epoch-0002-mine--0.5000.keras"
+    model = load_model(tmp_path, trial(outcome=outcome), hypermodel, space())
+    assert model.count_params() == outcome.parameters
+
+
 # Trials that fail.
 
 
@@ -274,6 +302,12 @@ def failing(error, where="build"):
             raise error
 
     return Failing()
+
+
+def test_a_fatal_error_of_keras_tuners_is_no_outcome(tmp_path):
+    error = keras_tuner.errors.FatalRuntimeError("no more")
+    with pytest.raises(keras_tuner.errors.FatalRuntimeError, match="no more"):
+        run(work(tmp_path, failing(error)))
 
 
 @pytest.mark.parametrize(
