@@ -18,7 +18,7 @@ from keras_babysit.ensemble.batch_statistics import (
     batch_normalization_in,
     reestimate_batch_normalization,
 )
-from keras_babysit.ensemble.checking import weights_of
+from keras_babysit.ensemble.checking import check_batch_size, weights_of
 from keras_babysit.ensemble.copying import copy_values
 
 
@@ -55,7 +55,7 @@ def average_weights(
 
     Raises:
         ValueError: if there are no members, they are not of one architecture, a file is
-            no model, or `weights` are out of range.
+            no model, or `weights` or `batch_size` are out of range.
         TypeError: if a member is neither a model nor a path.
 
     Warns:
@@ -67,6 +67,7 @@ def average_weights(
     model.evaluate(x_test, y_test)
     ```
     """
+    check_batch_size(batch_size)
     found = _listed(members)
     shares = weights_of(weights, len(found))
     models = _one_by_one(found, custom_objects)

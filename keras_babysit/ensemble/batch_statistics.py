@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_babysit.borrowing import attributes_kept, layers_of, without_noise
 from keras_babysit.ensemble import files
+from keras_babysit.ensemble.checking import check_batch_size, check_inputs, check_whole
 
 
 def reestimate_batch_normalization(
@@ -60,25 +61,16 @@ def reestimate_batch_normalization(
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
-    for name, value in (
-        ("batch_size", batch_size),
-        ("steps", steps),
-        ("passes", passes),
-    ):
-        optional = value is None and name != "passes"
-        if not optional and not _is_positive_integer(value):
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value!r}"
-            )
+    check_batch_size(batch_size)
+    check_whole(1, passes=passes)
+    if steps is not None:
+        check_whole(1, steps=steps)
     if not model.built:
         raise ValueError(
             "The model must be built before its batch normalization can be estimated: "
             f"call it on data first. Received: {model.name!r}, not built"
         )
-    if x is None:
-        raise ValueError("`x` must be data as for `predict`. Received: x=None")
-    if any(0 in getattr(leaf, "shape", ())[:1] for leaf in keras.tree.flatten(x)):
-        raise ValueError("`x` must have at least one sample. Received: none")
+    check_inputs(x, again="in each pass" if passes > 1 else "")
     layers = batch_normalization_in(model)
     for number in range(passes if layers else 0):
         _one_pass(model, layers, x, batch_size, steps, by_batch=number == 0)
@@ -92,10 +84,6 @@ def batch_normalization_in(model: keras.Model) -> list[keras.layers.Layer]:
         for layer in layers_of(model)
         if isinstance(layer, kind) and layer.trainable and layer.built
     ]
-
-
-def _is_positive_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 class _Moments(keras.Model):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import numbers
 import os
-from collections.abc import Iterable, Mapping, Sequence, Set
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import keras
 import numpy as np
+from keras.src.utils.naming import to_snake_case
 
 #: How far weights may be from a sum of one: written with six digits they are.
 _ROUNDING = 1e-5
@@ -67,17 +71,55 @@ def _check_model(member: Any, number: int) -> None:
         )
 
 
-def check_whole(least: int, **numbers: Any) -> None:
-    """Makes sure that numbers are integers, Python's or NumPy's, and large enough.
+def check_whole(least: int, **values: Any) -> None:
+    """Makes sure that values are integers, Python's or NumPy's, and large enough.
 
     Raises:
         ValueError: if one is not.
     """
-    for name, value in numbers.items():
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    for name, value in values.items():
+        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not whole or value < least:
-            what = "a positive integer" if least == 1 else "an integer of 0 or more"
+            some = f"an integer of {least} or more"
+            what = "a positive integer" if least == 1 else some
             raise ValueError(f"`{name}` must be {what}. Received: {name}={value!r}")
+
+
+def check_batch_size(batch_size: Any) -> None:
+    """Makes sure that a batch size is a positive integer, or `None`.
+
+    Keras takes 0 for its default.
+
+    Raises:
+        ValueError: if it is something else.
+    """
+    if batch_size is not None:
+        check_whole(1, batch_size=batch_size)
+
+
+def check_inputs(x: Any, again: str = "") -> None:
+    """Makes sure that there is something to predict.
+
+    Args:
+        x: what `predict` takes.
+        again: when it is read anew, if it is read more than once.
+
+    Raises:
+        ValueError: if not.
+    """
+    if x is None:
+        raise ValueError("`x` must be data as for `predict`. Received: x=None")
+    if any(0 in getattr(leaf, "shape", ())[:1] for leaf in keras.tree.flatten(x)):
+        raise ValueError("`x` must have at least one sample. Received: none")
+    # A dataset may know that it is empty.
+    if hasattr(x, "cardinality") and int(x.cardinality()) == 0:
+        raise ValueError("`x` must have at least one batch. Received: none")
+    if again and isinstance(x, Iterator):
+        raise ValueError(
+            f"`x` is read anew {again}, and a generator can be read only once. "
+            "Expected: arrays, a tf.data.Dataset or a keras.utils.PyDataset. Received: "
+            f"x={type(x).__name__}"
+        )
 
 
 def check_arrays(x: Any) -> int:
@@ -103,6 +145,37 @@ def check_arrays(x: Any) -> int:
             f"{lengths} samples"
         )
     return lengths[0]
+
+
+def targets_of(y: Any) -> np.ndarray:
+    """Returns labels or targets of one output as an array.
+
+    Raises:
+        ValueError: if they are no numbers, or there are none.
+    """
+    if y is None:
+        raise ValueError("`y` must be labels or targets. Received: y=None")
+    if isinstance(y, Mapping):
+        raise ValueError(
+            "`y` must be the labels or targets of one output, as one array: "
+            f"`y=y[{next(iter(y), 'name')!r}]`. Received: those of {list(y)}"
+        )
+    try:
+        found = np.asarray(y)
+    except ValueError:
+        raise ValueError(
+            "`y` must be one array: labels or targets. Received: "
+            f"{type(y).__name__} of parts that do not have the same shape"
+        ) from None
+    if found.ndim == 0 or found.dtype.kind not in "biuf":
+        raise ValueError(
+            "`y` must be an array of numbers: targets, or labels as integers from 0 in "
+            "the order of the members' outputs. Received: y of shape "
+            f"{found.shape} and dtype {found.dtype}"
+        )
+    if not len(found):
+        raise ValueError("`y` must have at least one sample. Received: none")
+    return found
 
 
 def weights_of(weights: Any, n: int) -> np.ndarray:
@@ -170,6 +243,37 @@ def shapes_agree(
     return [tuple(tuple(t.shape[1:]) for t in tensors) for tensors in flat]
 
 
+def names_agree(members: Sequence[Sequence[str]], what: str) -> None:
+    """Makes sure that inputs, or outputs, that have names are in the same order.
+
+    Lists are fed, and averaged, by position. Names that Keras may have made tell
+    nothing, nor do those of which another member has not the same.
+
+    Args:
+        members: of each member the names, flat.
+        what: `"inputs"` or `"outputs"`, for the message.
+
+    Raises:
+        ValueError: if two members have the same names in another order.
+    """
+    plain = [[re.sub(r"_\d+$", "", name) for name in names] for names in members]
+    for number, names in enumerate(plain[1:], start=2):
+        first = plain[0]
+        apart = len(set(first)) == len(first) and not _made_by_keras() & set(first)
+        if apart and names != first and sorted(names) == sorted(first):
+            raise ValueError(
+                f"Members must have their {what} in the same order. Received: "
+                f"{list(members[0])} of one member, {list(members[number - 1])} of "
+                "another"
+            )
+
+
+@functools.cache
+def _made_by_keras() -> frozenset[str]:
+    """Names that layers have if nobody gives them one."""
+    return frozenset(map(to_snake_case, dir(keras.layers)))
+
+
 def _alike(one: Any, other: Any) -> bool:
     if _structure(one) != _structure(other):
         return False
@@ -198,6 +302,23 @@ def _kind(tensor: Any) -> str:
     if keras.backend.is_float_dtype(dtype):
         return "float"
     return "integer" if keras.backend.is_int_dtype(dtype) else dtype
+
+
+def can_be_averaged(tensors: Any) -> None:
+    """Makes sure that outputs are floating-point numbers.
+
+    The mean of classes 0 and 2 is not class 1.
+
+    Raises:
+        ValueError: if one is whole numbers, strings or whatever.
+    """
+    for number, tensor in enumerate(keras.tree.flatten(tensors), start=1):
+        if _kind(tensor) != "float":
+            raise ValueError(
+                f"Output {number} of the members is not floating-point, and has no "
+                "meaningful mean. Take others (`keras.Model(model.inputs, [...])`) or "
+                f"cast it. Received: {tensor.dtype}"
+            )
 
 
 def shown(tensors: Any) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from keras.src.callbacks.monitor_callback import MonitorCallback
 
 from keras_babysit.ensemble import files
+from keras_babysit.ensemble.checking import check_whole
 
 
 class BestCheckpoints(MonitorCallback):
@@ -30,7 +31,7 @@ class BestCheckpoints(MonitorCallback):
     the training goes on.
 
     Args:
-        directory: where the files go, one directory for each training.
+        directory: where the files go, one directory for each training and `monitor`.
         k: how many to keep.
         monitor: the metric, as `fit` logs it.
         mode: `"min"`, `"max"` or `"auto"`, as for `ModelCheckpoint`.
@@ -67,15 +68,14 @@ class BestCheckpoints(MonitorCallback):
             raise ValueError(
                 f"`mode` must be 'auto', 'min' or 'max'. Received: mode={mode!r}"
             )
-        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"`k` must be a positive integer. Received: k={k!r}")
+        check_whole(1, k=k)
         if not isinstance(monitor, str) or not monitor:
             raise ValueError(
                 f"`monitor` must be the name of a metric. Received: monitor={monitor!r}"
             )
         super().__init__(monitor, mode)
         self.directory = files.check_directory("directory", directory)
-        self.k, self.overwrite, self.verbose = k, overwrite, verbose
+        self.k, self.overwrite, self.verbose = int(k), overwrite, verbose
         self._known: dict[str, tuple[int, float]] = {}
         self._begun = self._warned = False
 
@@ -103,7 +103,7 @@ class BestCheckpoints(MonitorCallback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Saves the model if it is one of the best; deletes what no longer is."""
-        value = self._value(logs or {})
+        value = self._value(logs or {}, epoch)
         if value is None:
             return
         if self.monitor_op is None:
@@ -133,7 +133,7 @@ class BestCheckpoints(MonitorCallback):
             del self._known[worse]
             files.remove([worse])
 
-    def _value(self, logs: dict) -> float | None:
+    def _value(self, logs: dict, epoch: int) -> float | None:
         value: Any = logs.get(self.monitor)
         try:
             number = None if value is None else float(value)
@@ -141,8 +141,9 @@ class BestCheckpoints(MonitorCallback):
             number = None
         if number is None:
             self._warn(
-                f"there is no number {self.monitor!r} in the logs, so no checkpoint is "
-                f"kept. There are: {', '.join(sorted(logs)) or 'none'}"
+                f"there is no number {self.monitor!r} in the logs of epoch "
+                f"{epoch + 1}, so that it is not kept. There are: "
+                f"{', '.join(sorted(logs)) or 'none'}"
             )
         elif math.isnan(number):
             return None  # Never one of the best.

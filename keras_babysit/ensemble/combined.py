@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from keras.src.models.functional import Functional
 from keras_babysit.ensemble import checking
 from keras_babysit.ensemble.compiling import compile_arguments
 from keras_babysit.ensemble.graph import Graph, build
-from keras_babysit.ensemble.outputs import OutputForm
+from keras_babysit.ensemble.outputs import OutputForm, averaged_forms
 from keras_babysit.ensemble.uncertainty import spreads
 
 if TYPE_CHECKING:
@@ -75,7 +74,8 @@ class Ensemble(Functional):
 
     Raises:
         ValueError: for no members, something that is not a built model, inputs, outputs
-            or class names that differ, wrong weights or `average`.
+            or class names that differ, outputs that are not floating-point, wrong
+            weights or `average`.
 
     Example:
         >>> ensemble = Ensemble([model_1, model_2, model_3])  # doctest: +SKIP
@@ -118,14 +118,7 @@ class Ensemble(Functional):
     @property
     def output_forms(self) -> list[OutputForm]:
         """What its outputs are: an `OutputForm` for each, flat."""
-        return [
-            dataclasses.replace(
-                form, logits=average == "logits" or (average == "mean" and form.logits)
-            )
-            for average, form in zip(
-                self.graph.averages, self.graph.forms[0], strict=True
-            )
-        ]
+        return averaged_forms(self.graph.averages, self.graph.forms[0])
 
     @property
     def graph(self) -> Graph:
@@ -154,6 +147,8 @@ class Ensemble(Functional):
         Example:
             >>> unsure = ensemble.spread(x).mutual_information > 0.3  # doctest: +SKIP
         """
+        checking.check_batch_size(batch_size)
+        checking.check_inputs(x)
         graph = self._own.graph
         made = self._own.each().predict(x, batch_size=batch_size, verbose=verbose)
         flat = keras.tree.flatten(made)

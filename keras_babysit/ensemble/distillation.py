@@ -11,14 +11,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit.ensemble.checking import check_arrays, check_batch_size
 from keras_babysit.ensemble.lesson import (
     LABELS,
     TEACHER,
     Lesson,
     check_labels,
     check_same,
+    only,
 )
 from keras_babysit.ensemble.soft_targets import positive, soft_loss_for
+from keras_babysit.inspection.layers import graph_of
 
 
 def distill(
@@ -75,8 +78,9 @@ def distill(
 
     Raises:
         ValueError: for a student that is not compiled or has a `train_step` or
-            `compute_loss` of its own, outputs of different shapes or that are not
-            finite, arguments out of range, an alpha below 1 without labels.
+            `compute_loss` of its own, outputs of different shapes or kinds or that are
+            not finite, data without samples or not all as many, arguments out of range,
+            an alpha below 1 without labels.
 
     Example:
     ```python
@@ -90,19 +94,40 @@ def distill(
     """
     _check_student(student)
     positive("temperature", temperature)
+    check_batch_size(batch_size)
     _check_fitting(fitting)
     _check_alpha(alpha)
     target, teacher = None, ensemble
     if _are_arrays(x):
+        count = check_arrays(x)
+        if y is not None:
+            _check_as_many("y", y, count)
+        weight = fitting.get("sample_weight")
+        if weight is not None:
+            _check_as_many("sample_weight", weight, count)
         inputs, known = x, _outputs(ensemble, x, batch_size)
+        if len(known) != count:
+            raise ValueError(
+                "`ensemble` must put out something for each sample. Received: "
+                f"{len(known)} outputs for {count} samples"
+            )
         target = {TEACHER: known} if y is None else {LABELS: y, TEACHER: known}
         teacher = None
         check_labels(alpha, y)
-        weight = fitting.get("sample_weight")
         if weight is not None:
-            fitting["sample_weight"] = dict.fromkeys(target, weight)
+            # Keras wants one for each part of the target.
+            of_each = only(weight)
+            fitting["sample_weight"] = keras.tree.map_structure(
+                lambda _: of_each, target
+            )
     else:
         inputs = _first_inputs(ensemble, x, y)
+        if ensemble is student:
+            raise ValueError(
+                "`ensemble` and `student` are the same model, which would be asked "
+                "while it changes. Give a copy as the ensemble: "
+                "`Ensemble([student])`."
+            )
         known = _outputs(ensemble, inputs, None)
     _check_shapes(known.shape[1:], student, inputs)
     if soft_loss is None:
@@ -124,13 +149,9 @@ def _outputs(ensemble: Any, x: Any, batch_size: int | None) -> np.ndarray:
             f"Received: {ensemble!r}"
         )
     quiet = {"verbose": 0} if isinstance(ensemble, keras.Model) else {}
-    found = ensemble.predict(x, batch_size=batch_size, **quiet)
-    if not hasattr(found, "shape"):
-        raise ValueError(
-            "`ensemble` must be a model with one output. Received one with "
-            f"{len(found)}."
-        )
-    found = np.asarray(found, dtype="float32")
+    made = ensemble.predict(x, batch_size=batch_size, **quiet)
+    _check_one_output("ensemble", ensemble, made)
+    found = np.asarray(only(made), dtype="float32")
     if not np.isfinite(found).all():
         raise ValueError(
             "The outputs of `ensemble` are not finite for some of the samples: there "
@@ -141,6 +162,13 @@ def _outputs(ensemble: Any, x: Any, batch_size: int | None) -> np.ndarray:
 
 def _first_inputs(ensemble: Any, x: Any, y: Any) -> Any:
     """Returns the inputs of the first batch."""
+    in_batches = isinstance(x, keras.utils.PyDataset) or hasattr(x, "element_spec")
+    if not in_batches:
+        raise ValueError(
+            "`x` must be arrays, a tf.data.Dataset or a keras.utils.PyDataset. "
+            "Make an array of a list by `np.asarray`, a dataset of a generator by "
+            f"`tf.data.Dataset.from_generator`. Received: x={type(x).__name__}"
+        )
     if y is not None:
         raise ValueError(
             "`y` must be None where `x` brings its labels along. Received: "
@@ -153,13 +181,17 @@ def _first_inputs(ensemble: Any, x: Any, y: Any) -> Any:
             f"x={type(x).__name__}"
         )
     if isinstance(x, keras.utils.PyDataset):
-        batch = x[0]
-    elif hasattr(x, "element_spec"):
-        batch = next(iter(x))
+        batch = x[0] if len(x) else None
     else:
+        batch = next(iter(x), None)
+    if batch is None:
+        raise ValueError("`x` must have at least one batch. Received: none")
+    leaves = keras.tree.flatten(batch)
+    shapes = [tuple(leaf.shape) for leaf in leaves if hasattr(leaf, "shape")]
+    if len({shape[:1] for shape in shapes}) > 1 or () in shapes:
         raise ValueError(
-            "`x` must be arrays, a tf.data.Dataset or a keras.utils.PyDataset. "
-            f"Received: x={type(x).__name__}"
+            "`x` must come in batches: `x.batch(32)`. Received: parts of shape "
+            f"{shapes}"
         )
     inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
     return inputs
@@ -188,14 +220,59 @@ def _check_fitting(fitting: dict[str, Any]) -> None:
             "`distill` takes no `class_weight`, which is about labels. Pass the weight "
             "of each sample as `sample_weight`."
         )
-    validation = fitting.get("validation_data")
-    if isinstance(validation, tuple) and (
-        len(validation) not in (2, 3) or validation[1] is None
-    ):
+    given: Any = fitting.get("validation_data")
+    parts = getattr(given, "element_spec", given)
+    known = isinstance(parts, tuple | list | dict) or hasattr(parts, "shape")
+    if not known:
+        return  # Nothing, or what tells only when it is read.
+    labelled = isinstance(parts, tuple | list) and len(parts) in (2, 3)
+    if not labelled or parts[1] is None:
         raise ValueError(
             "`validation_data` must have labels, `(x, y)` or `(x, y, weights)`: the "
-            f"validation loss is the student's own. Received {len(validation)} parts."
+            "validation loss is the student's own. Received: "
+            f"{type(given).__name__} that has none"
         )
+    if parts is given and _are_arrays(given[0]):
+        count = check_arrays(given[0])
+        _check_as_many("validation_data[1]", given[1], count)
+
+
+def _check_as_many(name: str, values: Any, count: int) -> None:
+    """Raises a `ValueError` if there is not a number for each sample."""
+    leaves = keras.tree.flatten(values)
+    if not leaves or not all(len(getattr(leaf, "shape", ())) for leaf in leaves):
+        raise ValueError(
+            f"`{name}` must be an array, as for `fit`: `np.asarray(...)` makes one. "
+            f"Received: {type(values).__name__}"
+        )
+    for leaf in leaves:
+        if leaf.shape[0] != count:
+            raise ValueError(
+                f"`{name}` must have one value or row for each sample. Received: shape "
+                f"{tuple(leaf.shape)} for {count} samples"
+            )
+        if getattr(getattr(leaf, "dtype", None), "kind", "f") in "USO":
+            raise ValueError(
+                f"`{name}` must be numbers, labels as the student's loss takes them. "
+                f"Received: dtype {leaf.dtype}"
+            )
+
+
+def _check_one_output(name: str, model: Any, outputs: Any) -> None:
+    found = keras.tree.flatten(outputs)
+    if len(found) == 1:
+        return
+    hint = ""
+    if isinstance(model, keras.Model):
+        one = f"keras.Model({name}.inputs, {name}.outputs[0])"
+        if graph_of(model) is None:
+            one = f"keras.Model(inputs, {name}(inputs)[...])` of a `keras.Input"
+        then = ", and compile it with its loss" if name == "student" else ""
+        hint = f" Take one of them, on the same layers: `{one}`{then}."
+    raise ValueError(
+        f"`{name}` must be a model with one output. Received one with "
+        f"{len(found)}.{hint}"
+    )
 
 
 def _check_alpha(alpha: Any) -> None:
@@ -211,12 +288,8 @@ def _check_shapes(shape: Any, student: keras.Model, x: Any) -> None:
         lambda a: keras.KerasTensor((None, *a.shape[1:]), _dtype(a)), x
     )
     outputs = student.compute_output_spec(spec)
-    if not hasattr(outputs, "shape"):
-        raise ValueError(
-            "`student` must be a model with one output. Received one with "
-            f"{len(keras.tree.flatten(outputs))}."
-        )
-    check_same(shape, outputs.shape[1:])
+    _check_one_output("student", student, outputs)
+    check_same(shape, only(outputs).shape[1:])
 
 
 def _dtype(array: Any) -> str:

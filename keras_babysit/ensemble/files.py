@@ -174,4 +174,6 @@ def first_line(error: BaseException) -> str:
     if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
         lines = lines[1:]
     line = lines[0] if lines else type(error).__name__
+    # The configuration of a whole model can be pages.
+    line = line.partition(" Full object config:")[0]
     return line if line[-1] in ".!?" else f"{line}."

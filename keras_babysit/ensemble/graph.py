@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,9 @@ def build(
     checking.class_names_agree(members)
     symbolic = [_symbolic_inputs(m, members) for m in members]
     checking.shapes_agree(symbolic, "inputs")
+    with_graph = [m for m in members if has_graph(m)]
+    checking.names_agree([input_names(m) for m in with_graph], "inputs")
+    checking.names_agree([outputs.output_names(m) for m in with_graph], "outputs")
     inputs = _shared_inputs(symbolic)
     made: dict[int, tuple[keras.Model, list[Any], Any]] = {}
     foreign = []
@@ -78,7 +82,8 @@ def build(
             structured = copy(_as_given(inputs, copy.input))
             made[id(member)] = copy, keras.tree.flatten(structured), structured
     checking.shapes_agree([made[id(m)][2] for m in members], "outputs")
-    forms = outputs.agreed([_forms(m, made[id(m)][1], from_logits) for m in members])
+    checking.can_be_averaged(made[id(members[0])][2])
+    forms = outputs.agreed([_forms(m, made[id(m)][2], from_logits) for m in members])
     averages = [chosen_average(average, column) for column in zip(*forms, strict=True)]
     counting = [i for i, weight in enumerate(weights) if weight > 0]
     each = [made[id(members[i])][1] for i in counting]
@@ -121,15 +126,34 @@ def _symbolic_inputs(member: keras.Model, members: Sequence[keras.Model]) -> Any
             return graph_of(other).input
     shapes = getattr(member, "_build_shapes_dict", None) or {}
     shape = next(iter(shapes.values()), None) if len(shapes) == 1 else None
-    if isinstance(shape, dict):
-        return {k: keras.Input(s[1:], name=k) for k, s in shape.items()}
-    if not isinstance(shape, tuple) or not shape or isinstance(shape[0], tuple):
+    inputs = _inputs_of(shape)
+    if inputs is None:
         raise ValueError(
             f"The inputs of {member.name!r} ({type(member).__name__}) are not known. "
             "Make it a functional model: `keras.Model(inputs, model(inputs))` with "
             "`inputs = keras.Input(...)`."
         )
-    return keras.Input(shape[1:])
+    return inputs
+
+
+def _inputs_of(shape: Any, name: str | None = None) -> Any:
+    """Symbolic inputs of shapes, whose tuples are lists in a file; or `None`."""
+    if isinstance(shape, dict):
+        return {key: _inputs_of(one, key) for key, one in shape.items()}
+    if not isinstance(shape, list | tuple) or not shape:
+        return None
+    if all(size is None or isinstance(size, int) for size in shape):
+        return keras.Input(tuple(shape[1:]), name=name)
+    inputs = [_inputs_of(one) for one in shape]
+    return None if any(one is None for one in inputs) else inputs
+
+
+def input_names(member: keras.Model) -> list[str]:
+    """Returns the names that a functional model's inputs are fed by, flat."""
+    given = graph_of(member).input
+    if isinstance(given, dict):
+        return sorted(map(str, given))
+    return [tensor.name for tensor in keras.tree.flatten(given)]
 
 
 def _shared_inputs(symbolic: Sequence[Any]) -> Any:
@@ -186,13 +210,21 @@ def _wrapped(member: keras.Model, inputs: Any, name: str) -> tuple[keras.Model, 
 
 
 def _forms(
-    member: keras.Model, made: list[Any], from_logits: bool | None
+    member: keras.Model, made: Any, from_logits: bool | None
 ) -> list[OutputForm]:
     forms = outputs.forms_of(member, from_logits)
-    if len(forms) == len(made):
+    count = len(keras.tree.flatten(made))
+    if len(forms) == count:
         return forms
-    # A subclass compiled with one loss for all of its outputs.
-    return forms * len(made) if len(forms) == 1 else [OutputForm()] * len(made)
+    # A subclass compiled with one loss for all of its outputs, or not at all.
+    forms = forms * count if len(forms) == 1 else [OutputForm()] * count
+    names = [f"output_{i + 1}" for i in range(count)]
+    if isinstance(made, dict) and len(made) == count:
+        names = sorted(made)
+    return [
+        dataclasses.replace(form, name=name)
+        for form, name in zip(forms, names, strict=True)
+    ]
 
 
 def chosen_average(average: str | None, forms: Sequence[OutputForm]) -> str:

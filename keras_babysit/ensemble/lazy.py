@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_babysit.ensemble import checking, files, outputs
-from keras_babysit.ensemble.graph import AVERAGES, chosen_average
+from keras_babysit.ensemble.graph import AVERAGES, chosen_average, input_names
 from keras_babysit.ensemble.outputs import OutputForm
 from keras_babysit.ensemble.uncertainty import spreads
 from keras_babysit.inspection.layers import graph_of
@@ -94,6 +94,11 @@ class LazyEnsemble:
         return self._forms
 
     @property
+    def output_forms(self) -> list[OutputForm]:
+        """What its outputs are: an `OutputForm` for each, flat."""
+        return outputs.averaged_forms(self._averages, self._forms[0])
+
+    @property
     def averages(self) -> tuple[str, ...]:
         """How each output is averaged."""
         return self._averages
@@ -112,9 +117,15 @@ class LazyEnsemble:
         """Returns what `Ensemble.predict` returns: the average, as NumPy arrays.
 
         Args:
-            x: what `predict` of a member takes, to be read once for each member.
+            x: what `predict` of a member takes, to be read once for each member, each
+                time in the same order.
             batch_size: of prediction.
+
+        Raises:
+            ValueError: for no samples, a generator (which can be read only once) or a
+                batch size that is not a positive integer.
         """
+        _check(x, batch_size)
         totals: list[Any] = [0.0] * len(self._averages)
         structure: Any = None
         dtypes: list[np.dtype] = []
@@ -150,6 +161,7 @@ class LazyEnsemble:
         Returns:
             A `Spread`; for several outputs, a list or dict of them.
         """
+        _check(x, batch_size)
         flat: list[np.ndarray] = []
         structure: Any = None
         for model, _ in self.models():
@@ -175,11 +187,13 @@ class LazyEnsemble:
         self, paths: Sequence[str | os.PathLike], from_logits: bool | None
     ) -> list[list[OutputForm]]:
         """Loads each file once; returns what the members put out."""
-        forms, specs, free = [], [], _Freeing()
+        forms, specs, names, free = [], [], [], _Freeing()
         for path in paths:
             model = free.after(self._compiled(path))
             forms.append(outputs.forms_of(model, from_logits))
             specs.append(_specs(model))
+            if specs[-1] is not None:
+                names.append((input_names(model), outputs.output_names(model)))
             del model
             free()
         # Of a subclassed model neither is known before it is called.
@@ -187,6 +201,8 @@ class LazyEnsemble:
         for at, what in enumerate(("inputs", "outputs")):
             if known:
                 checking.shapes_agree([spec[at] for spec in known], what)
+                checking.names_agree([of[at] for of in names], what)
+        checking.can_be_averaged([spec[1] for spec in known[:1]])
         counts = {len(own) for own in forms}
         if len(counts) > 1:
             raise ValueError(
@@ -221,6 +237,11 @@ class _Freeing:
         if self._bytes > _GARBAGE:
             gc.collect()
             self._bytes = 0
+
+
+def _check(x: Any, batch_size: Any) -> None:
+    checking.check_batch_size(batch_size)
+    checking.check_inputs(x, again="for each member")
 
 
 def _paths(paths: Any) -> list[str | os.PathLike]:

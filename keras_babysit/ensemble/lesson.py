@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 from keras import ops
 
 from keras_babysit.borrowing import attributes_kept
@@ -58,7 +59,7 @@ class Lesson:
     ) -> Any:
         """In place of `student.compute_loss`."""
         labels, known = _unpacked(y)
-        weight = _of_samples(sample_weight)
+        weight = _weight_of(LABELS, sample_weight)
         if not training and labels is not None:
             return self._own_loss(x, labels, y_pred, weight, training)
         if known is None:
@@ -67,10 +68,11 @@ class Lesson:
                     "`validation_data` must have labels: the validation loss is the "
                     "student's own."
                 )
-            known = ops.stop_gradient(self.teacher(x, training=False))
-        check_same(known.shape[1:], y_pred.shape[1:])
+            known = ops.stop_gradient(only(self.teacher(x, training=False)))
+        said = only(y_pred)
+        check_same(known.shape[1:], said.shape[1:])
         check_labels(self.alpha, labels)
-        soft = self.soft_loss(known, y_pred, weight)
+        soft = self.soft_loss(known, said, _weight_of(TEACHER, sample_weight))
         alpha = _share(self.alpha, labels)
         if alpha == 1:
             return soft + self._penalties()
@@ -88,7 +90,7 @@ class Lesson:
         if labels is None:
             return self._without_compiled()
         kind = type(self.student)
-        weight = _of_samples(sample_weight)
+        weight = _weight_of(LABELS, sample_weight)
         return kind.compute_metrics(self.student, x, labels, y_pred, weight)
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -124,9 +126,19 @@ def _unpacked(y: Any) -> tuple[Any, Any]:
     return y, None
 
 
-def _of_samples(sample_weight: Any) -> Any:
-    """Keras repeats weights for each part of a target."""
-    return sample_weight[TEACHER] if isinstance(sample_weight, dict) else sample_weight
+def _weight_of(part: str, sample_weight: Any) -> Any:
+    """Returns the weights of the samples for the labels, or for the teacher's part."""
+    if isinstance(sample_weight, dict) and TEACHER in sample_weight:
+        return sample_weight.get(part)
+    if part == TEACHER and sample_weight is not None:
+        return only(sample_weight)
+    return sample_weight
+
+
+def only(outputs: Any) -> Any:
+    """Returns the one output of a model, which may be in a list or a dict."""
+    (output,) = keras.tree.flatten(outputs)
+    return output
 
 
 def check_labels(alpha: float | None, labels: Any) -> None:

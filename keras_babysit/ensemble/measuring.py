@@ -69,6 +69,7 @@ class Source:
         found = []
         for model, forms in self.members:
             values, seconds = timed(model, x, batch_size)
+            check_count(values, forms)
             found.append(
                 Measured(
                     values[self.at],
@@ -100,6 +101,13 @@ def source_of(members: Any, output: str | None, from_logits: bool | None) -> Sou
     Raises:
         ValueError: if it is none of these, or `output` is not one of the outputs.
     """
+    if from_logits is not None and isinstance(members, LazyEnsemble | Ensemble):
+        kind = type(members).__name__
+        raise ValueError(
+            "`from_logits` is for a list of models: an ensemble knows what its members "
+            f"put out. Give it there, `{kind}(members, from_logits=...)`. Received: "
+            f"from_logits={from_logits!r}"
+        )
     if isinstance(members, LazyEnsemble):
         forms = members.forms
         at = _index([form.name for form in forms[0]], output)
@@ -114,12 +122,23 @@ def source_of(members: Any, output: str | None, from_logits: bool | None) -> Sou
         numbers = [index + 1 for index in graph.counting]
         return Source(pairs, numbers, graph.weights, graph.averages[at], at, members)
     models = checking.models_of(members)
+    checking.class_names_agree(models)
     forms = outputs.agreed([outputs.forms_of(m, from_logits) for m in models])
     at = _index([form.name for form in forms[0]], output)
     average = chosen_average(None, [own[at] for own in forms])
     weights = checking.weights_of(None, len(models))
     pairs = zip(models, forms, strict=True)
     return Source(pairs, range(1, len(models) + 1), weights, average, at)
+
+
+def check_count(values: Sequence[Any], forms: Sequence[OutputForm]) -> None:
+    """Where Keras knows no graph, how many outputs there are is seen at last."""
+    if len(values) != len(forms):
+        raise ValueError(
+            f"The members have {len(values)} outputs, and what they are is not known: "
+            "compile them with a dict of losses, one for each output, or make an "
+            "`Ensemble` of them."
+        )
 
 
 def _index(names: list[str], output: str | None) -> int:

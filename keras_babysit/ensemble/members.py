@@ -20,8 +20,10 @@ import numpy as np
 from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.checking import check_whole
+from keras_babysit.ensemble.checkpoints import BestCheckpoints
 from keras_babysit.ensemble.one_member import Job, Trained, listed_callbacks, trained
 from keras_babysit.ensemble.settings import first_difference, settings_of
+from keras_babysit.ensemble.snapshots import SnapshotCheckpoint
 
 _SETTINGS = "members.json"
 
@@ -101,7 +103,8 @@ def train_members(
     Example:
     ```python
     members = keras_babysit.ensemble.train_members(
-        make_model, 5, x=x_train, y=y_train, epochs=20, directory="members")
+        make_model, 5, x=x_train, y=y_train, epochs=20, directory="members"
+    )
     ensemble = keras_babysit.ensemble.Ensemble(members)
     ```
     """
@@ -206,9 +209,21 @@ def _jobs(
         callbacks = [callbacks]
     if not (callbacks is None or callable(callbacks)):
         callbacks = listed_callbacks(callbacks)
+        _check_copies(callbacks, n)
     apart = np.random.SeedSequence(seed).spawn(n)
     seeds = [int(sequence.generate_state(1)[0]) for sequence in apart]
     return [Job(i, s, make_model, callbacks, arguments) for i, s in enumerate(seeds)]
+
+
+def _check_copies(callbacks: Sequence[Any], n: int) -> None:
+    """Copies of what keeps a directory to itself would stop at the second member."""
+    for one in callbacks:
+        if n > 1 and isinstance(one, SnapshotCheckpoint | BestCheckpoints):
+            raise ValueError(
+                f"Copies of {type(one).__name__} would write into one directory. "
+                "Expected: a function of the member's number, such as "
+                f'`callbacks=lambda i: [{type(one).__name__}(f"members/{{i}}")]`.'
+            )
 
 
 def _executor(given: Any) -> Any:

@@ -112,6 +112,23 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
     return forms
 
 
+def averaged_forms(
+    averages: Sequence[str], forms: Sequence[OutputForm]
+) -> list[OutputForm]:
+    """Returns what an ensemble puts out.
+
+    Args:
+        averages: how each output is averaged.
+        forms: what a member's outputs are.
+    """
+    return [
+        dataclasses.replace(
+            form, logits=average == "logits" or (average == "mean" and form.logits)
+        )
+        for average, form in zip(averages, forms, strict=True)
+    ]
+
+
 def output_names(model: keras.Model) -> list[str]:
     """Returns the outputs' names as `compile` has them: keys, or layers' names."""
     graph = graph_of(model)

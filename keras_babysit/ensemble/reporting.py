@@ -53,12 +53,13 @@ def report(
         members: an `Ensemble`, a `LazyEnsemble`, or a list of models, averaged with
             equal weights.
         x: inputs: arrays, in what structure `predict` takes them.
-        y: labels (integers or one-hot rows) or targets of the output.
+        y: labels (integers or one-hot rows) or targets of the output. Each counts once,
+            also those of steps that a mask covers.
         output: name of the output, if there are several.
         subsets: at most so many ensembles of a size are looked at: all there are, or as
             many random ones.
         seed: of the random ones.
-        from_logits: as for `Ensemble`, of a list of models.
+        from_logits: as for `Ensemble`; of a list of models only.
         batch_size: of prediction.
 
     Returns:
@@ -66,7 +67,7 @@ def report(
 
     Raises:
         ValueError: for no members, data that do not fit, a name that is no output's,
-            `subsets` that is not a positive integer, or a `seed` below 0.
+            `subsets` or `batch_size` that is not a positive integer, a `seed` below 0.
 
     Example:
         >>> print(report(members, x_test, y_test))  # doctest: +SKIP
@@ -77,10 +78,9 @@ def report(
     """
     checking.check_whole(1, subsets=subsets)
     checking.check_whole(0, seed=seed)
-    if y is None:
-        raise ValueError("`y` must be labels or targets. Received: y=None")
+    checking.check_batch_size(batch_size)
     count = checking.check_arrays(x)
-    targets = np.asarray(y)
+    targets = checking.targets_of(y)
     if targets.shape[:1] != (count,):
         raise ValueError(
             "`y` must have a label or target for each sample of `x`. Received: y of "
@@ -88,6 +88,7 @@ def report(
         )
     source = measuring.source_of(members, output, from_logits)
     found = source.measured(x, batch_size)
+    _check_known(found[0], targets)
     rows = list(_member_rows(found, source, targets))
     rng = np.random.default_rng(seed)
     sizes = [
@@ -107,6 +108,17 @@ def report(
         scoring.disagreement(made, kind=kind) if classes else math.nan,
         tuple(_notes(made, source.numbers, targets, kind)) if classes else (),
     )
+
+
+def _check_known(one: Measured, y: np.ndarray) -> None:
+    """Says what to do about logits that nobody has said are logits."""
+    if not one.form.known and one.form.kind == "values" and one.values.size != y.size:
+        raise ValueError(
+            "It is not known what the members put out, so that it counts as values, "
+            "and `y` must be as many. Logits: `from_logits=True`; otherwise compile "
+            f"the members. Received: y of shape {y.shape} for outputs of shape "
+            f"{one.values.shape}"
+        )
 
 
 def _member_rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ def error(probabilities: Any, labels: Any, *, kind: str | None = None) -> float:
         probabilities: float array of shape `(n, classes)`, or `(n,)` or `(n, 1)`: the
             probability of class 1. Further axes in between (sequences, images) count
             as samples.
-        labels: integers of shape `(n,)` or `(n, 1)`, or one-hot rows.
+        labels: integers of shape `(n,)` or `(n, 1)`, or one-hot rows; of smoothed ones
+            the largest counts.
         kind: `"categorical"`, or `"binary"`: each value is a probability of its own,
             which is right above one half (several labels for a sample). By default
             binary if the last axis has one value.
@@ -96,7 +98,8 @@ def calibration_error(
         Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks
         (2017), eq. 5.
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
+    whole = isinstance(bins, numbers.Integral) and not isinstance(bins, bool)
+    if not whole or bins < 1:
         raise ValueError(f"`bins` must be a positive integer. Received: bins={bins!r}")
     p, y = checked(probabilities, labels, kind)
     confidence, right = p.max(1), p.argmax(1) == y
@@ -275,13 +278,15 @@ def checked(
             f"dtype {y.dtype}"
         )
     shape = np.shape(probabilities)
-    if kind_of(probabilities, kind) == "categorical" and y.shape == shape:
-        y = y.argmax(-1)
+    binary = kind_of(probabilities, kind) == "binary"
+    if not binary and y.shape == shape:
+        y = _of_rows(y)
     y = y.ravel()
     if len(y) != len(p):
         raise ValueError(
-            "`labels` must have one label for each sample. Received: labels of shape "
-            f"{np.shape(labels)} for probabilities of shape {shape}"
+            f"`labels` must have one label for each {'value' if binary else 'sample'}. "
+            f"Received: labels of shape {np.shape(labels)} for probabilities of shape "
+            f"{shape}"
         )
     with np.errstate(invalid="ignore"):
         whole = y.astype(int)
@@ -291,6 +296,19 @@ def checked(
             f"{y.min()} to {y.max()}"
         )
     return p, whole
+
+
+def _of_rows(y: np.ndarray) -> np.ndarray:
+    """The class of each row: the one, or the most probable one of smoothed labels."""
+    sums = np.asarray(y, float).sum(-1)
+    # Not `>`: NaN is wrong too.
+    if not (np.abs(sums - 1) <= _ROUNDING).all() or y.min() < 0:
+        raise ValueError(
+            "Rows of `labels` must be one-hot and sum to 1; models with several labels "
+            "for a sample end in a sigmoid. Received: a sum of "
+            f"{sums.flat[np.abs(sums - 1).argmax()]:.3g}"
+        )
+    return y.argmax(-1)
 
 
 def _values(predictions: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -66,6 +66,10 @@ def first_difference(known: Mapping[str, str], wanted: Mapping[str, str]) -> str
 
 
 def _told(value: Any) -> str:
+    # A number is a number, NumPy's too.
+    value = keras.tree.map_structure(
+        lambda leaf: leaf.item() if isinstance(leaf, np.generic) else leaf, value
+    )
     leaves = keras.tree.flatten(value)
     if any(hasattr(leaf, "shape") for leaf in leaves):
         parts: list[Any] = [str(keras.tree.map_structure(lambda _: 0, value)).encode()]

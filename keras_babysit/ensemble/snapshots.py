@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_babysit.ensemble import files
+from keras_babysit.ensemble.checking import check_whole
 from keras_babysit.ensemble.cycle_ends import Ends, ends_in_fit, every_epochs
 from keras_babysit.schedules import Schedule
 
@@ -57,7 +58,8 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
     Example:
     ```python
     cycles = keras_babysit.schedules.CosineCycles(
-        0.1, epochs=10, cycles=5, steps_per_epoch=500)
+        0.1, epochs=10, cycles=5, steps_per_epoch=500
+    )
     model.compile(keras.optimizers.SGD(cycles), loss)
     snapshots = keras_babysit.ensemble.SnapshotCheckpoint("snapshots")
     model.fit(x, y, epochs=50, callbacks=[snapshots])
@@ -90,14 +92,11 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
                 "keras_babysit.schedules.CosineCycles. "
                 f"Received: schedule={schedule!r}"
             )
-        for name, value in (("every", every), ("keep", keep)):
-            if value is not None and (
-                not isinstance(value, int) or isinstance(value, bool) or value < 1
-            ):
-                raise ValueError(
-                    f"`{name}` must be a positive integer. Received: {name}={value!r}"
-                )
-        self.schedule, self.every, self.keep = schedule, every, keep
+        counts = {"every": every, "keep": keep}
+        check_whole(1, **{k: v for k, v in counts.items() if v is not None})
+        self.schedule = schedule
+        self.every = None if every is None else int(every)
+        self.keep = None if keep is None else int(keep)
         self.overwrite, self.verbose = overwrite, verbose
         self.paths: list[str] = []
         self._ends: Ends | None = None

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_babysit.ensemble.outputs import forms_of
+from keras_babysit.ensemble.outputs import OutputForm, forms_of
 
 #: The smallest normal float32: probabilities below it count as it.
 _TINY = float(np.finfo(np.float32).tiny)
@@ -117,7 +117,7 @@ def soft_loss_for(
 
     Raises:
         ValueError: if neither its last layer nor its loss says what the student's
-            outputs mean.
+            outputs mean, or the teacher's are known to mean something else.
     """
     form = forms_of(student)[0]
     if not form.known:
@@ -131,15 +131,22 @@ def soft_loss_for(
     if form.kind == "values":
         return keras.losses.MeanSquaredError()
     kind = SoftBinaryTargets if form.kind == "binary" else SoftTargets
-    return kind(temperature, form.logits, _are_logits(teacher, outputs, form.kind))
+    return kind(temperature, form.logits, _are_logits(teacher, outputs, form))
 
 
-def _are_logits(teacher: Any, outputs: np.ndarray, kind: str) -> bool:
-    if isinstance(teacher, keras.Model):
+def _are_logits(teacher: Any, outputs: np.ndarray, student: OutputForm) -> bool:
+    if isinstance(teacher, keras.Model) or hasattr(teacher, "output_forms"):
         form = forms_of(teacher)[0]
-        if form.known and form.kind == kind:
+        if form.known and form.kind != student.kind:
+            raise ValueError(
+                "`ensemble` and `student` must put out the same kind of thing, or pass "
+                "`soft_loss`, a keras.losses.Loss from the outputs of the one to those "
+                f"of the other. Received: {form.words} of `ensemble`, {student.words} "
+                "of `student`"
+            )
+        if form.known:
             return form.logits
-    if kind == "binary":
+    if student.kind == "binary":
         return bool(np.any((outputs < 0) | (outputs > 1)))
     sums = np.allclose(outputs.sum(-1), 1, atol=1e-2)
     return not sums or bool(np.any(outputs < 0))

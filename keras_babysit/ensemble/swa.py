@@ -9,6 +9,7 @@ import keras
 
 from keras_babysit.ensemble.averaging import RunningMean, copied, finish
 from keras_babysit.ensemble.batch_statistics import batch_normalization_in
+from keras_babysit.ensemble.checking import check_batch_size, check_whole
 
 
 class StochasticWeightAveraging(keras.callbacks.Callback):
@@ -34,7 +35,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         end_epoch: the first epoch that does not count any more. Default: none.
         every: count every so many epochs only: the cycle's length, if the rate has
             cycles.
-        swap: whether to put the average into the model at the end of `fit`.
+        swap: whether to put the average into the model at the end of `fit`. Callbacks
+            that put weights there too, as `EarlyStopping(restore_best_weights=True)`
+            does, go before this one: the last one has its way.
         x: training inputs as for `predict`, for models with batch normalization: what
             `reestimate_batch_normalization` reads. Needed with `swap=True`. A deep copy
             of the callback shares them.
@@ -66,13 +69,13 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         batch_size: int | None = None,
     ):
         super().__init__()
-        _check("start_epoch", start_epoch, 0)
+        check_whole(0, start_epoch=start_epoch)
         if end_epoch is not None:
-            _check("end_epoch", end_epoch, start_epoch + 1)
-        _check("every", every, 1)
-        if batch_size is not None:
-            _check("batch_size", batch_size, 1)
-        self.start_epoch, self.end_epoch, self.every = start_epoch, end_epoch, every
+            check_whole(int(start_epoch) + 1, end_epoch=end_epoch)
+        check_whole(1, every=every)
+        check_batch_size(batch_size)
+        self.start_epoch, self.every = int(start_epoch), int(every)
+        self.end_epoch = None if end_epoch is None else int(end_epoch)
         self.swap, self.batch_size = swap, batch_size
         self.count = 0
         self._data = _Shared(x)
@@ -95,8 +98,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             batch_size: samples in a batch, likewise.
 
         Raises:
-            ValueError: if no epoch has counted yet.
+            ValueError: if no epoch has counted yet, or `batch_size` is out of range.
         """
+        check_batch_size(batch_size)
         if self._mean is None:
             raise ValueError(
                 "There is no average yet: no epoch from "
@@ -149,9 +153,18 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Puts the average into the model, with `swap=True`."""
-        if self.swap and self._mean is not None:
-            self._mean.assign(self.model)
-            self._finish(self.model, None, None)
+        if not self.swap:
+            return
+        if self._mean is None:
+            warnings.warn(
+                "StochasticWeightAveraging: the training ended before an epoch from "
+                f"start_epoch={self.start_epoch} on, so that there is no average: the "
+                "model keeps its last weights.",
+                stacklevel=2,
+            )
+            return
+        self._mean.assign(self.model)
+        self._finish(self.model, None, None)
 
     def _finish(self, model: Any, x: Any, batch_size: int | None) -> None:
         data = self._data.value if x is None else x
@@ -166,11 +179,3 @@ class _Shared:
 
     def __deepcopy__(self, memo: dict) -> _Shared:
         return self
-
-
-def _check(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(
-            f"`{name}` must be an integer of at least {least}. "
-            f"Received: {name}={value!r}"
-        )

@@ -77,8 +77,9 @@ def costs(report: EnsembleReport, row: Row) -> tuple[float, float]:
 
 def lines(report: EnsembleReport) -> list[str]:
     """What it comes to in sentences."""
+    samples = f"{report.samples:,} sample{'s' if report.samples > 1 else ''}"
     found = [
-        f"{report.samples:,} samples. ± is the standard deviation over ensembles of as "
+        f"{samples}. ± is the standard deviation over ensembles of as "
         "many members; time and memory are multiples of a member's mean."
     ]
     if len(report.members) > 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.ensemble import measuring, outputs, scoring
+from keras_babysit.ensemble import checking, measuring, outputs, scoring
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ def validation_of(
     Raises:
         ValueError: if that cannot be done.
     """
-    if y is None:
-        raise ValueError("`y` must be labels or targets. Received: y=None")
+    checking.check_batch_size(batch_size)
+    targets = checking.targets_of(y)
     if _are_predictions(members):
         if x is not None:
             raise ValueError(
@@ -64,12 +64,6 @@ def validation_of(
         predictions, kind = _stacked(members), None
     else:
         predictions, kind = _predicted(members, x, output, from_logits, batch_size)
-    targets = np.asarray(y)
-    if targets.ndim == 0 or targets.dtype.kind not in "biuf":
-        raise ValueError(
-            "`y` must be an array of numbers: labels or targets. Received: y of shape "
-            f"{targets.shape} and dtype {targets.dtype}"
-        )
     if predictions.shape[1] != len(targets):
         raise ValueError(
             "`y` must have a target for each prediction. Received: "
@@ -85,11 +79,14 @@ def validation_of(
 
 
 def _are_predictions(members: Any) -> bool:
-    if isinstance(members, np.ndarray):
-        return members.dtype != object
-    return isinstance(members, list | tuple) and any(
-        isinstance(one, np.ndarray | list | tuple) for one in members
-    )
+    if isinstance(members, list | tuple):
+        return any(map(_is_array, members))
+    return _is_array(members) and members.dtype != object
+
+
+def _is_array(value: Any) -> bool:
+    """Whether it is an array of any kind, or what makes one."""
+    return isinstance(value, list | tuple) or hasattr(value, "shape")
 
 
 def _stacked(members: Any) -> np.ndarray:
@@ -114,9 +111,12 @@ def _predicted(
         raise ValueError(
             "`x` must be the inputs of the validation data. Received: None"
         )
+    checking.check_inputs(x, again="for each member")
     found, kind = [], "values"
     for model, forms in source.members:
-        made = outputs.predicted(model, x, batch_size)[source.at]
+        values = outputs.predicted(model, x, batch_size)
+        measuring.check_count(values, forms)
+        made = values[source.at]
         # It would outlive the loading of the next.
         del model
         kind = forms[source.at].kind
@@ -148,7 +148,8 @@ def as_values(data: Validation) -> np.ndarray:
         return np.eye(shape[-1])[targets.astype(int).reshape(shape[:-1])]
     if targets.size != np.prod(shape):
         raise ValueError(
-            "`y` must be as many values as each member predicts. Received: shape "
+            "`y` must be as many values as each member predicts; labels are for "
+            "probabilities, or for models with `from_logits=True`. Received: shape "
             f"{targets.shape} for predictions of shape {shape}"
         )
     return targets.astype(float).reshape(shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -85,7 +86,7 @@ def greedy_weights(
     """
     check_whole(1, rounds=rounds, start=start)
     check_whole(0, bags=bags, seed=seed)
-    if not isinstance(bag_fraction, int | float) or not 0 < bag_fraction <= 1:
+    if not isinstance(bag_fraction, numbers.Real) or not 0 < bag_fraction <= 1:
         raise ValueError(
             "`bag_fraction` must be above 0 and at most 1. Received: "
             f"bag_fraction={bag_fraction!r}"
@@ -100,7 +101,7 @@ def greedy_weights(
     alone = np.where(np.isnan(alone), np.inf, alone)
     order = np.argsort(alone, kind="stable")
     rng = np.random.default_rng(seed)
-    size = max(1, round(bag_fraction * n))
+    size = max(1, round(float(bag_fraction) * n))
     parts = [order[_subset(rng, n, size)] for _ in range(bags)] or [order]
     found = [_selected(data, measure, part, rounds, start) for part in parts]
     return _at_least_best(np.mean(found, axis=0), order[0], data, measure)

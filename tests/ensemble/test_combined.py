@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as L
 
-from keras_babysit.ensemble import Ensemble, scoring
+from keras_babysit.ensemble import Ensemble, load_members, scoring
 
 LOAD = """
 import pickle, sys
@@ -287,6 +287,27 @@ def test_subclassed_members(rng):
     assert np.asarray(ensemble(x)) == pytest.approx(expected, abs=1e-6)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Sums(keras.Model):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = L.Dense(3)
+
+    def call(self, x):
+        return self.dense(sum(keras.tree.flatten(x)))
+
+
+@pytest.mark.parametrize("given", ["one", "list", "dict"])
+def test_subclassed_members_from_files(given, x, tmp_path):
+    x = {"one": x, "list": [x, 2 * x], "dict": {"b": x, "a": 2 * x}}[given]
+    members = [Sums(), Sums()]
+    expected = np.mean([np.asarray(m(x)) for m in members], 0)
+    for number, member in enumerate(members):
+        member.save(tmp_path / f"{number}.keras")
+    for known in (members, load_members(tmp_path)):
+        assert np.asarray(Ensemble(known)(x)) == pytest.approx(expected, abs=1e-6)
+
+
 def test_subclassed_members_that_cannot_be_copied(x, tmp_path):
     members = [NotMadeAgain(lambda t: 2 * t), dense()]
     members[0](x)
@@ -528,6 +549,21 @@ def test_file_predicts_the_same_without_keras_babysit(name, in_a_fresh_process):
 # ------------------------------------------------------------------------ bad input
 
 
+X = np.ones((2, 4), "float32")
+
+
+def heads(order):
+    inputs = keras.Input((4,))
+    made = {name: L.Dense(3, "softmax", name=name)(inputs) for name in order}
+    return keras.Model(inputs, list(made.values()))
+
+
+def chosen():
+    inputs = keras.Input((4,))
+    made = L.Dense(3, "softmax")(inputs)
+    return keras.Model(inputs, [made, keras.ops.argmax(made)])
+
+
 def named(names):
     model = dense()
     model.class_names = names
@@ -561,6 +597,10 @@ def named(names):
         (lambda: Ensemble([dense()] * 2, "ab"), "must be 2 numbers"),
         (lambda: Ensemble([dense()] * 2, [0, 0]), "sum to one"),
         (lambda: Ensemble([named("ab"), named("ba")]), "in the same order"),
+        (lambda: Ensemble([chosen()]), "Output 2 .* not floating-point.* int"),
+        (lambda: Ensemble([heads("pq"), heads("qp")]), "outputs in the same order"),
+        (lambda: Ensemble([dense()]).spread(X, batch_size=0), "`batch_size` must be"),
+        (lambda: Ensemble([dense()]).spread(X[:0]), "at least one sample"),
     ],
 )
 def test_refuses(call, message):

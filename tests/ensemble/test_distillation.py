@@ -408,9 +408,32 @@ class Lazy:
         return np.full((len(x), 3), 1 / 3)
 
 
+class Short:
+    def predict(self, x, batch_size=None):
+        return np.full((3, 3), 1 / 3)
+
+
 X, Y = seen()
 DATASET = tf.data.Dataset.from_tensor_slices((X, Y)).batch(16)
 BAD = {
+    r"`y` must have one value or row .*shape \(47,\) for 48": {"y": Y[:47]},
+    "`y` must be an array, as for `fit`.*list": {"y": Y.tolist()},
+    "`y` must be numbers.*dtype <U": {"y": Y.astype(str)},
+    "`sample_weight` must have one value": {"sample_weight": np.ones(49)},
+    "`x` must have at least one sample": {"x": X[:0], "y": Y[:0]},
+    "`x` must be arrays.*x=list": {"x": X.tolist()},
+    "`x` must have at least one batch": {"x": DATASET.take(0), "y": None},
+    r"must come in batches: `x.batch\(32\)`": {"x": DATASET.unbatch(), "y": None},
+    "`batch_size` must be a positive integer": {"batch_size": 0},
+    r"one output. .*2\..*student.outputs\[0\]\)`, and compile": {
+        "student": two_outputs
+    },
+    r"`validation_data\[1\]` must have one value": {"validation_data": (X, Y[:3])},
+    "must have labels.*Received: ndarray": {"validation_data": X},
+    "same kind of thing.*Received: binary probabilities of `ensemble`": {
+        "ensemble": lambda: classifier("sigmoid", loss="binary_crossentropy")
+    },
+    "something for each sample.*3 outputs for 48 samples": {"ensemble": Short},
     "student` must be a compiled": {"student": not_compiled},
     "must be a compiled keras.Model.*Received: 3": {"student": lambda: 3},
     "`train_step` of its own": {"student": own_step},
@@ -450,6 +473,29 @@ def test_bad_input(message):
     x, y = options.pop("x"), options.pop("y")
     with pytest.raises(ValueError, match=f"(?s){message}"):
         distill(ensemble, student, x, y, verbose=0, **options)
+
+
+def test_a_model_is_not_asked_while_it_changes():
+    model = classifier()
+    with pytest.raises(ValueError, match=r"the same model.*`Ensemble\(\[student\]\)`"):
+        distill(model, model, DATASET, verbose=0)
+
+
+def in_a_dict(seed):
+    model = classifier(seed=seed)
+    named = keras.Model(model.inputs, {"kind": model.outputs[0]})
+    named.compile("sgd", {"kind": "sparse_categorical_crossentropy"})
+    return named
+
+
+def test_one_output_in_a_dict_is_one_output():
+    w, found = np.linspace(0.5, 2, 48), []
+    for make, labels in ((classifier, Y), (in_a_dict, {"kind": Y})):
+        student = make(seed=0)
+        student.compile(keras.optimizers.SGD(0.1), student.loss, run_eagerly=True)
+        options = {"sample_weight": w, "batch_size": 16}
+        found.append(trained(student, make(seed=3), X, labels, **options)["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
 
 
 def test_a_teacher_need_only_predict():

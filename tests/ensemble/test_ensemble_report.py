@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -185,6 +186,29 @@ def test_prints_a_table(whole):
     assert "As one model" in text
 
 
+def test_outputs_of_a_subclass_that_nothing_is_known_of(data):
+    x, y = data
+
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.kind, self.size = L.Dense(3), L.Dense(1)
+
+        def call(self, x):
+            return {"size": self.size(x), "kind": self.kind(x)}
+
+    member = Two()
+    member(x)
+    made = np.asarray(member(x)["size"], float)[:, 0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # It has no `get_config` that Keras can find.
+        whole = Ensemble([member])
+    found = whole.report(x, y, output="size")
+    assert found.members[0].scores["rmse"] == pytest.approx(scoring.rmse(made, y))
+    with pytest.raises(ValueError, match="have 2 outputs, and what they are is not"):
+        report([member], x, y)
+
+
 def test_to_dict_is_json(whole):
     found = json.loads(json.dumps(whole.to_dict(), allow_nan=False))
     assert found["sizes"][3]["scores"] == pytest.approx(dict(whole.ensemble.scores))
@@ -204,8 +228,15 @@ def test_plots(whole, tmp_path):
     assert line.get_ydata().tolist() == pytest.approx(expected)
 
 
+def named(classes):
+    model = member(2, "softmax", "crossentropy")
+    model.class_names = list(classes)
+    return model
+
+
 def test_refuses(classifiers, data):
     x, y = data
+    unknown = keras.Sequential([keras.Input(x.shape[1:]), L.Dense(3)])
     for call, message in (
         (lambda: report([], x, y), "at least one model"),
         (lambda: report(classifiers, x, None), "`y` must be labels"),
@@ -216,7 +247,15 @@ def test_refuses(classifiers, data):
         (lambda: report(classifiers, x[:0], y[:0]), "at least one sample"),
         (lambda: report(classifiers, x, y[:5]), "`y` must have a label or target"),
         (lambda: report(classifiers, x, y, from_logits="yes"), "`from_logits` must"),
-        (lambda: report(classifiers[:1], x, y.astype(str)), "Member 1: .*of dtype <U"),
+        (lambda: report(classifiers[:1], x, y.astype(str)), "array of numbers.*<U"),
+        (lambda: report(classifiers, x, y, batch_size=0), "`batch_size` must be"),
+        (lambda: report(classifiers, x, {"a": y}), "of one output"),
+        (
+            lambda: report(Ensemble(classifiers), x, y, from_logits=True),
+            r"knows what its members.*`Ensemble\(members, from_logits",
+        ),
+        (lambda: report([named("ab"), named("ba")], x, y), "classes in the same order"),
+        (lambda: report([unknown], x, y), "is not known what.*`from_logits=True`"),
         (lambda: report(classifiers[:1], x, y + 9), "Member 1: .*from 0 to 2"),
     ):
         with pytest.raises(ValueError, match=message):

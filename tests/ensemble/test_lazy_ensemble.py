@@ -160,6 +160,25 @@ def test_refuses_what_is_no_model(tmp_path):
         LazyEnsemble(good, [0.5, 0.5])
 
 
+def test_refuses_what_cannot_be_predicted(x, tmp_path):
+    lazy = LazyEnsemble(saved([member()], tmp_path))
+    for call in (lazy.predict, lazy.spread):
+        for given, message in (
+            ((x, 0), "`batch_size` must be a positive integer"),
+            ((x[:0],), "at least one sample"),
+            (((batch for batch in [x]),), "can be read only once"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                call(*given)
+
+
+def fed(first):
+    inputs = {name: keras.Input((2,), name=name) for name in "ab"}
+    made = L.Dense(1)(L.Concatenate()([inputs["a"], inputs["b"]]))
+    given = list(inputs.values()) if first == "a" else list(inputs.values())[::-1]
+    return keras.Model(given, made)
+
+
 def test_refuses_members_that_do_not_fit(tmp_path):
     for other, message in (
         (member(2), "same outputs"),
@@ -168,3 +187,5 @@ def test_refuses_members_that_do_not_fit(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             LazyEnsemble(saved([member(), other], tmp_path))
+    with pytest.raises(ValueError, match="inputs in the same order"):
+        LazyEnsemble(saved([fed("a"), fed("b")], tmp_path))

@@ -16,6 +16,7 @@ import pytest
 from keras import layers as L
 
 from keras_babysit.ensemble import (
+    SnapshotCheckpoint,
     load_members,
     members_on_ray,
     one_member,
@@ -119,6 +120,7 @@ def members_paths(folder):
     ("other", "words"),
     [
         ({"epochs": 3}, "`epochs` was 2 and is 3"),
+        ({"epochs": np.int64(3)}, "`epochs` was 2 and is 3"),
         ({"seed": 1}, "`seed` was 0 and is 1"),
         ({"x": X + 1}, "`x` was other data"),
         ({"y": None, "x": keras.utils.PyDataset()}, "`x` was data"),
@@ -284,6 +286,11 @@ BAD = {
         ValueError,
         "that returns one. Received: None",
     ),
+    "callbacks of one directory": (
+        {"callbacks": [SnapshotCheckpoint("snapshots", every=1)]},
+        ValueError,
+        "Copies of SnapshotCheckpoint would.*a function of the member's number",
+    ),
     "executor": ({"executor": "dask"}, ValueError, "`executor` must be None"),
     "directory": ({"directory": __file__}, ValueError, "is a file"),
     "load": ({"load": False}, ValueError, "needs a `directory`"),
@@ -368,7 +375,8 @@ def test_a_class_that_keras_does_not_know(tmp_path):
 
     model = keras.Sequential([keras.Input((2,)), Mine(1)])
     model.save(tmp_path / "mine.keras")
-    with pytest.raises(ValueError, match=r"Could not locate class 'Mine'\."):
+    with pytest.raises(ValueError, match=r"Could not locate class 'Mine'\.") as raised:
         load_members(tmp_path)
+    assert "object config" not in str(raised.value)
     (loaded,) = load_members(tmp_path, custom_objects={"Mine": Mine})
     assert type(loaded.layers[0]) is Mine

@@ -83,7 +83,8 @@ def test_binary_is_two_classes():
 def test_labels_in_any_form(rng):
     p, y = random_case(3, 12, 4)
     expected = scoring.negative_log_likelihood(p, y)
-    for labels in (y[:, None], y.astype(float), np.eye(4)[y], y.tolist()):
+    smoothed = np.eye(4)[y] * 0.9 + 0.025
+    for labels in (y[:, None], y.astype(float), np.eye(4)[y], smoothed, y.tolist()):
         assert scoring.negative_log_likelihood(p, labels) == expected
     sequences = p.reshape(3, 4, 4), y.reshape(3, 4)
     assert scoring.negative_log_likelihood(*sequences) == expected
@@ -147,7 +148,11 @@ def test_a_column_is_not_broadcast():
         (lambda: scoring.error([[0.5, 0.5]], [0.5]), "integers from 0 to 1"),
         (lambda: scoring.error([[0.5, 0.5]], [-1]), "integers from 0 to 1"),
         (lambda: scoring.error([[0.5, 0.5]], [np.nan]), "integers from 0 to 1"),
-        (lambda: scoring.error([[0.5, 0.5]], [0, 1]), "one label for each"),
+        (lambda: scoring.error([[0.5, 0.5]], [0, 1]), "one label for each sample"),
+        (lambda: scoring.error([0.5, 0.2], [0]), "one label for each value"),
+        (lambda: scoring.error([[0.5, 0.5]], [[1, 1]]), "one-hot .* a sum of 2"),
+        (lambda: scoring.error([[0.5, 0.5]], [[0, 0]]), "one-hot .* a sum of 0"),
+        (lambda: scoring.error([[0.5, 0.5]], [[np.nan, 1]]), "one-hot .* of nan"),
         (lambda: scoring.error([[0.5, 0.5]], [0], kind="odd"), "`kind` must be"),
         (lambda: scoring.calibration_error([0.5], [0], bins=0), "`bins` must be"),
         (lambda: scoring.rmse([1.0, 2.0], [1.0]), "as many as"),

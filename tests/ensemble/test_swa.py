@@ -127,6 +127,16 @@ def test_it_says_if_it_is_not_of_all_epochs():
     assert swa.count == 4
 
 
+def test_it_says_if_there_is_nothing_to_put_in():
+    swa = StochasticWeightAveraging(3, swap=True)
+    swa.set_params({"epochs": 9})
+    swa.set_model(compiled())
+    swa.on_train_begin()
+    swa.on_epoch_end(0)
+    with pytest.warns(UserWarning, match="ended before an epoch from start_epoch=3"):
+        swa.on_train_end()
+
+
 def test_without_data_batch_normalization_is_told_of():
     swa = StochasticWeightAveraging(1)
     with pytest.raises(ValueError, match="no average yet"):
@@ -141,11 +151,11 @@ def test_without_data_batch_normalization_is_told_of():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"start_epoch": -1}, "`start_epoch` must be an integer of at least 0"),
+        ({"start_epoch": -1}, "`start_epoch` must be an integer of 0 or more"),
         ({"start_epoch": 0.75}, "`start_epoch` must be an integer"),
-        ({"end_epoch": 2}, "`end_epoch` must be an integer of at least 3"),
-        ({"every": 0}, "`every` must be an integer of at least 1"),
-        ({"batch_size": True}, "`batch_size` must be an integer"),
+        ({"end_epoch": 2}, "`end_epoch` must be an integer of 3 or more"),
+        ({"every": 0}, "`every` must be a positive integer"),
+        ({"batch_size": True}, "`batch_size` must be a positive integer"),
     ],
 )
 def test_bad_input(arguments, words):

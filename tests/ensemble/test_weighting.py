@@ -149,7 +149,16 @@ def test_bags_spread_the_weights_and_are_repeatable():
     one = greedy_weights(p, y=y)
     bagged = greedy_weights(p, y=y, bags=20, seed=3)
     assert np.count_nonzero(bagged) > np.count_nonzero(one)
-    assert bagged.tolist() == greedy_weights(p, y=y, bags=20, seed=3).tolist()
+    again = greedy_weights(p, y=y, bags=20, seed=3, bag_fraction=np.float32(0.5))
+    assert bagged.tolist() == again.tolist()
+
+
+def test_predictions_are_arrays_of_any_kind():
+    p, y = classifiers(1, 4)
+    expected = greedy_weights(p, y=y).tolist()
+    tensors = list(map(keras.ops.convert_to_tensor, p))
+    assert greedy_weights(tensors, y=y).tolist() == expected
+    assert greedy_weights(keras.ops.convert_to_tensor(p), y=y).tolist() == expected
 
 
 def test_a_loss_of_the_users(rng):
@@ -218,6 +227,8 @@ def test_squared_errors_of_probabilities_are_those_of_one_hot_rows():
         (lambda: greedy_weights(P), "`y` must be labels"),
         (lambda: greedy_weights(P, np.ones(6), Y), "`x` must be left out"),
         (lambda: greedy_weights(P, y=Y[:5]), "a target for each prediction"),
+        (lambda: greedy_weights(P[:, :0], y=Y[:0]), "at least one sample"),
+        (lambda: greedy_weights(P, y=Y, batch_size=0), "`batch_size` must be"),
         (lambda: greedy_weights([P[0], P[1, :5]], y=Y), "all members the same"),
         (lambda: greedy_weights([P[0], P[1] * np.nan], y=Y), "of member 2"),
         (lambda: greedy_weights(P, y=Y, loss="mse"), "`loss` must be one of"),
