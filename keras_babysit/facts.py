@@ -55,7 +55,8 @@ class LayerFacts:
         kind: name of the Keras class it is, or derives from: `"Dense"`, `"Conv2D"`,
             `"BatchNormalization"`, ...; its own class name for a custom layer.
         activation: name of the function whose values it puts out; `None` if it has
-            none or it is linear.
+            none or it is linear. A softmax over the samples of a batch is
+            `"batch_softmax"`.
         units: size of its output's channel axis, if known.
         output_shape: shape of its output, batch axis left out, if known.
         inputs: paths of the layers that feed it; `None` if the graph is not known.
@@ -63,6 +64,7 @@ class LayerFacts:
         rate: of a dropout or noise layer, and `dropout` of a recurrent one.
         regularizers: what is regularized to the strength, `"kernel l2": 0.01`.
         weights: its own weights.
+        scaling: factor and offset of a Rescaling layer, if they are plain numbers.
     """
 
     path: str
@@ -75,6 +77,7 @@ class LayerFacts:
     rate: float | None = None
     regularizers: Mapping[str, float] = field(default_factory=dict)
     weights: tuple[WeightFacts, ...] = ()
+    scaling: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -270,7 +273,8 @@ class DependenceFacts:
         chance: the same when targets are shuffled (mean over shuffles).
         spread: standard deviation over the shuffles.
         linear_p: p-value of the strongest linear dependence: on a single feature,
-            corrected for their number, or on all of them together.
+            corrected for their number, or on all of them together; for quantities of
+            which there is none, that of their distance from the middle.
     """
 
     tested: int = 0

@@ -3,7 +3,9 @@
 Two questions, each put against the same with shuffled targets: do samples that are
 close to each other have alike targets, and does any feature go along with them?
 Closeness is looked at in the features themselves and in summaries that do not change
-when a picture or a series is shifted.
+when a picture or a series is shifted. If nothing goes along with quantities, something
+may with how far they are from their middle: where the size of their noise depends on
+the inputs, or values of either sign are as likely.
 """
 
 from __future__ import annotations
@@ -69,6 +71,9 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
     features = np.concatenate([raw, summaries, _products(raw)], axis=1)
     p = 2 * _strongest(features, wanted, rng)
     p = min(p, _joint(views, wanted)) if p > _SURE else p
+    away = _standardised(np.abs(wanted))
+    if p > _SURE and not classes and away.shape[1]:
+        p = min(p, 2 * _strongest(features, away, rng))
     return DependenceFacts(len(at), *best, linear_p=min(p, 1.0))
 
 

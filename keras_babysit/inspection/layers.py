@@ -127,7 +127,10 @@ def activation_of(operation: Any) -> str | None:
     name = ALIASES.get(snake(kind), snake(kind))
     if name not in FUNCTIONS:
         return None
-    return name if _is_last(getattr(operation, "axis", -1), operation) else None
+    axis = getattr(operation, "axis", -1)
+    if name == "softmax":
+        return _softmax(axis, operation) or None
+    return name if _is_last(axis, operation) else None
 
 
 def _activation_layer(layer: Any, kind: str) -> str | None:
@@ -137,7 +140,7 @@ def _activation_layer(layer: Any, kind: str) -> str | None:
             return "leaky_relu"
         return "relu6" if layer.max_value == 6 else "relu"
     if kind == "Softmax":
-        return "softmax" if _is_last(layer.axis, layer) else ""
+        return _softmax(layer.axis, layer)
     if kind == "Lambda":
         function = layer.function
         return function_name(function) if is_keras(function) else ""
@@ -146,12 +149,23 @@ def _activation_layer(layer: Any, kind: str) -> str | None:
     return "" if kind in (*GATED, "Bidirectional") else None
 
 
+def _softmax(axis: Any, operation: Any) -> str:
+    """Returns a softmax's name by what it sums over; `""` over time or space."""
+    if _is_last(axis, operation):
+        return "softmax"
+    over_batch = axis == 0 or (isinstance(axis, int) and _ranks(operation) == {-axis})
+    return "batch_softmax" if over_batch else ""
+
+
 def _is_last(axis: Any, operation: Any) -> bool:
     if axis == -1 or not isinstance(axis, int):
         return axis == -1
+    return _ranks(operation) == {axis + 1}
+
+
+def _ranks(operation: Any) -> set[int]:
     nodes = getattr(operation, "_inbound_nodes", ())
-    ranks = {len(t.shape) for node in nodes for t in node.outputs}
-    return ranks == {axis + 1}
+    return {len(t.shape) for node in nodes for t in node.outputs}
 
 
 def function_name(function: Any) -> str | None:
@@ -200,7 +214,17 @@ def layer_facts(
             weight_facts(layer, kind, v, id(v) in trained)
             for v in own_weights(operation)
         ),
+        scaling=scaling_of(layer, kind),
     )
+
+
+def scaling_of(layer: Any, kind: str) -> tuple[float, float] | None:
+    """Returns the factor and the offset of a Rescaling layer, if they are numbers."""
+    if kind != "Rescaling":
+        return None
+    both = (layer.scale, layer.offset)
+    plain = all(isinstance(x, int | float) for x in both)
+    return (float(layer.scale), float(layer.offset)) if plain else None
 
 
 def own_weights(layer: Any) -> list[Any]:

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_babysit.facts import ArrayFacts, DataFacts, ModelFacts, OutputFacts
+from keras_babysit.facts import (
+    ArrayFacts,
+    DataFacts,
+    LayerFacts,
+    ModelFacts,
+    OutputFacts,
+)
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.feeding import (
     SENSITIVE,
@@ -16,8 +22,10 @@ from keras_babysit.rules.feeding import (
     loss_name,
     may_mend,
     pairs,
+    rescaling,
 )
 from keras_babysit.rules.interface import Sign, rule
+from keras_babysit.rules.networks import NORMALIZING
 from keras_babysit.rules.tasks import BINARY, CROSS_ENTROPIES, ONE_HOT, SPARSE
 from keras_babysit.rules.wording import number, percent
 
@@ -25,11 +33,22 @@ from keras_babysit.rules.wording import number, percent
 _REGRESSION = frozenset(
     ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
 )
+#: Functions between two asymptotes, and layers whose outputs keep to a scale: behind
+#: them nothing grows.
+_BOUNDED = frozenset(
+    ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "softmax", "relu6")
+)
+_BOUND = frozenset(("LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")) | NORMALIZING
 #: Focal losses weight what is rare by themselves.
 _UNWEIGHTED = CROSS_ENTROPIES - {
     "binary_focal_crossentropy",
     "categorical_focal_crossentropy",
 }
+#: What metrics that rare classes show in have in their names.
+_OF_RARE_CLASSES = (
+    *("auc", "precision", "recall", "f1", "beta", "sensitivity", "specificity"),
+    *("true_positives", "false_negatives"),
+)
 _CLASSES = CROSS_ENTROPIES | {"hinge", "squared_hinge", "categorical_hinge"}
 #: What follows from inputs or targets of the wrong scale, in one way or another.
 _OF_SCALE = (
@@ -99,7 +118,8 @@ def inputs_not_scaled(
     What it sees:
         Inputs that meet a dense, convolutional or recurrent layer as they are, and
         whose root mean square is above `limit`, or that of a single feature above
-        `feature_limit`, or none of whose values is larger than `small`.
+        `feature_limit`, or none of whose values is larger than `small`. Or such as
+        Rescaling layers leave with differences below `small`.
 
     Why it matters:
         Initial weights are made for inputs of about unit size. A gradient of the
@@ -124,7 +144,12 @@ def inputs_not_scaled(
     """
     data = history.data
     for x in data.inputs if data is not None else ():
-        if data is None or not _is_measured(x) or not is_raw(history.model, x.name):
+        if data is None or not _is_measured(x):
+            continue
+        rescaled = rescaling(history.model, x.name)
+        if rescaled is not None and 0 < abs(rescaled[0]) * (x.max - x.min) < small:
+            yield _scaled_twice(x, data, *rescaled)
+        if not is_raw(history.model, x.name):
             continue
         rms, features = _rms(x), _feature_rms(x)
         worst = float(features.max()) if features.size else rms
@@ -152,6 +177,21 @@ def inputs_not_scaled(
                 "largest_feature_root_mean_square": worst,
             },
         )
+
+
+def _scaled_twice(x: ArrayFacts, data: DataFacts, factor: float, offset: float) -> Sign:
+    low, high = sorted((factor * x.min + offset, factor * x.max + offset))
+    return Sign(
+        where=x.name,
+        seen=f"values from {number(x.min)} to {number(x.max)} in {_seen(x, data)} are "
+        f"from {number(low)} to {number(high)} behind the Rescaling layer (about 1 is "
+        "healthy)",
+        cause="Likely they were scaled twice, before the model and in it: next to "
+        "nothing reaches the initial weights",
+        action="leave the Rescaling layer out, or feed the model with what it is "
+        "made for, mostly pixels from 0 to 255",
+        evidence={"min": x.min, "max": x.max, "factor": factor, "offset": offset},
+    )
 
 
 def _is_measured(x: ArrayFacts) -> bool:
@@ -473,12 +513,13 @@ def targets_not_scaled(
         Targets of mean squared, absolute, Huber or log-cosh error whose root mean
         square is above `limit` (or whose deviation is below `small`) at a dense or
         convolutional output. It is told as info only if the steps at hand can get
-        there: an Adam-like optimizer moves each weight by the learning rate a step.
+        there: an Adam-like optimizer moves each weight by the learning rate a step, and
+        those of unbounded hidden layers multiply.
 
     Why it matters:
-        An untrained output is about 1. Adam needs thousands of steps only to reach
-        the mean; under SGD the first gradients are as large as the targets, which
-        throws the weights off or ends in NaN.
+        An untrained output is about 1. Adam needs hundreds or thousands of steps only
+        to reach the mean; under SGD the first gradients are as large as the targets,
+        which throws the weights off or ends in NaN.
 
     What to do:
         Standardise the targets and undo it on the predictions.
@@ -559,7 +600,7 @@ def _gets_there(rms: float, output: OutputFacts, history: RunHistory) -> bool:
     """Whether an Adam-like optimizer can move the output that far, three times over.
 
     Each weight moves by up to the rate a step; a unit of the layer before passes on
-    about half.
+    about half, and outputs of hidden layers grow meanwhile, as their weights move too.
     """
     data, model = history.data, history.model
     if data is None or data.steps is None or model is None or model.optimizer is None:
@@ -575,8 +616,34 @@ def _gets_there(rms: float, output: OutputFacts, history: RunHistory) -> bool:
         ),
         default=0,
     )
-    reach = model.optimizer.learning_rate * data.steps * (1 + fan_in / 2)
+    moved = model.optimizer.learning_rate * data.steps
+    reach = moved * (1 + fan_in / 2) * _growth(model, output.layer, moved)
     return reach > 3 * rms
+
+
+def _growth(model: ModelFacts, path: str | None, moved: float) -> float:
+    """How much larger what feeds a layer can become while each weight moves so far.
+
+    The inputs of a hidden layer pull less in one direction. An eighth of them was
+    chosen on networks of two to four layers that Adam trained: it gives their steps
+    within a third for targets of some hundreds, and up to five times too many beyond.
+    """
+    factors: dict[str, float] = {}
+    last = 1.0  # Where the graph is not known, layers come in the order of their use.
+    for layer in model.layers:
+        fed = last
+        if layer.inputs is not None:
+            fed = max([1.0, *(factors.get(p, 1.0) for p in layer.inputs)])
+        if layer.path == path:
+            return fed
+        bounded = layer.activation in _BOUNDED or layer.kind in _BOUND
+        last = factors[layer.path] = 1.0 if bounded else fed * _own(layer, moved)
+    return 1.0
+
+
+def _own(layer: LayerFacts, moved: float) -> float:
+    fans = [w.fan_in or 0 for w in layer.weights if w.role == "kernel" and w.trainable]
+    return max([1.0, *(moved * (1 + fan_in / 8) for fan_in in fans)])
 
 
 @rule(
@@ -727,7 +794,8 @@ def single_class_targets(
         made.
 
     When it is wrong:
-        The other class is rarer than one in the samples seen.
+        The other class is rarer than one in the samples seen. Where the output layer is
+        frozen nothing is said: a generator learns to get one answer from a critic.
 
     References:
         None beyond reason.
@@ -738,6 +806,8 @@ def single_class_targets(
     enough = at_least if data.source == "arrays" else drawn
     for y, output in pairs(history):
         if loss_name(output) not in _CLASSES or y.seen < enough or len(y.counts) != 1:
+            continue
+        if _is_frozen(output, history.model):
             continue
         if y.shape not in ((), (1,)) and not y.one_hot and not y.multi_hot:
             continue
@@ -756,6 +826,13 @@ def single_class_targets(
         )
 
 
+def _is_frozen(output: OutputFacts | None, model: ModelFacts | None) -> bool:
+    """Whether the layer that makes an output is not trained."""
+    layers = model.layers if model is not None else ()
+    path = output.layer if output is not None else None
+    return any(x.path == path and x.weights and not x.trainable for x in layers)
+
+
 @rule(
     severity="warning",
     when="start",
@@ -769,7 +846,8 @@ def class_imbalance(
 
     What it sees:
         A cross-entropy without sample or class weights whose most frequent class has
-        a share of at least `strong`; from `notable` on it is worth knowing.
+        a share of at least `strong`; from `notable` on it is worth knowing, and so it
+        is where a metric is watched in which rare classes show.
 
     Why it matters:
         Always saying that class gives an accuracy as high as its share. A few
@@ -811,5 +889,11 @@ def class_imbalance(
             action=f"pass {weight} to `fit`, and watch precision and recall",
             alternatives=("draw the rare classes more often", "move the threshold"),
             evidence={"share": share, "label": label, "rarest": found[rare]},
-            severity=None if share >= strong else "info",
+            severity=None if share >= strong and not _is_watched(output) else "info",
         )
+
+
+def _is_watched(output: OutputFacts | None) -> bool:
+    """Whether a metric shows what becomes of a rare class, so that it is known."""
+    metrics = output.metrics if output is not None else ()
+    return any(word in name for name in metrics for word in _OF_RARE_CLASSES)

@@ -73,6 +73,23 @@ def is_raw(model: ModelFacts | None, name: str) -> bool:
     return bool(met) and all(_suffers(layer, after) for layer in met)
 
 
+def rescaling(model: ModelFacts | None, name: str) -> tuple[float, float] | None:
+    """Returns factor and offset of the Rescaling layers that an input meets first.
+
+    `None` without such layers, or where what is behind them does not suffer from scale.
+    """
+    if model is None or model.custom_train_step or not model.graph_known:
+        return None
+    met, after = _met(model, name)
+    factor, offset = 1.0, 0.0
+    while len(met) == 1 and met[0].scaling is not None:
+        a, b = met[0].scaling
+        factor, offset = factor * a, offset * a + b
+        met = _acting(after.get(met[0].path, []), after)
+    suffers = bool(met) and all(_suffers(layer, after) for layer in met)
+    return (factor, offset) if suffers and (factor, offset) != (1.0, 0.0) else None
+
+
 def may_mend(model: ModelFacts | None, name: str) -> bool:
     """Whether a layer or operation that we don't know is the first to see an input."""
     if model is None:
@@ -94,9 +111,13 @@ def _met(model: ModelFacts, name: str) -> tuple[list[LayerFacts], _After]:
     if not model.graph_known:
         return _first_defined(model.layers), after
     roots = [layer for layer in model.layers if layer.inputs == ()]
-    chosen = _named(roots, name)
+    return _acting(_named(roots, name), after), after
+
+
+def _acting(layers: Sequence[LayerFacts], after: _After) -> list[LayerFacts]:
+    """The first of some layers, and of those behind, that do more than hand it on."""
     found: dict[str, LayerFacts] = {}
-    waiting, seen = list(chosen), set()
+    waiting, seen = list(layers), set()
     while waiting:
         layer = waiting.pop()
         if layer.path in seen:
@@ -106,7 +127,7 @@ def _met(model: ModelFacts, name: str) -> tuple[list[LayerFacts], _After]:
             waiting += after.get(layer.path, [])
         else:
             found[layer.path] = layer
-    return list(found.values()), after
+    return list(found.values())
 
 
 def _named(roots: Sequence[LayerFacts], name: str) -> Sequence[LayerFacts]:

@@ -97,6 +97,17 @@ class Network:
             else:
                 yield one
 
+    def behind(self, layer: LayerFacts) -> set[str]:
+        """Returns the paths of all layers that a layer's output reaches."""
+        found: set[str] = set()
+        waiting = list(self.fed.get(layer.path, ()))
+        while waiting:
+            one = waiting.pop()
+            if one.path not in found:
+                found.add(one.path)
+                waiting += self.fed.get(one.path, ())
+        return found
+
     def follower(self, layer: LayerFacts) -> LayerFacts | None:
         """Returns the layer that alone weighs a layer's output, nothing between."""
         one = layer

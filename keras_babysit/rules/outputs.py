@@ -211,13 +211,15 @@ def wrong_output_activation(history: RunHistory) -> Iterator[Sign]:
     What it sees:
         A cross-entropy on the values of ReLU, tanh or another function that makes no
         probabilities; softmax with binary cross-entropy; sigmoid with categorical
-        cross-entropy over several units; ReLU or tanh in front of `from_logits=True`.
+        cross-entropy over several units; ReLU or tanh in front of `from_logits=True`;
+        a softmax over the axis of the samples.
 
     Why it matters:
         The logarithm of 0 (ReLU) or of a negative number (tanh) is clipped: the
         gradient vanishes where the output is most wrong. Softmax with binary
         cross-entropy and sigmoid with categorical cross-entropy do train, but what
-        the model puts out is not what was trained: the probabilities are off.
+        the model puts out is not what was trained: the probabilities are off. A
+        softmax over the samples makes each prediction depend on its batch.
 
     What to do:
         `sigmoid` with `binary_crossentropy`, for two classes or for labels that do
@@ -249,7 +251,8 @@ def wrong_output_activation(history: RunHistory) -> Iterator[Sign]:
             action = f"use `{task.head(task.units, wanted)}`"
         yield Sign(
             where=task.where,
-            seen=f"{task.activation} makes the outputs that {loss} is fed with",
+            seen=f"{_in_words(task.activation)} makes the outputs that {loss} is fed "
+            "with",
             cause=why,
             action=action,
             alternatives=_other_ways(task, wanted),
@@ -263,11 +266,21 @@ def wrong_output_activation(history: RunHistory) -> Iterator[Sign]:
         )
 
 
+def _in_words(activation: str | None) -> str:
+    over_batch = activation == "batch_softmax"
+    return "a softmax over the axis of the samples" if over_batch else str(activation)
+
+
 def _wrong_activation(task: Task) -> tuple[str, str] | None:
     """Returns severity and cause if the activation does not fit the loss."""
     loss, activation = task.loss.name, task.activation
     if activation in (None, "linear"):
         return None
+    if activation == "batch_softmax":
+        return "error", (
+            "The softmax goes over the samples of a batch, not over the units: a "
+            "prediction depends on which others are in its batch"
+        )
     if task.loss.from_logits:
         return _squeezed_logits(task)
     if not task.probabilities and loss != "kl_divergence":
@@ -766,7 +779,9 @@ def _too_many_units(task: Task, unseen: int) -> Sign | None:
         seen=f"{units} units for {task.distinct} classes seen among {target.seen} "
         "samples",
         cause="Likely units without a class: they only learn to stay silent",
-        action=f"use `{task.head(classes, task.activation)}`",
+        action=f"use `{task.head(classes, _usual(task))}`"
+        if task.activation == "batch_softmax"
+        else f"use `{task.head(classes, task.activation)}`",
         evidence={"units": units, "classes": task.distinct, "seen": target.seen},
         severity="info",
     )

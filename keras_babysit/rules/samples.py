@@ -89,9 +89,10 @@ def unrelated_inputs(
         Up to 1,000 samples, and no fewer than `at_least`. Neighbours have targets no
         more alike than shuffled ones (within `deviations`), neither by their features
         nor by summaries that do not change when a picture is shifted; and no feature,
-        product of two features, or all of them together correlate with the target
-        (p-value above `p`). Once the validation has not got better than a constant in
-        five epochs and 100 updates, half as many samples and weaker evidence will do.
+        product of two features, or all of them together correlate with the target, nor
+        with a quantity's distance from the middle (p-value above `p`). Once the
+        validation has not got better than a constant in five epochs and 100 updates,
+        half as many samples and weaker evidence will do.
 
     Why it matters:
         Nothing can be learnt but the share of each class. Mostly samples and labels

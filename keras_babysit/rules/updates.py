@@ -8,15 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_babysit.facts import ModelFacts
 from keras_babysit.history import RunHistory, Window
 from keras_babysit.rules.interface import Sign, rule
 from keras_babysit.rules.kernels import (
-    largest_ratio,
+    kernels,
     leaf,
     middle,
     not_hidden,
     ratios,
 )
+from keras_babysit.rules.networks import Network
 from keras_babysit.rules.progress import progress
 from keras_babysit.rules.wording import names, number, percent, try_rate
 
@@ -191,11 +193,12 @@ def disconnected_layer(
 
     What it sees:
         Trainable variables that have no gradient at all while others have; or kernels
-        whose gradient was exactly zero in all of the last `patience` observed steps
-        while a kernel before them had one, so that no dead layer explains it; or the
-        first kernels, while the one behind them had one, so that what comes out of them
-        is neither zero nor saturated. It is a warning if they hold more than the
-        `share` of the trained weights or the model is stuck, else information.
+        that did not move and whose gradient was exactly zero in all observed steps,
+        `patience` at least since the first update, while a kernel before them had one,
+        so that no dead layer explains it; or the first kernels, while the one behind
+        them had one, so that what comes out of them is neither zero nor saturated. It
+        is a warning if they hold more than the `share` of the trained weights or the
+        model is stuck, else information.
 
     Why it matters:
         These weights stay as they were initialized, whatever the data.
@@ -272,25 +275,63 @@ def _is_trained(history: RunHistory, path: str) -> bool:
 def _zero_gradients(
     history: RunHistory, gradients: Window, patience: int
 ) -> _Apart | None:
-    """Kernels with a gradient of zero all the time beside one that has some."""
+    """Kernels that never had a gradient beside one that has some."""
     zero = (gradients.values == 0).all(axis=0)
     if len(gradients.steps) < patience or not zero.any() or zero.all():
         return None
-    if not largest_ratio(history) > 0:
+    # Gates that begin at zero open with the first update, and the rest follows them:
+    # what steps show before that, while gradients accumulate for one, does not count.
+    if not gradients.steps[0] > _first_move(history):
         return None
     first = int(np.flatnonzero(~zero)[0])
+    # What had a gradient once is connected: a branch was skipped, a margin was met.
+    zero &= ~_had_gradients(history) & ~_moved(history, gradients.places)
     seen = f"gradient exactly 0 over {len(gradients.steps)} steps"
     behind = _zero_kernels(history, gradients, np.flatnonzero(zero[first:]) + first)
     if behind:
         return _Apart(behind, seen)
-    return _no_slope(history, gradients, first, seen)
+    return _no_slope(history, gradients, np.flatnonzero(zero[:first]), first, seen)
+
+
+def _first_move(history: RunHistory) -> float:
+    """The first observed step that changed a kernel; infinite if there was none."""
+    whole = history.whole("update_ratio")
+    moved = (whole.values[:, kernels(whole.places)] > 0).any(axis=1)
+    return float(whole.steps[moved][0]) if moved.any() else math.inf
+
+
+def _had_gradients(history: RunHistory) -> np.ndarray:
+    """Which variables had a gradient in any observed step."""
+    return (history.whole("gradient.norm").values != 0).any(axis=0)
+
+
+def _moved(history: RunHistory, places: tuple[str, ...]) -> np.ndarray:
+    """Which variables are other than at first, so that some step had a gradient.
+
+    None where the optimizer decays them all, with a gradient or without.
+    """
+    model, first, last = history.model, history.first_step, history.last_step
+    optimizer = model.optimizer if model is not None else None
+    moved = np.zeros(len(places), bool)
+    if optimizer is None or optimizer.weight_decay or first is None or last is None:
+        return moved
+    before = {v.path: v.weight for v in first.variables}
+    now = {v.path: v.weight for v in last.variables}
+    for i, place in enumerate(places):
+        a, b = before.get(place), now.get(place)
+        if a is not None and b is not None:
+            # Sums may be rounded in another order from step to step.
+            moved[i] = (a.min, a.max) != (b.min, b.max) or not math.isclose(
+                a.norm, b.norm, rel_tol=1e-6
+            )
+    return moved
 
 
 def _no_slope(
-    history: RunHistory, gradients: Window, first: int, seen: str
+    history: RunHistory, gradients: Window, zero: np.ndarray, first: int, seen: str
 ) -> _Apart | None:
     """The first kernels, before a function whose derivative is zero everywhere."""
-    before = _zero_kernels(history, gradients, np.arange(first))
+    before = _zero_kernels(history, gradients, zero)
     model = history.model
     if not before or (model is not None and model.custom_train_step):
         return None
@@ -299,6 +340,8 @@ def _no_slope(
     behind = gradients.places[first]
     if "kernel" not in leaf(behind) or _saturated_inside(history):
         return None
+    if not all(_may_feed(model, path, behind) for path in before):
+        return None  # Branches beside it, as experts that no sample has chosen yet.
     return _Apart(
         before,
         f"{seen} in all layers before {_owner(behind)}, but not in it",
@@ -307,6 +350,18 @@ def _no_slope(
         "use a smooth one in its place, tanh for sign",
         ("pass the gradient straight through: x + stop_gradient(sign(x) - x)",),
     )
+
+
+def _may_feed(model: ModelFacts | None, path: str, behind: str) -> bool:
+    """Whether the layer of one variable comes before another's, for all we know."""
+    if model is None or not model.graph_known:
+        return True
+    owners = {w.path: layer for layer in model.layers for w in layer.weights}
+    one, other = owners.get(path), owners.get(behind)
+    # Of the layers inside a layer of the user's nothing is known.
+    if one is None or other is None or None in (one.inputs, other.inputs):
+        return True
+    return other.path in Network(model).behind(one)
 
 
 def _saturated_inside(history: RunHistory) -> bool:

@@ -245,6 +245,15 @@ def test_dependence_that_does_not_stay_in_place():
     assert found.linear_p < 1e-3
 
 
+def test_dependence_of_the_spread_alone():
+    """What a mixture density or a volatility is learned from."""
+    x = RNG.uniform(-1, 1, (1200, 3)).astype("float32")
+    noise = RNG.normal(size=1200)
+    for y in (x[:, 0] * np.sign(noise), np.exp(x[:, 1]) * noise):
+        assert facts(x, y).dependence.linear_p < 1e-4
+        assert facts(x, RNG.permutation(y)).dependence.linear_p > 0.01
+
+
 @pytest.mark.parametrize("kind", ["classes", "numbers"])
 def test_chance_is_not_taken_for_dependence(kind):
     wrong = 0

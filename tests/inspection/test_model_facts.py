@@ -131,6 +131,9 @@ def test_output_is_followed_through_what_only_moves_values():
         ([L.Dense(3), L.Activation("linear")], "linear"),
         ([L.Dense(3), L.Activation("sigmoid")], "sigmoid"),
         ([L.Dense(3), L.Softmax()], "softmax"),
+        ([L.Dense(3), L.Softmax(axis=1)], "softmax"),
+        ([L.Dense(3), L.Softmax(axis=0)], "batch_softmax"),
+        ([L.Dense(3), L.Softmax(axis=-2)], "batch_softmax"),
         ([L.Dense(3), L.ReLU()], "relu"),
         ([L.Dense(3), L.ReLU(6.0)], "relu6"),
         ([L.Dense(3), L.LeakyReLU()], "leaky_relu"),
@@ -154,10 +157,12 @@ def test_output_of_operations_and_nested_models():
     head = keras.Sequential([keras.Input((5,)), L.Dense(3), L.Softmax()], name="head")
     nested = keras.Model(x, L.Reshape((3,))(head(L.Dense(5)(x))))
     bare = keras.Model(x, keras.ops.sigmoid(L.Dense(1)(x)))
+    mixed = keras.Model(x, keras.ops.softmax(L.Dense(3)(x), axis=0))
     both = keras.Model(x, L.Concatenate()([head(L.Dense(5)(x)), head(L.Dense(5)(x))]))
     for model, activation in (
         (nested, "softmax"),
         (bare, "sigmoid"),
+        (mixed, "batch_softmax"),
         (both, "softmax"),
     ):
         model.compile("adam", "mse")
@@ -427,3 +432,10 @@ def test_odd_models():
     never = keras.Sequential([keras.Input((2,)), L.Dense(1)])
     found = model_facts(never)
     assert found.outputs[0].loss is None
+
+
+def test_factor_and_offset_of_rescaling():
+    layers = [L.Rescaling(1 / 255, -1), L.Rescaling([1.0, 2.0]), L.Dense(2)]
+    model = keras.Sequential([keras.Input((2,)), *layers])
+    found = [layer.scaling for layer in model_facts(model).layers]
+    assert found == [None, (1 / 255, -1.0), None, None]

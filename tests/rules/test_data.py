@@ -16,6 +16,7 @@ from keras_babysit.facts import (
     OptimizerFacts,
     OutputFacts,
     ValidationFacts,
+    WeightFacts,
 )
 from keras_babysit.history import RunHistory
 from keras_babysit.inspection.data import Fed, arrays, data_facts
@@ -311,6 +312,30 @@ def test_not_scaled_on_the_way(kind):
     assert "inputs-not-scaled" in found(data(PIXELS * 16, DIGIT), model(*layers))
 
 
+@pytest.mark.parametrize(
+    ("scales", "behind", "fires"),
+    [
+        ([(1 / 255, 0.0)], [], True),
+        ([(1 / 127.5, -1.0)], [LayerFacts("flip", "RandomFlip")], True),
+        ([(255.0, 0.0), (1 / 255, 0.0)], [], False),
+        ([(2.0, -1.0)], [], False),
+        ([(1 / 255, 0.0)], [LayerFacts("norm", "Normalization")], False),
+        ([None], [], False),
+    ],
+    ids=["twice", "to -1 and 1", "back", "once", "normalized", "by channel"],
+)
+def test_scaled_twice(scales, behind, fires):
+    first = [
+        LayerFacts(f"scale_{i}", "Rescaling", scaling=scaling)
+        for i, scaling in enumerate(scales)
+    ]
+    signs = found(data(PIXELS / 16, DIGIT), model(*first, *behind, RELU))
+    assert ("inputs-not-scaled" in signs) == fires
+    raw = found(data(PIXELS * 16, DIGIT), model(*first[:1], *behind, RELU))
+    if fires:
+        assert "inputs-not-scaled" not in raw
+
+
 def test_scale_of_one_of_two_inputs():
     layers = (
         LayerFacts("raw", "InputLayer", inputs=()),
@@ -357,6 +382,66 @@ def test_targets_that_the_steps_can_reach():
     alone = dataclasses.replace(regression(), layers=regression().layers[-1:])
     sgd = dataclasses.replace(alone, optimizer=OptimizerFacts("SGD", 0.01))
     assert "targets-not-scaled" not in found(data(DIABETES, y), sgd)
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_frozen_critic_is_to_say_one_thing(trainable):
+    of = binary()
+    critic = dense_layer("out", 16, "sigmoid", trainable=trainable)
+    of = dataclasses.replace(of, layers=(*of.layers[:-1], critic))
+    signs = found(data(SCALED, SICK * 0), of)
+    assert ("single-class-targets" in signs) == trainable
+
+
+@pytest.mark.parametrize(
+    ("metrics", "severity"),
+    [
+        (("accuracy",), "warning"),
+        (("auc",), "info"),
+        (("accuracy", "f1_score"), "info"),
+        (("precision_at_recall",), "info"),
+    ],
+)
+def test_a_rare_class_that_is_watched(metrics, severity):
+    of = binary()
+    output = dataclasses.replace(of.outputs[0], metrics=metrics)
+    of = dataclasses.replace(of, outputs=(output,))
+    signs = found(data(SCALED, (SCALED[:, 0] > 2.5).astype(int)), of)
+    assert signs["class-imbalance"] == severity
+
+
+def dense_layer(path, fan_in, activation="relu", **kwargs):
+    weight = WeightFacts(f"{path}/kernel", "kernel", (), True, 0, 1, -1, 1, fan_in)
+    return LayerFacts(path, "Dense", activation, weights=(weight,), **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "graph", "reaches"),
+    [
+        # Steps that NumPy's Adam took to half of the targets' deviation: 2,250 with one
+        # hidden layer of 64 units, 800 with two.
+        ([dense_layer("a", 8)], True, False),
+        ([dense_layer("a", 8), dense_layer("b", 64)], True, True),
+        ([dense_layer("a", 8), dense_layer("b", 64)], False, True),
+        ([dense_layer("a", 8, "tanh"), dense_layer("b", 64, "tanh")], True, False),
+        (
+            [dense_layer("a", 8), LayerFacts("norm", "LayerNormalization")],
+            True,
+            False,
+        ),
+    ],
+    ids=["one", "two", "two, of a subclass", "tanh", "normalized"],
+)
+def test_hidden_layers_multiply_what_steps_reach(hidden, graph, reaches):
+    of = regression(*hidden)
+    last = dense_layer("out", 64, "linear", units=1, inputs=of.layers[-1].inputs)
+    layers = (*of.layers[:-1], last)
+    if not graph:
+        layers = tuple(dataclasses.replace(layer, inputs=None) for layer in layers)
+    of = dataclasses.replace(of, layers=layers, graph_known=graph)
+    fed = data(DIABETES, 180 + 50 * PROGRESS, steps=1_100)
+    severity = found(fed, of).get("targets-not-scaled")
+    assert severity == ("info" if reaches else "warning")
 
 
 def test_categories_make_accidental_copies():

@@ -187,6 +187,14 @@ def test_autoencoders_are_healthy():
     assert "255" in finding.action
 
 
+def test_softmax_over_the_samples():
+    for loss in (SCCE, LOGITS):
+        model = mlp(L.Softmax(axis=0), hidden=[dense(4)], loss=loss)
+        [finding] = findings(model, X, FOUR)
+        assert (finding.rule, finding.severity) == ("wrong-output-activation", "error")
+        assert "over the axis of the samples" in finding.seen
+
+
 def test_the_fix_is_spelled_out():
     cases = [
         (dense(1, "softmax"), BCE, BIT, 'Dense(1, activation="sigmoid")'),

@@ -3,6 +3,7 @@ import dataclasses
 import histories as H
 import pytest
 
+from keras_babysit.facts import LayerFacts, OptimizerFacts, WeightFacts
 from keras_babysit.rules import updates
 
 REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
@@ -189,6 +190,74 @@ def test_a_custom_step_may_train_only_the_last_layers():
     model = H.class_model(custom_train_step=True)
     history = H.run(H.learning(6), variables=before_a_step_function, model=model)
     assert updates.disconnected_layer.signs(history) == []
+
+
+def a_block(ratio, gradient, stem=1e-3):
+    """A stem and a kernel beside it, that may stand still."""
+    return (
+        H.variable("stem/kernel", stem),
+        H.variable("stem/bias", stem),
+        H.variable("block/kernel", ratio, gradient=gradient),
+        H.variable("block/bias", ratio, gradient=gradient),
+    )
+
+
+def test_gates_of_zero_open_with_the_first_update():
+    """Gradients of sixteen batches make one; until then nothing behind a gate has any.
+
+    See ReZero, and residual blocks whose last layer begins at zero.
+    """
+
+    def variables(step):
+        updated = 1e-3 * (step % 16 == 15)
+        return a_block(updated, 0.1 if step > 15 else 0.0, stem=updated)
+
+    for steps in (15, 16, 17, 20):
+        history = H.run(H.learning(1), regime="dense", variables=variables, steps=steps)
+        assert updates.disconnected_layer.signs(history) == [], steps
+
+
+def test_what_had_a_gradient_once_is_connected():
+    """A branch that is skipped for some batches, a margin that is met for now."""
+
+    def variables(step):
+        return a_block(0.0, 0.1 if step == 3 else 0.0)
+
+    history = H.run(H.learning(2), regime="dense", variables=variables)
+    assert updates.disconnected_layer.signs(history) == []
+
+
+def test_what_moved_unseen_is_connected():
+    """Of a rare branch no gradient may be seen, but its weights change."""
+
+    def variables(step):
+        *rest, kernel, bias = a_block(0.0, 0.0)
+        weight = H.stats(1.01 if step > 25 else 1.0)
+        return (*rest, dataclasses.replace(kernel, weight=weight), bias)
+
+    history = H.run(H.learning(6), variables=variables)
+    assert updates.disconnected_layer.signs(history) == []
+    decays = OptimizerFacts("AdamW", 1e-3, weight_decay=4e-3)
+    model = dataclasses.replace(H.class_model(), optimizer=decays)
+    history = H.run(H.learning(6), variables=variables, model=model)
+    assert len(updates.disconnected_layer.signs(history)) == 1
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told"),
+    [((("data",), ("a",)), 1), ((("data",), ("data",)), 0), ((None, ("data",)), 1)],
+    ids=["in a row", "side by side", "inside a layer of the user's"],
+)
+def test_only_what_comes_before_has_no_slope(inputs, told):
+    """An expert that no sample has chosen stands beside the others."""
+    layers = [LayerFacts("data", "InputLayer", inputs=())]
+    for path, feeds in zip("ab", inputs, strict=True):
+        weights = (WeightFacts(f"{path}/kernel", "kernel", (3, 3), True, 0, 1, -1, 1),)
+        layers.append(LayerFacts(path, "Dense", inputs=feeds, weights=weights))
+    model = H.class_model(graph_known=True)
+    model = dataclasses.replace(model, layers=tuple(layers))
+    history = H.run(H.learning(6), variables=before_a_step_function, model=model)
+    assert len(updates.disconnected_layer.signs(history)) == told
 
 
 def test_all_connected():
