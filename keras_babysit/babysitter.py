@@ -123,6 +123,11 @@ class Babysitter(keras.callbacks.Callback):
         self._watch: watch.Watch | None = None
         self._sink: Any = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets; it has no part in the `fit` that this one is in."""
+        of_fit = dict.fromkeys(("_model", "_watch", "_sink", "_console"))
+        return {**vars(self), **of_fit}
+
     @property
     def observation(self) -> ObservationCost | None:
         """What observing decided and cost in the last or running `fit`."""
@@ -244,6 +249,9 @@ class Babysitter(keras.callbacks.Callback):
         """Passes an event to the watch, once for all of our callbacks in this fit."""
         if self._watch is None or self not in self._watch.subscribers[:1]:
             return
+        if self._watch.last_event == (event, *args[:1]):
+            return  # Whoever led before us stepped aside in the middle of it.
+        self._watch.last_event = (event, *args[:1])
         try:
             getattr(self._watch, event)(*args)
         except Exception as e:

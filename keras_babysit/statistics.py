@@ -117,8 +117,10 @@ def _describe_any(x: Tensor) -> Tensor:
     divisor = ops.maximum(count, 1.0)
     z_mean = ops.sum(z) / divisor
     z_var = ops.sum(ops.where(finite, ops.square(z - z_mean), 0.0)) / divisor
-    not_finite = ops.where(infs > 0, np.inf, 0.0) + ops.where(nans > 0, np.nan, 0.0)
-    nothing = ops.where(some, 0.0, np.nan)
+    # Tensors, not 0.0: two Python numbers make one of Keras's default dtype.
+    none = ops.zeros_like(total)
+    not_finite = ops.where(infs > 0, np.inf, none) + ops.where(nans > 0, np.nan, none)
+    nothing = ops.where(some, none, np.nan)
     return ops.stack(
         [
             total,

@@ -26,6 +26,7 @@ from keras_babysit.step.observe import (
     Observation,
     ObservationError,
     ObservedStep,
+    UnobservableError,
     now,
 )
 
@@ -74,6 +75,8 @@ class Watch:
         self.subscribers: list[Any] = []
         self.times = schedule.StepTimes()
         self.ended = False
+        self.last_event: tuple[Any, ...] = ()
+        self._passed_by = False
         self._observed_step: ObservedStep | None = None
         if previous is not None and previous.model is not model:
             previous = None
@@ -91,6 +94,7 @@ class Watch:
         self._batches: int | None = (params or {}).get("steps")
         self._observed_in_epoch = 0
         self._compiled: dict[str, Callable] = previous._compiled if previous else {}
+        self._shared: dict[Callable, Callable] = {}
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -169,6 +173,8 @@ class Watch:
         """Hands out what is pending; the watch is over."""
         self._fetch()
         self.ended = True
+        if self._passed_by and not self.times.observed:
+            self._give_up("only those of fit() can be, not those of train_on_batch()")
 
     def fail(self, error: Exception) -> None:
         """Stops watching, with one warning for all subscribers."""
@@ -202,21 +208,35 @@ class Watch:
 
     def _put_in_place(self, step: int, receivers: list) -> None:
         model = self.model
-        plain = model.train_function
+        # One of ours is still there if the step that it was for was never made.
+        plain = getattr(model.train_function, "instead_of", model.train_function)
         if plain is None or not model.built:
             return  # A model that is built by its first batch: from the next one on.
-        observed = self._build()
+        observed = self._build(plain)
         if observed is None:
             return
         began = self._running[0] if self._running else now()
         wanted = [s for s in self.subscribers if s.wants_batches()]
+        due = True
 
         @functools.wraps(plain)
         def train_function(iterator: Any) -> Any:
-            # Only this call is observed, however it ends.
-            model.train_function = plain
+            nonlocal due
+            if not seam.load("step").is_of_fit(iterator):
+                self._passed_by = True  # By `train_on_batch`, in a callback perhaps.
+                return plain(iterator)
+            # Only one call is observed, however it ends. Another callback may have put
+            # a function of its own around this one.
+            if not due:
+                return plain(iterator)
+            due = False
+            if model.train_function is train_function:
+                model.train_function = plain
             try:
-                result = observed(iterator, plain, self._show if wanted else None)
+                result = observed(iterator, self._show if wanted else None)
+            except UnobservableError as e:
+                self._give_up(str(e))
+                return e.logs
             except ObservationError as e:
                 self.fail(e)
                 return e.logs
@@ -227,6 +247,7 @@ class Watch:
             self._pending.append((done, epoch, result, receivers))
             return result.logs
 
+        train_function.instead_of = plain  # type: ignore[attr-defined]
         model.train_function = train_function
 
     def _show(self, batch: Any) -> None:
@@ -234,24 +255,27 @@ class Watch:
         for subscriber in [s for s in self.subscribers if s.wants_batches()]:
             subscriber.see_batch(batch)
 
-    def _build(self) -> ObservedStep | None:
+    def _give_up(self, reason: str) -> None:
+        self._observable = False
+        for subscriber in self.subscribers:
+            subscriber.warn(f"steps cannot be observed: {reason}")
+
+    def _build(self, plain: Callable) -> ObservedStep | None:
         model = self.model
         for built in (self._observed_step, self._previous):
-            if built is not None and built.fits(model, self.probes):
+            if built is not None and built.fits(model, plain, self.probes):
                 self._observed_step = built
                 return built
         backend = seam.load("step")
-        reason = backend.can_observe(model)
+        reason = backend.can_observe(model, plain)
         if reason is None and model.optimizer is None:
             reason = "the model has no optimizer"
         if reason is not None:
-            self._observable = False
-            for subscriber in self.subscribers:
-                subscriber.warn(f"steps cannot be observed: {reason}")
+            self._give_up(reason)
             return None
         tap = any(s.activations == "tap" for s in self.subscribers)
         self._observed_step = ObservedStep(
-            model, backend, self.probes, "tap" if tap else "forward"
+            model, plain, backend, self.probes, "tap" if tap else "forward"
         )
         return self._observed_step
 
@@ -284,7 +308,9 @@ class Watch:
             if common["loss"] is not None:
                 self._losses.append(common["loss"])
             for receiver in receivers:
-                chosen = [readings[p.name] for p in receiver.selected if p.read]
+                chosen = [
+                    readings[p.name] for p in receiver.selected if p.name in readings
+                ]
                 record = _step_record(common, chosen, observation.paths)
                 receiver.receive(record)
 
@@ -293,7 +319,7 @@ class Watch:
     ) -> dict[str, Reading]:
         readings = {}
         for probe in self.probes:
-            if probe.read is None:
+            if probe.read is None or probe.name not in observation.contexts:
                 continue
             prefix = f"{probe.name}/"
             own = {
@@ -323,7 +349,9 @@ class Watch:
             paths = unique([v.path for v in self.model.trainable_variables])
             shapes = [s.image_shape for s in self.subscribers if s.image_shape]
             shape = shapes[0] if shapes else None
-            view = EpochView(self.model, tuple(paths), self._compile, shape)
+            view = EpochView(
+                self.model, tuple(paths), self._compile, shape, self._share
+            )
             for probe in self.probes:
                 if probe.epoch is not None:
                     found[probe.name] = probe.epoch(view)
@@ -337,6 +365,11 @@ class Watch:
         if name not in self._compiled:
             self._compiled[name] = seam.load("step").compiled(function)
         return self._compiled[name]
+
+    def _share(self, function: Callable) -> Callable:
+        if function not in self._shared:
+            self._shared[function] = seam.load("step").shared(function)
+        return self._shared[function]
 
 
 def _step_record(

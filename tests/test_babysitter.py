@@ -117,7 +117,7 @@ def expected_state():
         "keras_babysit.step.observe.ObservedStep._note_gradients",
         "keras_babysit.step.observe.ObservedStep._forward_step",
         "keras_babysit.step.observe.ObservedStep.__init__",
-        "keras_babysit.step.tensorflow.on_batch",
+        "keras_babysit.step.tensorflow.OnBatch",
         "keras_babysit.watch.Watch._fetch",
         "keras_babysit.watch.Watch.end",
         "keras_babysit.watch.join",
@@ -244,12 +244,38 @@ def test_several_callbacks_share_one_observed_step(tmp_path, monkeypatch):
     assert full.update is not None
 
 
+def test_another_leads_after_one_steps_aside(tmp_path):
+    first, second = (Babysitter(tmp_path / n, every=1, verbose=0) for n in "ab")
+
+    class Full:
+        def emit(self, record):
+            if getattr(record, "logs", None):
+                raise OSError("planted")
+
+        def close(self):
+            pass
+
+    def fill(logs):
+        first._sink.close()
+        first._sink = Full()
+
+    filling = keras.callbacks.LambdaCallback(on_train_begin=fill)
+    with pytest.warns(UserWarning, match="planted"):
+        fitted([first, filling, second], epochs=2)
+    assert second.history.series("epoch.loss").steps.tolist() == [3, 6]
+    assert second.history.series("loss").steps.tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_deepcopy_of_the_unused_callback(tmp_path):
     original = Babysitter(tmp_path / "a", every=3)
     twin = copy.deepcopy(original)
     fitted([twin])
     assert twin.history.last_step is not None
     assert original.history.last_step is None
+    # A used one has a part in a `fit`, with compiled functions, and its copy none.
+    again = copy.deepcopy(twin)
+    assert again.history.observed == twin.history.observed
+    assert again.observation is None
 
 
 def test_observation_says_what_it_cost(tmp_path):

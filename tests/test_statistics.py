@@ -1,5 +1,7 @@
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -158,3 +160,15 @@ def test_the_same_in_a_compiled_graph():
         row, counts = compiled(tf.constant(x))
         np.testing.assert_allclose(row, statistics.describe(x), rtol=1e-5)
         np.testing.assert_array_equal(counts, statistics.histogram(x))
+
+
+def test_results_are_float32_whatever_the_default():
+    tensors = [keras.ops.convert_to_tensor(x, "float32") for x in ([1.0], [np.nan])]
+    keras.config.set_floatx("float64")
+    try:
+        # All of its branches are traced: they have to agree on the dtype.
+        found = [tf.function(statistics.describe)(x) for x in tensors]
+        found += [statistics.bounded_histogram(x) for x in tensors]
+    finally:
+        keras.config.set_floatx("float32")
+    assert {x.dtype for x in found} == {tf.float32}

@@ -158,8 +158,7 @@ def read(arrays: Arrays, layers: tuple[LayerContext, ...]) -> Reading:
     for i, layer in enumerate(layers):
         table = arrays["layer"][:, i]
         stats = rows.tensor_stats(table[:, :8])
-        sizes = np.maximum(table[:, 0], 1)
-        zero, saturated = np.average(table[:, 8:10], axis=0, weights=sizes)
+        zero, saturated = _weighed(table[:, 8:10], table[:, 0])
         fields: dict[str, Any] = {
             "activation": stats,
             "zero_fraction": float(zero),
@@ -174,6 +173,14 @@ def read(arrays: Arrays, layers: tuple[LayerContext, ...]) -> Reading:
             first += layer.units
         reading.layers[layer.path] = fields
     return reading
+
+
+def _weighed(fractions: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Mean over replicas; of a small last batch some of them have no sample."""
+    some = sizes > 0
+    if not some.any():
+        return np.full(fractions.shape[1], np.nan)
+    return np.average(fractions[some], axis=0, weights=sizes[some])
 
 
 PROBE = Probe(

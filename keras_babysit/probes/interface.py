@@ -61,8 +61,13 @@ class StepView:
 
     def histogram(self, x: Tensor) -> Tensor:
         """`statistics.bounded_histogram`, shared."""
-        x = statistics.sample(x) if statistics.is_sampled(x) else statistics.flat(x)
-        return self.shared(statistics.histogram)(x)
+        return histogram(x, self.shared)
+
+
+def histogram(x: Tensor, shared: Callable[[Callable], Callable]) -> Tensor:
+    """`statistics.bounded_histogram`, shared as `StepView.shared` does it."""
+    x = statistics.sample(x) if statistics.is_sampled(x) else statistics.flat(x)
+    return shared(statistics.histogram)(x)
 
 
 #: What a probe measures: name to a float32 tensor.
@@ -116,12 +121,14 @@ class EpochView:
         compiled: compiles a function of tensors for the backend, once per key.
         image_shape: shape `(height, width[, channels])` of the inputs as given by
             the user, or `None`.
+        shared: as in `StepView`.
     """
 
     model: Any
     paths: tuple[str, ...]
     compiled: Callable[[str, Callable], Callable]
     image_shape: tuple[int, ...] | None = None
+    shared: Callable[[Callable], Callable] = lambda function: function
 
 
 def unique(names: list[str], mark: str = "@") -> list[str]:

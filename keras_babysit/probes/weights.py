@@ -9,11 +9,7 @@ from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.interface import EpochView, Probe
-
-
-def _count(values: list[Any]) -> Any:
-    return ops.stack([statistics.bounded_histogram(v) for v in values])
+from keras_babysit.probes.interface import EpochView, Probe, histogram
 
 
 def epoch(view: EpochView) -> dict[str, Any]:
@@ -21,7 +17,11 @@ def epoch(view: EpochView) -> dict[str, Any]:
     variables = view.model.trainable_variables
     if not variables:
         return {}
-    count = view.compiled("weights", _count)
+
+    def count_all(values: list[Any]) -> Any:
+        return ops.stack([histogram(v, view.shared) for v in values])
+
+    count = view.compiled("weights", count_all)
     table = np.asarray(count([ops.convert_to_tensor(v) for v in variables]))
     return {
         "weight_histograms": {

@@ -55,7 +55,8 @@ class TensorBoardSink:
     """
 
     def __init__(self, log_dir: str | os.PathLike):
-        self._log_dir = Path(log_dir)
+        # The second file is made later, from another working directory perhaps.
+        self._log_dir = Path(log_dir).absolute()
         self._train = events.EventFile(self._log_dir / "train")
         self._validation: events.EventFile | None = None
         self._has_layout = False

@@ -30,6 +30,13 @@ from keras_babysit.probes.interface import (
 #: The private key of the statistics in the logs.
 KEY = "_keras_babysit"
 
+#: Why a step is not observed.
+_SEEDED = (
+    "it draws random numbers with tf.random and a seed, and these depend on how often "
+    "its compiled function has run. Draw them with keras.random and a "
+    "keras.random.SeedGenerator"
+)
+
 #: Layers whose output is their input, moved about or thinned out.
 _PLUMBING = (
     "InputLayer",
@@ -90,6 +97,10 @@ class ObservationError(RuntimeError):
         self.logs = logs
 
 
+class UnobservableError(ObservationError):
+    """Steps of this model cannot be observed without changing the training."""
+
+
 @dataclass
 class _Capture:
     """What one replica's trace of one step collects."""
@@ -116,6 +127,9 @@ class ObservedStep:
 
     Args:
         model: compiled and built Keras model.
+        plain: the model's own train function; it runs the batch again where the
+            observed step fails, so that no batch is lost and an error of the user's
+            own comes out of the user's own function.
         backend: the seam's module, see `step.backend.load`.
         probes: what to measure.
         activations: `"forward"` reads layer outputs in a second forward pass of the
@@ -125,11 +139,13 @@ class ObservedStep:
     def __init__(
         self,
         model: Any,
+        plain: Callable,
         backend: ModuleType,
         probes: tuple[Probe, ...],
         activations: str = "forward",
     ):
         self.model = model
+        self.plain = plain
         self.probes = _measuring(probes)
         self._backend = backend
         needs = frozenset().union(*(p.needs for p in self.probes))
@@ -137,37 +153,42 @@ class ObservedStep:
         self._variable_probes = [p for p in self.probes if "layers" not in p.needs]
         self._gradients = "gradients" in needs
         self._updates = "updates" in needs
-        # Whether the training pass is read; not known of a custom step at first.
+        # Whether the training pass is read; not known before it is traced.
         self._tap = True if activations == "tap" else None
         self._local = threading.local()
         self._contexts: dict[str, Any] = {}
         self._failure: Exception | None = None
+        self._unobservable = ""
         self._traces = 0
         variables = model.trainable_variables
         paths = unique([v.path for v in variables])
         self._variables = dict(zip(paths, variables, strict=True))
         self._paths = {id(v): path for path, v in self._variables.items()}
-        self._compiled_as = _compile_state(model)
         self._train_step = model.train_step
-        self._functions: dict[Any, tuple[Any, Callable]] = {}
+        self._functions: dict[str, tuple[Any, Any]] = {}
         self._snapshot = backend.compiled(self._values)
         self._measure = backend.compiled(self._measure_variables)
         self._measure_outputs = backend.compiled(self._measure_tapped)
         self._tapped: dict[str, Any] = {}
         self._shared: dict[Callable, Callable] = {}
 
-    def fits(self, model: Any, probes: tuple[Probe, ...]) -> bool:
-        """Whether this was built for the model as it is compiled now."""
-        return (
-            self.model is model
-            and self.probes == _measuring(probes)
-            and _same(self._compiled_as, _compile_state(model))
-        )
+    def fits(self, model: Any, plain: Callable, probes: tuple[Probe, ...]) -> bool:
+        """Whether this was built for the model and the train function that it has.
+
+        What the model says of itself does not count: a layer frozen after the train
+        function was traced is still trained, until there is a new one.
+        """
+        if model.run_eagerly and not self._knows(model.trainable_variables):
+            return False
+        same = self.model is model and self.plain is plain
+        return same and self.probes == _measuring(probes)
+
+    def _knows(self, variables: list[Any]) -> bool:
+        return list(self._paths) == [id(v) for v in variables]
 
     def __call__(
         self,
         iterator: Iterator,
-        plain: Callable,
         look: Callable[[Any], None] | None = None,
     ) -> Observation:
         """Runs one execution of the training step on the next batch, observed.
@@ -176,9 +197,6 @@ class ObservedStep:
 
         Args:
             iterator: Keras's epoch iterator.
-            plain: the model's own train function; it runs the batch again where the
-                observed step fails, so that no batch is lost and an error of the
-                user's own comes out of the user's own function.
             look: is shown the batch, as nested arrays, before the step runs.
 
         Returns:
@@ -189,9 +207,11 @@ class ObservedStep:
             ObservationError: if the step ran but could not be observed.
         """
         try:
-            run_plain = self._compiled("plain", iterator, plain)
+            run_plain = self._prepared(iterator)
         except Exception as e:
-            raise ObservationError(_explain(e), plain(iterator)) from e
+            raise ObservationError(_explain(e), self.plain(iterator)) from e
+        if self._unobservable:
+            raise UnobservableError(self._unobservable, self.plain(iterator))
         *others, batch = self._backend.next_batches(
             iterator, self.model.steps_per_execution
         )
@@ -236,21 +256,37 @@ class ObservedStep:
             fetch=self._backend.numpy_of,
         )
 
-    def _compiled(
-        self, kind: str, iterator: Any, plain: Callable | None = None
-    ) -> Callable:
+    def _prepared(self, iterator: Any) -> Any:
+        """Returns the plain step of one batch; decides how it is to be observed.
+
+        The plain step is traced before any of ours. Whatever Python finds, makes or
+        leaves behind while the user's code is traced for the first time, it does so
+        as if we were not there, and both steps are made of the same moment.
+        """
+        known = self._functions.get("plain", (None, None))
+        run_plain = self._compiled("plain", iterator)
+        if run_plain is known[1]:
+            return run_plain
+        traced = run_plain.trace()
+        # XLA does not reproduce these numbers either way.
+        if traced is not None and not self.model.jit_compile:
+            self._unobservable = _SEEDED if traced.draws_with_seed() else ""
+        return run_plain
+
+    def _compiled(self, kind: str, iterator: Any) -> Any:
         """Returns a function of one batch, traced once for what it depends on."""
         spec = getattr(iterator, "element_spec", None)
         known = self._functions.get(kind)
-        if known is not None and known[0] == (spec, plain):
+        if known is not None and known[0] == spec:
             return known[1]
         if kind == "forward":
             function = self._backend.make_forward(self.model, self._forward_step)
+        elif kind == "plain":
+            function = self.plain
         else:
-            function = plain or self._backend.make_function(self.model, self._step)
-        eager = self.model.run_eagerly
-        compiled = self._backend.on_batch(function, iterator, eager)
-        self._functions[kind] = ((spec, plain), compiled)
+            function = self._backend.make_function(self.model, self._step)
+        compiled = self._backend.OnBatch(function, iterator, self.model.run_eagerly)
+        self._functions[kind] = (spec, compiled)
         return compiled
 
     # The user's training step.
@@ -301,31 +337,43 @@ class ObservedStep:
     # The forward pass.
 
     def _run_forward(self, iterator: Any, batch: Any) -> dict[str, Any]:
+        if not self._layer_probes:
+            return {}
         if self._tap is None:
-            self._tap = not self._feeds_batch(iterator)
-        if not self._layer_probes or self._tap:
+            self._tap = not self._can_run_forward(iterator)
+        if self._tap:
             return {}
         with self._patched():
             return dict(self._compiled("forward", iterator)(batch))
+
+    def _can_run_forward(self, iterator: Any) -> bool:
+        """Whether a forward pass besides the step shows the same, and harms nothing.
+
+        A scope drops what layers assign to Keras's variables, but not what they do to
+        TensorFlow's own, to files, or to Python's random numbers. Where nothing is
+        traced, nothing tells, but no compiler can round differently either, and the
+        training pass itself may be read.
+        """
+        if self.model.run_eagerly or not self._feeds_batch(iterator):
+            return False
+        with self._patched():
+            return not self._compiled("forward", iterator).trace().leaves_traces()
 
     def _feeds_batch(self, iterator: Any) -> bool:
         """Whether the training step calls the model once, on the batch as it is.
 
         Only then does a forward pass of the batch show what the step has seen. Keras's
-        own step does. A custom one is traced, but not run, to see; where nothing is
-        traced, no compiler can round differently, and its own pass may be read.
+        own step does. A custom one is traced, but not run, to see.
         """
         if type(self.model).train_step is self._backend.STANDARD_TRAIN_STEP:
             return True
-        if self.model.run_eagerly:
-            return False
         self._fed_batch = False
         look = self._backend.make_forward(self.model, self._look)
         with (
             contextlib.suppress(Exception),  # It will fail in the real step, if at all.
             _attribute(self.model, "call", self._watch_inputs(self.model.call)),
         ):
-            self._backend.trace(look, iterator)
+            self._backend.OnBatch(look, iterator, False).trace()
         return self._fed_batch
 
     def _look(self, data: Any) -> dict[str, Any]:
@@ -455,8 +503,10 @@ class ObservedStep:
                     stack.enter_context(_attribute(metric, "update_state", wrapper))
             if self._layer_probes:
                 for layer in _visible_layers(self.model):
-                    wrapper = self._watch_call(layer, layer.call)
-                    stack.enter_context(_attribute(layer, "call", wrapper))
+                    # A quantized layer has another method that Keras calls.
+                    name = "quantized_call" if layer.quantization_mode else "call"
+                    wrapper = self._watch_call(layer, getattr(layer, name))
+                    stack.enter_context(_attribute(layer, name, wrapper))
             yield
 
     def _watch_call(self, layer: Any, call: Callable) -> Callable:
@@ -540,22 +590,6 @@ def _attribute(owner: Any, name: str, value: Any) -> Iterator[None]:
             object.__setattr__(owner, name, old)
         else:
             object.__delattr__(owner, name)
-
-
-def _compile_state(model: Any) -> list:
-    """Objects that change when Keras would build another train function."""
-    return [
-        model.optimizer,
-        model._compile_metrics,
-        model._compile_loss,
-        model.jit_compile,
-        model.run_eagerly,
-        *model.trainable_variables,
-    ]
-
-
-def _same(a: list, b: list) -> bool:
-    return len(a) == len(b) and all(x is y for x, y in zip(a, b, strict=True))
 
 
 def _optimizers(model: Any) -> list[Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from keras.src.backend.tensorflow.trainer import TensorFlowTrainer
+from tensorflow.python.framework import op_def_registry
 
 Tensor = Any
 
@@ -51,17 +52,25 @@ def make_forward(model: Any, step: Callable) -> Callable:
     return forward
 
 
-def can_observe(model: Any) -> str | None:
-    """Returns why the model's steps cannot be observed, or `None` if they can."""
+def can_observe(model: Any, plain: Callable) -> str | None:
+    """Returns why the model's steps cannot be observed, or `None` if they can.
+
+    Args:
+        model: a compiled Keras model.
+        plain: its train function.
+    """
     for name in ("make_train_function", "_make_function"):
         if getattr(type(model), name) is not getattr(TensorFlowTrainer, name):
             return f"{type(model).__name__} overrides {name}()"
+    made_by = str(getattr(plain, "__module__", ""))
+    if made_by.split(".")[0] not in ("keras", "tensorflow"):
+        return "the model's train_function is not the one that Keras made"
     return None
 
 
 def compiled(function: Callable) -> Callable:
     """Compiles a side-effect-free function of tensors; batches may vary in size."""
-    return tf.function(function, autograph=False, reduce_retracing=True)
+    return _compiled(function, reduce_retracing=True)
 
 
 def shared(function: Callable) -> Callable:
@@ -70,12 +79,24 @@ def shared(function: Callable) -> Callable:
     It is not inlined: a graph that describes 60 layers is built in a ninth of the
     time, takes a tenth of the memory, and runs as fast.
     """
-    return tf.function(
+    return _compiled(
         function,
         input_signature=[tf.TensorSpec([None], tf.float32)],
-        autograph=False,
         experimental_attributes={"_noinline": True},
     )
+
+
+def _compiled(function: Callable, **options: Any) -> Callable:
+    made = tf.function(function, autograph=False, **options)
+    # Of each there is one for each model. Of several models TensorFlow would say that
+    # one function is traced again and again.
+    made._omit_frequent_tracing_warning = True
+    return made
+
+
+def is_of_fit(iterator: Any) -> bool:
+    """Whether an iterator is one that `fit` hands to the train function."""
+    return isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
 
 
 def next_batches(iterator: Iterator, n: int) -> list:
@@ -90,8 +111,8 @@ def next_batches(iterator: Iterator, n: int) -> list:
     return batches
 
 
-def on_batch(function: Callable, iterator: Any, eager: bool) -> Callable:
-    """Turns Keras's function of an iterator into one of a single batch.
+class OnBatch:
+    """Keras's function of an iterator as one of a single batch.
 
     It is traced for the iterator's own specification, in which the batch size is
     not fixed, as Keras traces its functions. A trace for the sizes of one batch
@@ -102,25 +123,87 @@ def on_batch(function: Callable, iterator: Any, eager: bool) -> Callable:
         function: what `make_function` returned, or the model's train function.
         iterator: Keras's epoch iterator.
         eager: whether the model runs eagerly, and nothing is to be traced.
-
-    Returns:
-        Function of a batch that returns the logs.
     """
-    if eager:
-        return lambda batch: function(iter([batch]))
-    compiled, given = _of_leaves(function, iterator)
 
-    def call(batch: Any) -> Any:
+    def __init__(self, function: Callable, iterator: Any, eager: bool):
+        self._function = function
+        self._of_leaves = None if eager else _of_leaves(function, iterator)
+
+    def __call__(self, batch: Any) -> Any:
+        """Returns the logs of the batch."""
+        if self._of_leaves is None:
+            return self._function(iter([batch]))
+        compiled, given = self._of_leaves
         leaves = zip(tf.nest.flatten(batch), given, strict=True)
         return compiled([leaf for leaf, known in leaves if known])
 
-    return call
+    def trace(self) -> Traced | None:
+        """Traces the function, if it is to be, and runs nothing."""
+        if self._of_leaves is None:
+            return None
+        graph = self._of_leaves[0].get_concrete_function().graph
+        return Traced(graph.as_graph_def())
 
 
-def trace(function: Callable, iterator: Any) -> None:
-    """Traces a function of an iterator as `on_batch` does, and runs nothing."""
-    compiled, _ = _of_leaves(function, iterator)
-    compiled.get_concrete_function()
+class Traced:
+    """What a traced function does, told by its operations.
+
+    Args:
+        definition: the graph with the functions that it calls.
+    """
+
+    def __init__(self, definition: Any):
+        inner = [f.node_def for f in definition.library.function]
+        self._nodes = [n for nodes in (definition.node, *inner) for n in nodes]
+
+    def leaves_traces(self) -> bool:
+        """Whether running it may change something: a `tf.Variable`, a file, Python."""
+        return any(
+            node.op not in _HARMLESS
+            and "seed2" not in node.attr  # Its draws are counted where it stands.
+            and _is_stateful(node.op)
+            for node in self._nodes
+        )
+
+    def draws_with_seed(self) -> bool:
+        """Whether it has an operation that counts its own draws from a seed."""
+        return any(
+            (node.attr["seed"].i or node.attr["seed2"].i) and _is_stateful(node.op)
+            for node in self._nodes
+            if "seed2" in node.attr
+        )
+
+
+#: Stateful operations that only read, or call other functions.
+_HARMLESS = frozenset(
+    {
+        "Assert",
+        "Case",
+        "DeviceIndex",
+        "HashTableV2",
+        "If",
+        "LookupTableExportV2",
+        "LookupTableFindV2",
+        "LookupTableSizeV2",
+        "ReadVariableOp",
+        "ResourceGather",
+        "ResourceGatherNd",
+        "StatefulPartitionedCall",
+        "VarHandleOp",
+        "VarIsInitializedOp",
+        "VariableShape",
+        "While",
+    }
+)
+#: Beginnings of the names of more of them: reductions over replicas, lists in loops.
+_HARMLESS_KINDS = ("Collective", "Nccl", "TensorArray")
+
+
+def _is_stateful(name: str) -> bool:
+    known = op_def_registry.get(name)
+    if known is None or name.startswith(_HARMLESS_KINDS):
+        return False  # Not an operation, but a call of a function by its name.
+    return known.is_stateful
 
 
 def _of_leaves(function: Callable, iterator: Any) -> tuple[Any, list[bool]]:
@@ -136,7 +219,7 @@ def _of_leaves(function: Callable, iterator: Any) -> tuple[Any, list[bool]]:
         return function(iter([tf.nest.pack_sequence_as(structure, full)]))
 
     signature = [spec for spec, known in zip(specs, given, strict=True) if known]
-    return tf.function(run, input_signature=[signature]), given
+    return _compiled(run, input_signature=[signature]), given
 
 
 def _is_none(spec: Any) -> bool:
@@ -149,8 +232,10 @@ def graph() -> Any:
 
 
 def belongs_to(tensor: Tensor, graph: Any) -> bool:
-    """Whether `tensor` can be used in `graph`, as `graph()` returned it."""
+    """Whether `tensor`, of known rank, can be used in `graph` of `graph()`."""
     if not tf.is_tensor(tensor) or isinstance(tensor, tf.IndexedSlices):
+        return False
+    if tensor.shape.rank is None:
         return False
     if graph is None:
         return hasattr(tensor, "numpy")

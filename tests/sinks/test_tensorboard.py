@@ -248,3 +248,14 @@ def test_records_are_framed_as_tensorboard_frames_them(data):
     file = io.BytesIO()
     RecordWriter(file).write(data)
     assert events.framed(data) == file.getvalue()
+
+
+def test_all_files_go_where_the_first_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sink = TensorBoardSink("logs")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    sink.emit(EpochRecord(epoch=1, step=1, logs={"loss": 1.0, "val_loss": 2.0}))
+    sink.close()
+    assert list((tmp_path / "logs" / "validation").iterdir())
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -1,0 +1,279 @@
+"""What a user's own code does beside Keras is done once, as without us."""
+
+import warnings
+
+import keras
+import models
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers as L
+
+from keras_babysit import Babysitter
+from keras_babysit.step import tensorflow as backend
+
+X, Y = models.images((6,))
+
+
+class OwnState(L.Layer):
+    """Keeps state that Keras does not know of."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = tf.Variable(0.0, trainable=False)
+        self.generator = tf.random.Generator.from_seed(3)
+        self.normalize = L.BatchNormalization()
+        self.drop = L.Dropout(0.5)
+        self.scale = 1.0
+
+    def build(self, shape):
+        self.normalize.build(shape)
+
+    # Traced once, for whoever calls it first.
+    @tf.function
+    def regularized(self, x, training):
+        return self.drop(self.normalize(x, training=training), training=training)
+
+    def call(self, x, training=False):
+        self.calls.assign_add(1.0)
+        noise = self.generator.normal(tf.shape(x))
+        x = self.regularized(x, training) + 0.1 * noise
+        return self.scale * x * (1 + 0.01 * self.calls)
+
+
+class NoiseOfNumPy(L.Layer):
+    def call(self, x):
+        return x + np.random.default_rng(self.seed()).normal()
+
+    def seed(self):
+        return np.random.randint(1000)
+
+
+class TFNoise(L.Layer):
+    def call(self, x):
+        return x + tf.random.normal(tf.shape(x))
+
+
+class UnknownRank(L.Layer):
+    def call(self, x):
+        return tf.numpy_function(lambda a: a + np.random.normal(), [x], tf.float32)
+
+
+class WithUnknownRank(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = UnknownRank(), models.head()
+
+    def build(self, shape):
+        self.second.build(shape)
+
+    def call(self, x):
+        return self.second(tf.ensure_shape(self.first(x), x.shape))
+
+
+def small(*middle):
+    layers = [keras.Input((6,)), L.Dense(4, activation="relu"), *middle]
+    return keras.Sequential([*layers, models.head()])
+
+
+def check(tmp_path, make, change=lambda *_: None, batch_size=36, epochs=3, **kwargs):
+    """Compares a run with the plain one; returns the callback and its warnings."""
+
+    def run(callbacks):
+        keras.utils.set_random_seed(5)
+        model = make()
+        models.compile_model(model, **{"jit_compile": False, **kwargs})
+        changing = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: change(model, epoch)
+        )
+        history = model.fit(
+            X,
+            Y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=0,
+            callbacks=[*callbacks, changing],
+        )
+        return models.state(model), history.history
+
+    expected, expected_history = run([])
+    callback = Babysitter(tmp_path, every=2, verbose=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found, history = run([callback])
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert history == expected_history
+    ours = [str(w.message) for w in caught if "Babysitter" in str(w.message)]
+    return callback, ours
+
+
+def test_state_that_keras_does_not_know_of(tmp_path):
+    callback, warned = check(tmp_path, lambda: small(OwnState()))
+    assert not warned
+    # Read in the training pass: a pass of our own would have changed it.
+    assert len(callback.history.last_step.layers) == 3
+
+
+def test_eager_code_runs_once(tmp_path):
+    callback, warned = check(
+        tmp_path,
+        lambda: small(NoiseOfNumPy()),
+        run_eagerly=True,
+        batch_size=72,
+        epochs=2,
+    )
+    assert not warned
+    assert len(callback.history.last_step.layers) == 3
+
+
+def test_outputs_of_unknown_rank_are_left_out(tmp_path):
+    callback, warned = check(tmp_path, WithUnknownRank)
+    assert not warned
+    assert len(callback.history.last_step.layers) == 1
+
+
+def test_seeded_random_numbers_of_tensorflow(tmp_path):
+    callback, warned = check(tmp_path, lambda: small(TFNoise()))
+    assert len(warned) == 1
+    assert "keras.random.SeedGenerator" in warned[0]
+    assert callback.history.observed == 0
+    assert len(callback.history.series("epoch.loss").steps) == 3
+
+
+def test_what_is_set_after_the_train_function_was_traced_has_no_effect(tmp_path):
+    def change(model, epoch):
+        model.layers[0].trainable = epoch < 1
+        model.layers[1].scale = 1.0 + epoch
+
+    # One step an epoch: the plain function first runs when all has been changed.
+    callback, warned = check(tmp_path, lambda: small(OwnState()), change, batch_size=72)
+    assert not warned
+    assert len(callback.history.last_step.variables) == 6
+
+
+def test_a_new_train_function_is_observed_anew(tmp_path):
+    def change(model, epoch):
+        if epoch == 1:
+            model.layers[1].rate = 0.9
+            model.make_train_function(force=True)
+
+            model.layers[0].trainable = False
+
+    callback, warned = check(tmp_path, lambda: small(L.Dropout(0.1)), change, epochs=2)
+    assert not warned
+    assert len(callback.history.last_step.variables) == 2
+
+
+def test_quantized_layers_have_outputs(tmp_path):
+    def make():
+        model = small()
+        model.layers[0].quantize("int8")
+        return model
+
+    callback, warned = check(tmp_path, make)
+    assert not warned
+    assert len(callback.history.last_step.layers) == 2
+
+
+class AroundTrainFunction(keras.callbacks.Callback):
+    """Puts a function around the train function once: before a step, or all of them."""
+
+    def __init__(self, when):
+        self.calls = 0
+        setattr(self, when, self.put)
+
+    def put(self, *_, **__):
+        inner = self.model.train_function
+        if self.calls == 0:
+
+            def counting(iterator):
+                self.calls += 1
+                return inner(iterator)
+
+            self.model.train_function = counting
+
+
+@pytest.mark.parametrize("when", ["on_train_begin", "on_train_batch_begin"])
+def test_a_train_function_of_another_callbacks_is_called(tmp_path, when):
+    model = small()
+    models.compile_model(model, jit_compile=False)
+    other = AroundTrainFunction(when)
+    ours = Babysitter(tmp_path, every=2, verbose=0)
+    with pytest.warns(UserWarning, match="not the one that Keras made"):
+        model.fit(X, Y, batch_size=18, verbose=0, callbacks=[ours, other])
+    assert other.calls == 4
+    assert ours.history.observed == (when == "on_train_batch_begin")
+
+
+def test_train_on_batch_is_not_observed(tmp_path):
+    model = small()
+    models.compile_model(model, jit_compile=False)
+    ours = Babysitter(tmp_path, every=1, verbose=0)
+    callbacks = keras.callbacks.CallbackList([ours], model=model)
+    callbacks.on_train_begin()
+    callbacks.on_epoch_begin(0)
+    for batch in range(2):
+        callbacks.on_train_batch_begin(batch)
+        model.train_on_batch(X[:8], Y[:8])
+    with pytest.warns(UserWarning, match="only those of fit"):
+        callbacks.on_train_end()
+    assert model.optimizer.iterations == 2
+
+    def another_batch(batch, logs):
+        model.train_on_batch(X[:8], Y[:8])
+
+    other = keras.callbacks.LambdaCallback(on_train_batch_begin=another_batch)
+    model.fit(X, Y, batch_size=36, verbose=0, callbacks=[ours, other])
+    assert model.optimizer.iterations == 2 + 4
+    assert ours.history.observed == 2
+
+
+# What a traced function does.
+
+
+def traced(function):
+    graph = tf.function(function).get_concrete_function(
+        tf.TensorSpec([None], tf.float32)
+    )
+    return backend.Traced(graph.graph.as_graph_def())
+
+
+def test_reading_leaves_no_traces():
+    variable = tf.Variable([1.0, 2.0])
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer([1], [2.0]), 0.0
+    )
+
+    def read(x):
+        found = table.lookup(tf.cast(x, tf.int32)) + tf.gather(variable, [0])
+        found += tf.map_fn(lambda y: y * variable[1], x) + tf.random.normal([1])
+        return tf.cond(x[0] > 0, lambda: found, lambda: found + variable[0])
+
+    assert not traced(read).leaves_traces()
+
+
+@pytest.mark.parametrize("what", ["assign", "draw", "python", "print"])
+def test_traces_are_found_in_functions_that_are_called(what):
+    variable = tf.Variable(1.0)
+    generator = tf.random.Generator.from_seed(1)
+    do = {
+        "assign": lambda: variable.assign_add(1.0),
+        "draw": lambda: generator.normal([1]),
+        "python": lambda: tf.numpy_function(lambda: np.float32(1), [], tf.float32),
+        "print": lambda: (tf.print("seen"), variable.read_value())[1],
+    }[what]
+    inner = tf.function(do)
+
+    def outer(x):
+        inner()
+        return x
+
+    assert traced(outer).leaves_traces()
+
+
+def test_seeds_of_operations():
+    assert traced(lambda x: x + tf.random.uniform([1], seed=1)).draws_with_seed()
+    stateless = traced(lambda x: x + tf.random.stateless_uniform([1], [1, 2]))
+    assert not stateless.draws_with_seed()
+    assert not stateless.leaves_traces()
