@@ -11,13 +11,16 @@ from keras_babysit.records import StepRecord
 O = keras.optimizers  # noqa: E741
 
 
-def fit(tmp_path, make, watched, *, optimizer=None, epochs=2, data=None, **kwargs):
-    keras.backend.clear_session()
+def fit(
+    tmp_path, make, watched, *, optimizer=None, epochs=2, data=None, rows=None, **kwargs
+):
+    keras.backend.clear_session(free_memory=False)  # See conftest.
     keras.utils.set_random_seed(7)
     policy = kwargs.pop("policy", None)
     if policy:
         keras.config.set_dtype_policy(policy)
     model, (x, y) = make()
+    x, y = keras.tree.map_structure(lambda a: a[:rows], (x, y))
     if isinstance(model, models.Gan):
         model.compile()
     else:
@@ -64,6 +67,9 @@ def _no_warning_of_ours():
     return manager()
 
 
+#: Batches of one size: XLA compiles for each, which takes seconds.
+WHOLE_BATCHES = 64
+
 EVERY_MODEL = [
     models.mlp,
     models.cnn,
@@ -81,7 +87,7 @@ EVERY_MODEL = [
 @pytest.mark.slow
 @pytest.mark.parametrize("make", EVERY_MODEL, ids=lambda m: m.__name__)
 def test_models(tmp_path, make):
-    # Keras's default is XLA, with which exactness is hardest.
+    # As Keras compiles by default: with XLA where there is a GPU.
     _, _, record = check(tmp_path, make)
     assert record.variables
     assert record.layers
@@ -90,32 +96,46 @@ def test_models(tmp_path, make):
 
 @pytest.mark.parametrize("make", [models.cnn, models.lstm, models.subclassed])
 def test_eager(tmp_path, make):
-    check(tmp_path, make, run_eagerly=True, epochs=1)
+    # Two batches of 16 and one of 8.
+    check(tmp_path, make, run_eagerly=True, epochs=1, rows=40)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "make", [models.mlp, models.residual, models.shared_and_nested, models.lstm]
-)
-def test_models_without_xla(tmp_path, make):
-    check(tmp_path, make, jit_compile=False)
+@pytest.mark.parametrize("make", [models.mlp, models.shared_and_nested])
+def test_models_with_xla(tmp_path, make):
+    # With XLA exactness is hardest. Here the last batch is smaller.
+    check(tmp_path, make, jit_compile=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
-        lambda: O.SGD(0.05, momentum=0.9, nesterov=True, clipnorm=0.1),
+        lambda: O.SGD(
+            0.05,
+            momentum=0.9,
+            nesterov=True,
+            clipnorm=0.1,
+            use_ema=True,
+            ema_overwrite_frequency=4,
+        ),
         lambda: O.AdamW(1e-2, weight_decay=0.1, global_clipnorm=0.5),
         lambda: O.Adam(1e-2, gradient_accumulation_steps=3, clipvalue=0.01),
-        lambda: O.Adam(1e-2, use_ema=True, ema_overwrite_frequency=4),
-        lambda: O.RMSprop(O.schedules.ExponentialDecay(1e-2, 3, 0.5)),
-        lambda: O.Adam(1e-2, loss_scale_factor=128.0),
+        lambda: O.RMSprop(
+            O.schedules.ExponentialDecay(1e-2, 3, 0.5), loss_scale_factor=128.0
+        ),
     ],
-    ids=["sgd", "adamw", "accumulation", "ema", "schedule", "loss_scale"],
+    ids=["sgd and ema", "adamw", "accumulation", "schedule and loss scale"],
 )
 def test_optimizers(tmp_path, optimizer):
-    check(tmp_path, models.cnn, optimizer=optimizer, jit_compile=True)
+    # Convolutions: there XLA rounds differently where it would not in an MLP.
+    check(
+        tmp_path,
+        models.cnn,
+        optimizer=optimizer,
+        rows=WHOLE_BATCHES,
+        jit_compile=True,
+    )
 
 
 @pytest.mark.slow
@@ -128,15 +148,15 @@ def test_optimizers(tmp_path, optimizer):
     ],
 )
 def test_mixed_precision(tmp_path, policy, make, jit):
-    check(tmp_path, make, policy=policy, jit_compile=jit)
+    check(tmp_path, make, policy=policy, rows=WHOLE_BATCHES, jit_compile=jit)
 
 
-@pytest.mark.parametrize("n", [2, 3, 10])
+@pytest.mark.parametrize("n", [2, 10])
 def test_steps_per_execution(tmp_path, n):
     _, callback, record = check(
         tmp_path, models.mlp, steps_per_execution=n, jit_compile=False
     )
-    # 5 batches an epoch: the last execution is shorter.
+    # 5 batches an epoch: the last execution is shorter, of one and of five.
     assert record.step <= 9
     assert callback.observation.observed >= 2
 

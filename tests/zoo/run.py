@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -135,9 +135,15 @@ def outcomes(
         yield from pool.imap(_run, [(*task, watched) for task in tasks])
 
 
-def processes(jobs: int) -> multiprocessing.pool.Pool:
-    """A pool whose processes end after some runs: Keras's grow with each model."""
-    return multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=40)
+def processes(
+    jobs: int, set_up: Callable[[], None] | None = None
+) -> multiprocessing.pool.Pool:
+    """A pool whose processes end after some runs: Keras's grow with each model.
+
+    Each calls `set_up` before its first run.
+    """
+    context = multiprocessing.get_context("spawn")
+    return context.Pool(jobs, set_up, maxtasksperchild=40)
 
 
 def _run(task: tuple[str, int, bool]) -> Outcome:
