@@ -209,7 +209,13 @@ class ObservedStep:
         try:
             run_plain = self._prepared(iterator)
         except Exception as e:
-            raise ObservationError(_explain(e), self.plain(iterator)) from e
+            try:
+                logs = self.plain(iterator)
+            except Exception:
+                # The first error says more: a function that could not be traced once
+                # may fail otherwise the second time.
+                raise e from None
+            raise ObservationError(_explain(e), logs) from e
         if self._unobservable:
             raise UnobservableError(self._unobservable, self.plain(iterator))
         *others, batch = self._backend.next_batches(

@@ -277,3 +277,18 @@ def test_seeds_of_operations():
     stateless = traced(lambda x: x + tf.random.stateless_uniform([1], [1, 2]))
     assert not stateless.draws_with_seed()
     assert not stateless.leaves_traces()
+
+
+def test_an_error_while_the_step_is_traced_is_the_users_own(tmp_path):
+    inputs = keras.Input((4,))
+    outputs = L.Lambda(keras.ops.stop_gradient)(L.Dense(1)(inputs))
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "mse")
+    # Keras's function fails with something else when it is traced again.
+    with pytest.raises(ValueError, match="No gradients provided"):
+        model.fit(
+            np.ones((8, 4)),
+            np.ones((8, 1)),
+            verbose=0,
+            callbacks=[Babysitter(tmp_path, verbose=0)],
+        )
