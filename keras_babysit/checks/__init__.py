@@ -1,4 +1,4 @@
-"""What can be checked before training: one file a check, see `checks.interface`."""
+"""What can be checked before training: one file a check, see `checks.check`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import importlib
 import pkgutil
 
-from keras_babysit.checks.interface import Check
+from keras_babysit.checks.check import Check
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from keras_babysit import rules
-from keras_babysit.checks.interface import CheckResult
+from keras_babysit.checks.check import CheckResult
 from keras_babysit.checks.model_and_data import RulesResult
 
 #: Check to what a rule must name as its symptom, or be, to explain the check's result.

@@ -13,9 +13,14 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import layers_of
+from keras_babysit.checks.check import Check, CheckResult, worst
 from keras_babysit.checks.derivatives import words
 from keras_babysit.checks.derivatives.differences import tolerated
-from keras_babysit.checks.derivatives.locating import LayerGradient, depth_of, locate
+from keras_babysit.checks.derivatives.faulty_layer import (
+    LayerGradient,
+    depth_of,
+    locate,
+)
 from keras_babysit.checks.derivatives.slopes import (
     Comparison,
     VariableGradient,
@@ -28,15 +33,9 @@ from keras_babysit.checks.derivatives.twin import (
     trainable,
     twin_of,
 )
-from keras_babysit.checks.feeding import Sample, ready, sample_of
-from keras_babysit.checks.interface import (
-    Check,
-    CheckResult,
-    Progress,
-    silent,
-    worst,
-)
+from keras_babysit.document.progress_line import Progress, silent
 from keras_babysit.inspection.compiled import has_own_step
+from keras_babysit.inspection.sample import Sample, ready, sample_of
 
 NAME = "gradient"
 

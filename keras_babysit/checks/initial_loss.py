@@ -16,14 +16,7 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.checks.feeding import Sample, check_bounds, ready, sample_of
-from keras_babysit.checks.interface import (
-    Check,
-    CheckResult,
-    Progress,
-    silent,
-    worst,
-)
+from keras_babysit.checks.check import Check, CheckResult, worst
 from keras_babysit.checks.losses import chance
 from keras_babysit.checks.losses.large_losses import (
     STANDARDISE,
@@ -39,9 +32,11 @@ from keras_babysit.checks.losses.parts import (
     tensors_of,
     thinned,
 )
+from keras_babysit.document.progress_line import Progress, silent
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.inspection.model import model_facts
-from keras_babysit.rules.wording import number, percent
+from keras_babysit.inspection.sample import Sample, check_bounds, ready, sample_of
+from keras_babysit.rules.evidence.phrases import number, percent
 
 #: Samples that the loss is computed of; fewer where outputs are large.
 SAMPLES = 256

@@ -17,22 +17,22 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.babysitter import Babysitter
 from keras_babysit.borrowing import borrowed, without_noise, without_regularization
-from keras_babysit.checks.display import shown
-from keras_babysit.checks.feeding import Sample, ready, sample_of
-from keras_babysit.checks.fitting.judging import Told, evidence, furthest, judged, table
-from keras_babysit.checks.fitting.picking import balanced, fitting
+from keras_babysit.callbacks.babysitter import Babysitter
+from keras_babysit.checks.check import Check, CheckResult
+from keras_babysit.checks.fitting.attempt import Attempt, Goal, goal_of, tried
+from keras_babysit.checks.fitting.subset import balanced, fitting
 from keras_babysit.checks.fitting.training import (
     fresh_optimizers,
     is_scheduled,
     rate_of,
 )
-from keras_babysit.checks.fitting.trying import Attempt, Goal, goal_of, tried
-from keras_babysit.checks.interface import Check, CheckResult, Progress
+from keras_babysit.checks.fitting.verdict import Told, evidence, furthest, judged, table
+from keras_babysit.document.progress_line import Progress, shown
 from keras_babysit.inspection.compiled import has_own_step
+from keras_babysit.inspection.sample import Sample, ready, sample_of
 from keras_babysit.records import Finding
-from keras_babysit.rules.tasks import NOTHING_LEARNED
+from keras_babysit.rules.evidence.tasks import NOTHING_LEARNED
 
 NAME = "overfit_subset"
 #: So many times `n` samples are read, to pick `n` of different classes.

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keras_babysit.checks.interface import CheckResult
+from keras_babysit.checks.check import CheckResult
 from keras_babysit.report.plain import rendered
 
 #: Sign and style of each verdict.

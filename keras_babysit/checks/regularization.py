@@ -13,12 +13,13 @@ from typing import Any
 import keras
 
 from keras_babysit.borrowing import borrowed, without_noise
-from keras_babysit.checks.feeding import Sample, check_bounds, ready, sample_of
-from keras_babysit.checks.interface import Check, CheckResult, Progress, silent
+from keras_babysit.checks.check import Check, CheckResult
 from keras_babysit.checks.losses.parts import thinned
-from keras_babysit.checks.losses.weighing import Penalty, Seen, weighed
+from keras_babysit.checks.losses.penalty_share import Penalty, Seen, weighed
+from keras_babysit.document.progress_line import Progress, silent
 from keras_babysit.inspection.model import model_facts
-from keras_babysit.rules.wording import names, number, percent
+from keras_babysit.inspection.sample import Sample, check_bounds, ready, sample_of
+from keras_babysit.rules.evidence.phrases import names, number, percent
 
 #: Samples that the loss is computed of.
 SAMPLES = 256

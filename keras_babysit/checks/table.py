@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keras_babysit.checks.interface import CheckResult
+from keras_babysit.checks.check import CheckResult
 from keras_babysit.checks.model_and_data import RulesResult
 from keras_babysit.checks.printing import LOOKS, WIDTH, mark
 from keras_babysit.report.groups import clean, count
@@ -19,7 +19,7 @@ from keras_babysit.report.page import STYLE
 from keras_babysit.report.plain import rendered
 
 if TYPE_CHECKING:
-    from keras_babysit.checks.outcome import Preflight
+    from keras_babysit.checks.preflight_result import Preflight
 
 #: Of what the rules found, at most so much is told; the check itself has all.
 MAX_FINDINGS = 6

@@ -7,7 +7,7 @@ import time
 import keras
 import numpy as np
 
-from keras_babysit.babysitter import Babysitter
+from keras_babysit.callbacks.babysitter import Babysitter
 
 
 class Clock(keras.callbacks.Callback):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_babysit import pictures
+from keras_babysit.document import figures
 from keras_babysit.report.groups import clean
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def figure(comparison: OptimizerComparison, path: Any = None) -> Any:
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    drawn = pictures.figure(13, 4.6, "comparisons")
+    drawn = figures.figure(13, 4.6, "comparisons")
     axes = drawn.subplots(1, 3)
     axes[1].sharey(axes[0])
     for run, style in zip(comparison.runs, _styles(), strict=False):

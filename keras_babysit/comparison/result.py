@@ -12,7 +12,7 @@ import numpy as np
 from keras_babysit.history import RunHistory, Series
 from keras_babysit.report import Report
 from keras_babysit.report.groups import Group
-from keras_babysit.rules.kernels import kernels, middle
+from keras_babysit.rules.evidence.kernels import kernels, middle
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 
 import keras
 
-from keras_babysit.babysitter import Babysitter
 from keras_babysit.borrowing import random_numbers_kept
+from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.comparison import text
 from keras_babysit.comparison.choices import Maker, chosen
 from keras_babysit.comparison.clock import Clock

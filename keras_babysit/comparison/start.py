@@ -13,7 +13,7 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 from keras_babysit.borrowing import layers_of
-from keras_babysit.checks.feeding import Sample, sample_of
+from keras_babysit.inspection.sample import Sample, sample_of
 
 
 @dataclass

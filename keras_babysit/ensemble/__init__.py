@@ -10,20 +10,20 @@ from typing import Any
 
 # Loaded when asked for: importing the package costs next to nothing.
 _PUBLIC = {
-    "BestCheckpoints": "checkpoints",
-    "Ensemble": "combined",
-    "EnsembleReport": "result",
-    "LazyEnsemble": "lazy",
-    "SnapshotCheckpoint": "snapshots",
-    "StochasticWeightAveraging": "swa",
-    "average_weights": "averaging",
-    "distill": "distillation",
-    "greedy_weights": "weighting",
-    "load_members": "members",
-    "report": "reporting",
-    "reestimate_batch_normalization": "batch_statistics",
-    "simplex_weights": "weighting",
-    "train_members": "members",
+    "BestCheckpoints": "members.checkpoints",
+    "Ensemble": "combining.combined",
+    "EnsembleReport": "scoring.report",
+    "LazyEnsemble": "combining.lazy",
+    "SnapshotCheckpoint": "members.snapshots",
+    "StochasticWeightAveraging": "members.swa",
+    "average_weights": "averaging.averaging",
+    "distill": "distilling.distillation",
+    "greedy_weights": "scoring.weighting",
+    "load_members": "members.members",
+    "report": "scoring.evaluation",
+    "reestimate_batch_normalization": "averaging.batch_statistics",
+    "simplex_weights": "scoring.weighting",
+    "train_members": "members.members",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -8,7 +8,7 @@ rate rises from far too low to far too high, and look at the loss.
 
 from __future__ import annotations
 
-from keras_babysit.lr_range.finding import find_learning_rate
-from keras_babysit.lr_range.outcome import LearningRateRange
+from keras_babysit.lr_range.range_test import find_learning_rate
+from keras_babysit.lr_range.result import LearningRateRange
 
 __all__ = ["LearningRateRange", "find_learning_rate"]

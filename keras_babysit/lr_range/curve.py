@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.lr_range.outcome import LearningRateRange, number_of
+from keras_babysit.lr_range.result import LearningRateRange, number_of
 
 #: Fewer batches make no curve.
 MIN_STEPS = 10

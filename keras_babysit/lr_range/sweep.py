@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.checks.interface import Progress
+from keras_babysit.document.progress_line import Progress
 from keras_babysit.lr_range.curve import MIN_STEPS, QUIET, SMOOTHING
 
 #: The sweep ends where the smoothed loss is so many times its best.

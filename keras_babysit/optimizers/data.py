@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 
 _ARRAYS = "ArrayDataAdapter"
 
@@ -34,7 +34,7 @@ def batches_of(
     adapter = get_data_adapter(
         x, y, sample_weight, batch_size=batch_size, class_weight=class_weight
     )
-    batches = seam.load("autodiff").batches_of(adapter)
+    batches = load("autodiff").batches_of(adapter)
     return list(batches) if type(adapter).__name__ == _ARRAYS else batches
 
 

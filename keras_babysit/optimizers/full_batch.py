@@ -11,7 +11,7 @@ import keras
 from keras.src.utils import io_utils
 
 from keras_babysit.borrowing import attributes_kept
-from keras_babysit.checks.feeding import ready, sample_of
+from keras_babysit.inspection.sample import ready, sample_of
 from keras_babysit.optimizers.arguments import (
     check_callbacks,
     check_count,

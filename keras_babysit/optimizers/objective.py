@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 from keras_babysit.borrowing import attributes_kept, in_float64, layers_of
 from keras_babysit.optimizers.sums import SummedLoss, samples_in
 
@@ -78,7 +78,7 @@ class Objective:
         half = any(layer.compute_dtype == "float16" for layer in layers_of(model))
         self._scale = _LOSS_SCALE if half and not self._float64 else 1.0
         self._inference = {"training": False} if model._call_has_training_arg else {}
-        self._backend = seam.load("autodiff")
+        self._backend = load("autodiff")
         self._loss: Any = None
         self._build_loss()
         self.samples = 0.0

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 from keras_babysit.borrowing import attributes_kept
 from keras_babysit.optimizers.objective import Objective, Point
 
@@ -188,6 +188,6 @@ def evaluation(
         return {f"val_{name}": float(value) for name, value in logs.items()}
 
     # Made once, as Keras's own `fit` does.
-    prepared = seam.load("autodiff").evaluation_batches(model, data, batch_size)
+    prepared = load("autodiff").evaluation_batches(model, data, batch_size)
     with attributes_kept(model, "_eval_epoch_iterator"):
         yield evaluate

@@ -7,7 +7,7 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 
-from keras_babysit.probes.interface import Probe
+from keras_babysit.probes.probe import Probe
 
 
 @functools.cache

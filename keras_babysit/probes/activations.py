@@ -15,7 +15,7 @@ from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.interface import (
+from keras_babysit.probes.probe import (
     Arrays,
     Blocks,
     LayerView,

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.probes.interface import EpochView, Probe
+from keras_babysit.probes.probe import EpochView, Probe
 from keras_babysit.records import Image
 
 #: No more filters than this are drawn of one layer.

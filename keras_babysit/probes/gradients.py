@@ -14,7 +14,7 @@ from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.interface import Arrays, Blocks, Probe, Reading, StepView
+from keras_babysit.probes.probe import Arrays, Blocks, Probe, Reading, StepView
 
 
 def measure(view: StepView) -> Blocks:

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_babysit.probes import rows
-from keras_babysit.probes.interface import Arrays, Blocks, Probe, Reading, StepView
+from keras_babysit.probes.probe import Arrays, Blocks, Probe, Reading, StepView
 
 
 def measure(view: StepView) -> Blocks:

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.interface import EpochView, Probe, histogram
+from keras_babysit.probes.probe import EpochView, Probe, histogram
 
 
 def epoch(view: EpochView) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One family a file; every `Rule` in a module here is one. See `rules.interface`.
+"""One family a file; every `Rule` in a module here is one. See `rules.rule`.
 
 ```python
 from keras_babysit import rules
@@ -16,7 +16,7 @@ import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from keras_babysit.rules.interface import Rule
+from keras_babysit.rules.rule import Rule
 
 
 @functools.cache

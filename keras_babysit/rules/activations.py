@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import Trend, middle, not_hidden, trend
-from keras_babysit.rules.progress import progress
-from keras_babysit.rules.wording import names, number, percent
+from keras_babysit.rules.evidence.kernels import Trend, middle, not_hidden, trend
+from keras_babysit.rules.evidence.phrases import names, number, percent
+from keras_babysit.rules.evidence.progress import progress
+from keras_babysit.rules.rule import Sign, rule
 
 _SOURCE = "CS231n, Neural Networks Part 3: Activation/Gradient distributions per layer"
 #: Kinds of layers that have a kernel; where the kinds are not known, all count.

@@ -15,7 +15,7 @@ from keras_babysit.facts import (
     OutputFacts,
 )
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.feeding import (
+from keras_babysit.rules.evidence.connections import (
     SENSITIVE,
     class_counts,
     is_raw,
@@ -24,10 +24,10 @@ from keras_babysit.rules.feeding import (
     pairs,
     rescaling,
 )
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.networks import NORMALIZING
-from keras_babysit.rules.tasks import BINARY, CROSS_ENTROPIES, ONE_HOT, SPARSE
-from keras_babysit.rules.wording import number, percent
+from keras_babysit.rules.evidence.graph import NORMALIZING
+from keras_babysit.rules.evidence.phrases import number, percent
+from keras_babysit.rules.evidence.tasks import BINARY, CROSS_ENTROPIES, ONE_HOT, SPARSE
+from keras_babysit.rules.rule import Sign, rule
 
 #: Losses whose gradient grows, or whose minimum moves, with the targets' scale.
 _REGRESSION = frozenset(

@@ -9,12 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.progress import (
-    accuracy_name,
-    progress,
-)
-from keras_babysit.rules.wording import number, percent
+from keras_babysit.rules.evidence.phrases import number, percent
+from keras_babysit.rules.evidence.progress import accuracy_name, progress
+from keras_babysit.rules.rule import Sign, rule
 
 _ACCURACY = "CS231n, Neural Networks Part 3: Train/val accuracy"
 

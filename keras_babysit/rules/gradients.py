@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import (
+from keras_babysit.rules.evidence.kernels import (
     Trend,
     largest_ratio,
     layered,
     middle,
     trend,
 )
-from keras_babysit.rules.progress import CLASS_LOSSES, progress
-from keras_babysit.rules.wording import number, try_rate
+from keras_babysit.rules.evidence.phrases import number, try_rate
+from keras_babysit.rules.evidence.progress import CLASS_LOSSES, progress
+from keras_babysit.rules.rule import Sign, rule
 
 _SOURCE = (
     "CS231n, Neural Networks Part 3: Activation/Gradient distributions per layer; "

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding
-from keras_babysit.rules.interface import SEVERITIES, Rule, Sign
+from keras_babysit.rules.rule import SEVERITIES, Rule, Sign
 
 #: A finding heals when its rule has seen nothing for so many judgements in a row.
 CALM = {"start": 1, "step": 5, "epoch": 2, "end": 1}

@@ -9,9 +9,19 @@ import numpy as np
 
 from keras_babysit.facts import ArrayFacts, LossFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import largest_ratio, middle, ratios, since_start
-from keras_babysit.rules.progress import (
+from keras_babysit.rules.evidence.kernels import (
+    largest_ratio,
+    middle,
+    ratios,
+    since_start,
+)
+from keras_babysit.rules.evidence.phrases import (
+    number,
+    percent,
+    rate_in_force,
+    try_rate,
+)
+from keras_babysit.rules.evidence.progress import (
     CLASS_LOSSES,
     Progress,
     accuracy_name,
@@ -19,7 +29,7 @@ from keras_babysit.rules.progress import (
     progress,
     target_of,
 )
-from keras_babysit.rules.wording import number, percent, rate_in_force, try_rate
+from keras_babysit.rules.rule import Sign, rule
 
 _PART_3 = "CS231n, Neural Networks Part 3"
 _LOSS_CURVE = f"{_PART_3}: Babysitting the learning process, Loss function"

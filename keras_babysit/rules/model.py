@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts, ModelFacts, OptimizerFacts, WeightFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.networks import (
+from keras_babysit.rules.evidence.graph import (
     LINEAR,
     NORMALIZING,
     POOLING,
@@ -21,13 +20,14 @@ from keras_babysit.rules.networks import (
     is_dropout,
     kernel,
 )
-from keras_babysit.rules.tasks import (
+from keras_babysit.rules.evidence.tasks import (
     BINARY,
     CLASSES,
     NOTHING_LEARNED,
     Task,
     tasks,
 )
+from keras_babysit.rules.rule import Sign, rule
 
 #: Initializers that go by the layer's size: there is nothing to say about those.
 SCALING = frozenset(

@@ -10,8 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.tasks import (
+from keras_babysit.rules.evidence.tasks import (
     ACCURACIES,
     BINARY,
     CLASSES,
@@ -22,6 +21,7 @@ from keras_babysit.rules.tasks import (
     Task,
     tasks,
 )
+from keras_babysit.rules.rule import Sign, rule
 
 BINARY_LOSS = 'loss="binary_crossentropy"'
 SPARSE_LOSS = 'loss="sparse_categorical_crossentropy"'

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_babysit.facts import ArrayFacts, DataFacts, ModelFacts, ValidationFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.feeding import (
+from keras_babysit.rules.evidence.connections import (
     LOOKUPS,
     SEQUENTIAL,
     class_counts,
@@ -17,9 +17,9 @@ from keras_babysit.rules.feeding import (
     loss_name,
     pairs,
 )
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.progress import accuracy_name, majority, progress
-from keras_babysit.rules.wording import names, number, percent
+from keras_babysit.rules.evidence.phrases import names, number, percent
+from keras_babysit.rules.evidence.progress import accuracy_name, majority, progress
+from keras_babysit.rules.rule import Sign, rule
 
 _SHUFFLE = (
     "shuffle first: `i = np.random.default_rng(0).permutation(len(y)); x, y = x[i], "

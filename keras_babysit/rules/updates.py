@@ -10,17 +10,17 @@ import numpy as np
 
 from keras_babysit.facts import ModelFacts
 from keras_babysit.history import RunHistory, Window
-from keras_babysit.rules.interface import Sign, rule
-from keras_babysit.rules.kernels import (
+from keras_babysit.rules.evidence.graph import Network
+from keras_babysit.rules.evidence.kernels import (
     kernels,
     leaf,
     middle,
     not_hidden,
     ratios,
 )
-from keras_babysit.rules.networks import Network
-from keras_babysit.rules.progress import progress
-from keras_babysit.rules.wording import names, number, percent, try_rate
+from keras_babysit.rules.evidence.phrases import names, number, percent, try_rate
+from keras_babysit.rules.evidence.progress import progress
+from keras_babysit.rules.rule import Sign, rule
 
 _RATIO = "CS231n, Neural Networks Part 3: Ratio of weights:updates"
 #: A layer is told by itself where its ratio is so many times off the others'.

@@ -27,7 +27,7 @@ from keras_babysit.schedules.decays import (
     StepDecay,
 )
 from keras_babysit.schedules.drawing import plot
-from keras_babysit.schedules.interface import Schedule
+from keras_babysit.schedules.schedule import Schedule
 
 __all__ = [
     "Chain",

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_babysit.schedules import lengths
 from keras_babysit.schedules.decays import Constant
-from keras_babysit.schedules.interface import (
+from keras_babysit.schedules.schedule import (
     Schedule,
     Timed,
     bound,

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_babysit.schedules import lengths
-from keras_babysit.schedules.interface import Timed, real
+from keras_babysit.schedules.schedule import Timed, real
 
 _register = keras.saving.register_keras_serializable(package="keras_babysit")
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_babysit.schedules import lengths
-from keras_babysit.schedules.interface import Schedule, Timed, real
+from keras_babysit.schedules.schedule import Schedule, Timed, real
 
 _register = keras.saving.register_keras_serializable(package="keras_babysit")
 

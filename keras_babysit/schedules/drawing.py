@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit import pictures
+from keras_babysit.document import figures
 from keras_babysit.schedules import lengths
-from keras_babysit.schedules.interface import Schedule, rate_of
+from keras_babysit.schedules.schedule import Schedule, rate_of
 
 #: Points of a curve: more than a figure has pixels across. Keras's schedules take a
 #: fraction of a millisecond for each.
@@ -126,7 +126,7 @@ def _rates(schedule: Any, at: np.ndarray) -> np.ndarray:
 
 
 def _figure() -> tuple[Any, Any]:
-    figure = pictures.figure(7, 4, "schedules")
+    figure = figures.figure(7, 4, "schedules")
     axes = figure.add_subplot()
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -9,10 +9,10 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.search import refining
-from keras_babysit.search.borders import checked_limits
-from keras_babysit.search.directions import direction_of
 from keras_babysit.search.executors import Executor, InPlace
+from keras_babysit.search.oracles.directions import direction_of
+from keras_babysit.search.space import refinement
+from keras_babysit.search.space.borders import checked_limits
 from keras_babysit.search.trials import Objective
 
 #: KerasTuner's own distributed mode is on if one of them is set.
@@ -76,7 +76,7 @@ def limits_of(limits: Any, widen: bool) -> dict[str, tuple[float, float]]:
 
 def check_limits(limits: Mapping[str, Any], space: Any) -> None:
     """Raises a `ValueError` for a name that has no range."""
-    unknown = refining.without_range(limits, space)
+    unknown = refinement.without_range(limits, space)
     if unknown:
         raise ValueError(
             f"`limits` has {unknown[0]!r}, but the hypermodel asks for no range of "
@@ -93,7 +93,7 @@ def check_verbose(verbose: Any) -> None:
 def executor_of(given: Any, workers: Any, cpus: float, gpus: float) -> Executor:
     """Returns what trains the trials."""
     if given == "ray":
-        from keras_babysit.search.ray_executor import RayExecutor
+        from keras_babysit.search.ray.executor import RayExecutor
 
         return RayExecutor(workers, cpus_per_trial=cpus, gpus_per_trial=gpus)
     if (workers, cpus, gpus) != (None, 1, 0):

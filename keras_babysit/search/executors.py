@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from keras_babysit.search.trial.task import Work, run_trial
 from keras_babysit.search.trials import EpochResult, Outcome, Trial
-from keras_babysit.search.work import Work, run_trial
 
 #: Is told each epoch of each trial; returns why the trial should end, or `""`.
 OnEpoch = Callable[[Trial, EpochResult], str]

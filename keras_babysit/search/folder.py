@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_babysit.search.replaying import ABORTED
+from keras_babysit.search.replay import ABORTED
 from keras_babysit.search.settings import check_same
 from keras_babysit.search.store import EVENTS, SETTINGS, TRIALS, Store
 

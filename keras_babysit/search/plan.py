@@ -10,7 +10,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-from keras_babysit.search.stages import Stage
+from keras_babysit.search.oracles.stages import Stage
 from keras_babysit.search.trials import Objective, Trial
 
 

@@ -19,9 +19,9 @@ from rich.text import Text
 
 from keras_babysit.report.groups import clean, count
 from keras_babysit.search.pace import epochs_left
-from keras_babysit.search.ranking import candidates
-from keras_babysit.search.report_parts import Best, best_of
-from keras_babysit.search.results import (
+from keras_babysit.search.results.ranking import candidates
+from keras_babysit.search.results.report_parts import Best, best_of
+from keras_babysit.search.results.table import (
     counts,
     duration,
     roughly,

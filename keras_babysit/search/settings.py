@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
-from keras_babysit.search import methods
+from keras_babysit.search.oracles import methods
 from keras_babysit.search.plan import Plan
 from keras_babysit.search.trials import to_json
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_babysit.event_files import writer
+from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
 from keras_babysit.records import (
     TENSOR_STATS,
     EpochRecord,
@@ -27,7 +29,6 @@ from keras_babysit.records import (
 )
 from keras_babysit.report import Report, markdown
 from keras_babysit.report.report import plain
-from keras_babysit.sinks import events
 
 #: Constant lines that show where update ratios are healthy.
 BAND = {
@@ -36,12 +37,6 @@ BAND = {
     "~ 1e-4 low": -4.0,
 }
 _RATIO = "log10_update_ratio"
-
-#: Tags that a report is read back from.
-RUN = "babysit/run"
-FINDINGS = "babysit/findings_json"
-#: Before the name of a kind of tensor: the tag of its table.
-TABLE = "babysit/"
 
 
 class TensorBoardSink:
@@ -57,8 +52,8 @@ class TensorBoardSink:
     def __init__(self, log_dir: str | os.PathLike):
         # The second file is made later, from another working directory perhaps.
         self._log_dir = Path(log_dir).absolute()
-        self._train = events.EventFile(self._log_dir / "train")
-        self._validation: events.EventFile | None = None
+        self._train = writer.EventFile(self._log_dir / "train")
+        self._validation: writer.EventFile | None = None
         self._has_layout = False
 
     def emit(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
@@ -77,7 +72,7 @@ class TensorBoardSink:
         else:
             text = _cost_text(record)
             self._train.add(
-                lambda: [events.text("babysit/observation", text)], record.steps
+                lambda: [writer.text("babysit/observation", text)], record.steps
             )
 
     def emit_findings(self, findings: Iterable[Finding], step: int) -> None:
@@ -106,7 +101,7 @@ class TensorBoardSink:
         Raises:
             OSError: if an earlier write failed.
         """
-        self._train.add(lambda: [events.json_text(RUN, report.to_dict())], step)
+        self._train.add(lambda: [writer.json_text(RUN, report.to_dict())], step)
 
     def flush(self, wait: bool = False) -> None:
         """Flushes the files; see `EventFile.flush`."""
@@ -118,7 +113,7 @@ class TensorBoardSink:
         for file in self._files():
             file.close()
 
-    def _files(self) -> list[events.EventFile]:
+    def _files(self) -> list[writer.EventFile]:
         return [f for f in (self._train, self._validation) if f is not None]
 
     def _emit_epoch(self, record: EpochRecord) -> None:
@@ -128,19 +123,19 @@ class TensorBoardSink:
         self._train.add(lambda: _epoch_values(record), index)
         if any(name.startswith("val_") for name in record.logs):
             if self._validation is None:
-                self._validation = events.EventFile(self._log_dir / "validation")
+                self._validation = writer.EventFile(self._log_dir / "validation")
             self._validation.add(lambda: _validation_values(record), index)
         self._train.add(lambda: _state_values(record), record.epoch)
 
 
-def _finding_values(findings: tuple[Finding, ...]) -> list[events.Value]:
+def _finding_values(findings: tuple[Finding, ...]) -> list[writer.Value]:
     return [
-        events.text("babysit/findings", markdown.findings_list(findings)),
-        events.json_text(FINDINGS, plain([f.to_dict() for f in findings])),
+        writer.text("babysit/findings", markdown.findings_list(findings)),
+        writer.json_text(FINDINGS, plain([f.to_dict() for f in findings])),
     ]
 
 
-def _step_values(record: StepRecord) -> list[events.Value]:
+def _step_values(record: StepRecord) -> list[writer.Value]:
     values = []
     for tag, value in (
         ("loss/batch", record.loss),
@@ -148,90 +143,90 @@ def _step_values(record: StepRecord) -> list[events.Value]:
         ("gradients/global_norm", record.gradient_norm),
     ):
         if value is not None:
-            values.append(events.scalar(tag, value))
+            values.append(writer.scalar(tag, value))
     for variable in record.variables:
         values += _variable_values(variable)
     if any(v.update_ratio is not None for v in record.variables):
-        values += [events.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
+        values += [writer.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
     for layer in record.layers:
         values += _layer_values(layer)
     return values + _tables(record)
 
 
-def _epoch_values(record: EpochRecord) -> list[events.Value]:
+def _epoch_values(record: EpochRecord) -> list[writer.Value]:
     values = [
-        events.scalar(f"epoch_{name}", value)
+        writer.scalar(f"epoch_{name}", value)
         for name, value in record.logs.items()
         if not name.startswith("val_")
     ]
     if record.loss_mean is not None and record.loss_std is not None:
-        values.append(events.scalar("loss/batch_mean", record.loss_mean))
-        values.append(events.scalar("loss/batch_std", record.loss_std))
+        values.append(writer.scalar("loss/batch_mean", record.loss_mean))
+        values.append(writer.scalar("loss/batch_std", record.loss_std))
     return values
 
 
-def _validation_values(record: EpochRecord) -> list[events.Value]:
+def _validation_values(record: EpochRecord) -> list[writer.Value]:
     return [
-        events.scalar(f"epoch_{name.removeprefix('val_')}", value)
+        writer.scalar(f"epoch_{name.removeprefix('val_')}", value)
         for name, value in record.logs.items()
         if name.startswith("val_")
     ]
 
 
-def _state_values(record: EpochRecord) -> list[events.Value]:
+def _state_values(record: EpochRecord) -> list[writer.Value]:
     values = [
-        events.histogram(f"weights/{path}", h)
+        writer.histogram(f"weights/{path}", h)
         for path, h in record.weight_histograms.items()
         if h.counts.sum() > 0
     ]
-    values += [events.image(picture) for picture in record.images]
+    values += [writer.image(picture) for picture in record.images]
     values += [
-        events.text(f"first_layer/{path}", note) for path, note in record.notes.items()
+        writer.text(f"first_layer/{path}", note) for path, note in record.notes.items()
     ]
     return values
 
 
-def _variable_values(v: VariableStats) -> list[events.Value]:
+def _variable_values(v: VariableStats) -> list[writer.Value]:
     values = []
     ratio = v.update_ratio
     if ratio is not None and math.isfinite(ratio):
-        values.append(events.scalar(f"update_ratio/{v.path}", ratio))
+        values.append(writer.scalar(f"update_ratio/{v.path}", ratio))
         if ratio > 0:
-            values.append(events.scalar(f"{_RATIO}/{v.path}", math.log10(ratio)))
+            values.append(writer.scalar(f"{_RATIO}/{v.path}", math.log10(ratio)))
     if v.weight is not None:
-        values.append(events.scalar(f"weights/{v.path}/norm", v.weight.norm))
+        values.append(writer.scalar(f"weights/{v.path}/norm", v.weight.norm))
         values += _non_finite(f"weights/{v.path}", v.weight)
     if v.gradient is not None:
-        values.append(events.scalar(f"gradients/{v.path}/norm", v.gradient.norm))
+        values.append(writer.scalar(f"gradients/{v.path}/norm", v.gradient.norm))
         values += _non_finite(f"gradients/{v.path}", v.gradient)
     if v.gradient_histogram is not None and v.gradient_histogram.counts.sum() > 0:
-        values.append(events.histogram(f"gradients/{v.path}", v.gradient_histogram))
+        values.append(writer.histogram(f"gradients/{v.path}", v.gradient_histogram))
     return values
 
 
-def _layer_values(layer: LayerStats) -> list[events.Value]:
+def _layer_values(layer: LayerStats) -> list[writer.Value]:
     tag = f"activations/{layer.path}"
     values = []
     if layer.activation is not None:
-        values.append(events.scalar(f"{tag}/mean", layer.activation.mean))
-        values.append(events.scalar(f"{tag}/std", layer.activation.std))
+        values.append(writer.scalar(f"{tag}/mean", layer.activation.mean))
+        values.append(writer.scalar(f"{tag}/std", layer.activation.std))
         values += _non_finite(tag, layer.activation)
     for name in ("zero_fraction", "saturation_fraction", "dead_fraction"):
         value = getattr(layer, name)
         if value is not None:
-            values.append(events.scalar(f"{tag}/{name}", value))
+            values.append(writer.scalar(f"{tag}/{name}", value))
     if layer.histogram is not None and layer.histogram.counts.sum() > 0:
-        values.append(events.histogram(tag, layer.histogram))
+        values.append(writer.histogram(tag, layer.histogram))
     return values
 
 
-def _non_finite(tag: str, stats: TensorStats) -> list[events.Value]:
+def _non_finite(tag: str, stats: TensorStats) -> list[writer.Value]:
     """A chart that only exists where something went wrong."""
     bad = stats.nan + stats.inf
-    return [events.scalar(f"{tag}/nan_or_inf", bad)] if bad else []
+    return [writer.scalar(f"{tag}/nan_or_inf", bad)] if bad else []
 
 
-def _tables(record: StepRecord) -> list[events.Value]:
+def _tables(record: StepRecord) -> list[writer.Value]:
     """Everything of a step, a table for each kind of tensor."""
     values = []
     for kind in ("weight", "update", "gradient"):
@@ -248,7 +243,7 @@ def _table(
     tag: str,
     found: list[tuple[str, TensorStats | None]],
     more: dict[str, list[float | None]],
-) -> list[events.Value]:
+) -> list[writer.Value]:
     rows = [path for path, stats in found if stats is not None]
     if not rows:
         return []
@@ -261,10 +256,10 @@ def _table(
         if stats is not None
     ]
     columns = [*TENSOR_STATS, *more]
-    return [events.table(tag, rows, columns, np.array(numbers, np.float64))]
+    return [writer.table(tag, rows, columns, np.array(numbers, np.float64))]
 
 
-def _layout(record: StepRecord) -> events.Value:
+def _layout(record: StepRecord) -> writer.Value:
     paths = [re.escape(v.path) for v in record.variables]
     with_gradient = [re.escape(v.path) for v in record.variables if v.gradient]
     band = [rf"^{_RATIO}/{re.escape(name)}$" for name in BAND]
@@ -275,7 +270,7 @@ def _layout(record: StepRecord) -> events.Value:
         ],
         "Gradient norm, by depth": [rf"^gradients/{p}/norm$" for p in with_gradient],
     }
-    return events.layout(
+    return writer.layout(
         {
             "Learning": {
                 "Loss: train and validation": [r"^epoch_loss$"],

@@ -19,13 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.probes.interface import (
-    LayerView,
-    Probe,
-    StepView,
-    VariableView,
-    unique,
-)
+from keras_babysit.probes.probe import LayerView, Probe, StepView, VariableView, unique
 
 #: The private key of the statistics in the logs.
 KEY = "_keras_babysit"
@@ -130,7 +124,7 @@ class ObservedStep:
         plain: the model's own train function; it runs the batch again where the
             observed step fails, so that no batch is lost and an error of the user's
             own comes out of the user's own function.
-        backend: the seam's module, see `step.backend.load`.
+        backend: the backend's module, see `backend.load`.
         probes: what to measure.
         activations: `"forward"` reads layer outputs in a second forward pass of the
             same batch; `"tap"` in the training pass itself.

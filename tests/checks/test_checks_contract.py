@@ -1,18 +1,18 @@
-"""What every check promises: see `checks.interface`."""
+"""What every check promises: see `checks.check`."""
 
 import json
 import sys
 
 import keras
-import models
 import numpy as np
 import pytest
-import untouched
 from keras import layers as L
+from support import models, untouched
 
 from keras_babysit import checks
-from keras_babysit.checks.feeding import ready, sample_of
-from keras_babysit.checks.interface import VERDICTS, Check, CheckResult, silent
+from keras_babysit.checks.check import VERDICTS, Check, CheckResult
+from keras_babysit.document.progress_line import silent
+from keras_babysit.inspection.sample import ready, sample_of
 from keras_babysit.report.report import plain
 
 CHECKS = checks.available()

@@ -1,20 +1,20 @@
 import random
 import types
 
-import gradient_bugs as bugs
 import keras
-import models
 import numpy as np
 import pytest
-import standard_layers as standard
 import tensorflow as tf
 from keras import layers as L
+from support import gradient_bugs as bugs
+from support import models
+from support import standard_layers as standard
 
 from keras_babysit.borrowing import layers_of
 from keras_babysit.checks import available
 from keras_babysit.checks.derivatives.twin import twin_of
-from keras_babysit.checks.feeding import ready, sample_of
 from keras_babysit.checks.gradient import CHECK, GradientCheck, gradient_check
+from keras_babysit.inspection.sample import ready, sample_of
 
 
 @pytest.fixture(autouse=True)

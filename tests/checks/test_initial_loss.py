@@ -3,17 +3,17 @@
 import random
 
 import keras
-import models
 import numpy as np
 import pytest
 from keras import layers as L
 from keras import ops
+from support import models
 
 import keras_babysit
 from keras_babysit import check_initial_loss
 from keras_babysit.checks import available
-from keras_babysit.checks.feeding import sample_of
 from keras_babysit.checks.initial_loss import run
+from keras_babysit.inspection.sample import sample_of
 
 N, C, D = 96, 6, 20
 RNG = np.random.default_rng(5)

@@ -5,22 +5,21 @@ import io
 import random
 
 import keras
-import models
 import numpy as np
 import pytest
 from keras import layers as L
 from rich.console import Console
+from support import models
 
 import keras_babysit
 from keras_babysit.checks import available
-from keras_babysit.checks.display import shown
-from keras_babysit.checks.feeding import Sample, ready
-from keras_babysit.checks.fitting.judging import judged
-from keras_babysit.checks.fitting.picking import balanced
+from keras_babysit.checks.fitting.attempt import Attempt, Goal, goal_of
+from keras_babysit.checks.fitting.subset import balanced
 from keras_babysit.checks.fitting.training import fresh, rate_of
-from keras_babysit.checks.fitting.trying import Attempt, Goal, goal_of
-from keras_babysit.checks.interface import silent
+from keras_babysit.checks.fitting.verdict import judged
 from keras_babysit.checks.losses.targets import accuracy, groups_of
+from keras_babysit.document.progress_line import shown, silent
+from keras_babysit.inspection.sample import Sample, ready
 
 K = 3
 ADAM = 1e-2

@@ -3,18 +3,18 @@
 import random
 
 import keras
-import models
 import numpy as np
 import pytest
 from keras import layers as L
 from keras import ops
 from keras import regularizers as R
+from support import models
 
 import keras_babysit
 from keras_babysit import check_regularization
 from keras_babysit.checks import available
-from keras_babysit.checks.feeding import sample_of
 from keras_babysit.checks.regularization import run
+from keras_babysit.inspection.sample import sample_of
 
 N, D, C = 96, 8, 4
 RNG = np.random.default_rng(2)

@@ -1,10 +1,10 @@
 """What is read from models of every kind, and that reading leaves no trace."""
 
 import keras
-import models
 import numpy as np
 import pytest
 from keras import layers as L
+from support import models
 
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection import compiled

@@ -4,13 +4,12 @@ import sys
 import warnings
 
 import keras
-import models
 import numpy as np
-import problems
 import pytest
 import tensorflow as tf
 from keras import layers as L
 from scipy import optimize
+from support import models, problems
 
 import keras_babysit
 from keras_babysit import records

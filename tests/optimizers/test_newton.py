@@ -1,12 +1,11 @@
 """Newton's method converges in a handful of iterations, and says what it would need."""
 
 import keras
-import models
 import numpy as np
-import problems
 import pytest
 import tensorflow as tf
 from keras import layers as L
+from support import models, problems
 
 from keras_babysit.optimizers import Newton
 

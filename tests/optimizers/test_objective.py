@@ -1,13 +1,13 @@
 """The loss over the whole set is that of one batch of everything."""
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
+from support import models
 
-from keras_babysit.checks.feeding import ready, sample_of
+from keras_babysit.inspection.sample import ready, sample_of
 from keras_babysit.optimizers.data import batches_of
 from keras_babysit.optimizers.objective import Objective
 

@@ -4,7 +4,7 @@ import pytest
 from keras import layers as L
 
 from keras_babysit.probes import first_layer
-from keras_babysit.probes.interface import EpochView
+from keras_babysit.probes.probe import EpochView
 
 
 def pictures(model, image_shape=None):

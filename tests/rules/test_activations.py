@@ -1,5 +1,5 @@
-import histories as H
 import pytest
+from support import histories as H
 
 from keras_babysit.rules import activations
 

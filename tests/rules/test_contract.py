@@ -4,17 +4,17 @@ import dataclasses
 import re
 import warnings
 
-import histories as H
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import histories as H
 
 from keras_babysit import rules
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, LayerStats, StepRecord, VariableStats
-from keras_babysit.rules.interface import SEVERITIES, Sign
 from keras_babysit.rules.judge import Judge
+from keras_babysit.rules.rule import SEVERITIES, Sign
 
 SECTIONS = (
     "What it sees:",

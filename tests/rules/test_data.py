@@ -22,7 +22,7 @@ from keras_babysit.history import RunHistory
 from keras_babysit.inspection.data import Fed, arrays, data_facts
 from keras_babysit.rules import data as values
 from keras_babysit.rules import samples
-from keras_babysit.rules.interface import SEVERITIES, Rule
+from keras_babysit.rules.rule import SEVERITIES, Rule
 
 RULES = [
     found
@@ -528,7 +528,7 @@ def test_validation_that_is_not_scaled_like_the_training():
 
 
 def test_validation_confirms_what_a_small_sample_hints_at():
-    from histories import run
+    from support.histories import run
 
     x = RNG.normal(size=(300, 12)).astype("float32")
     y = RNG.integers(0, 10, 300)

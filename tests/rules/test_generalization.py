@@ -1,8 +1,8 @@
 import dataclasses
 
-import histories as H
 import numpy as np
 import pytest
+from support import histories as H
 
 from keras_babysit.facts import LayerFacts
 from keras_babysit.rules import generalization as G

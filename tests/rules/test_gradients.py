@@ -1,7 +1,7 @@
 import dataclasses
 
-import histories as H
 import pytest
+from support import histories as H
 
 from keras_babysit.rules import gradients
 

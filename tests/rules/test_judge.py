@@ -6,8 +6,8 @@ import pytest
 from keras_babysit import rules
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, StepRecord
-from keras_babysit.rules.interface import Sign, rule
 from keras_babysit.rules.judge import CALM, Judge
+from keras_babysit.rules.rule import Sign, rule
 
 
 def sign(where="", **kwargs):

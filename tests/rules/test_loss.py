@@ -1,8 +1,8 @@
 import dataclasses
 
-import histories as H
 import numpy as np
 import pytest
+from support import histories as H
 
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, StepRecord
@@ -16,7 +16,7 @@ def severities(rule, history):
 
 
 def everything(history):
-    from keras_babysit.rules.interface import Rule
+    from keras_babysit.rules.rule import Rule
 
     found = [r for r in vars(loss).values() if isinstance(r, Rule)]
     return {r.name for r in found if set(severities(r, history)) - {"info"}}
@@ -324,7 +324,7 @@ def test_a_schedule_that_fades_too_early():
 
 
 def test_what_still_falls_from_far_away_is_not_stuck():
-    from keras_babysit.rules.progress import progress
+    from keras_babysit.rules.evidence.progress import progress
 
     far = [500.0, 400.0, 300.0, 200.0, 120.0]
     model, of = H.regression_model(), H.regression_data(mean=22.0, std=9.0)

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L
-from pictures import findings, history_of, own_rules, told
+from support.pictures import findings, history_of, own_rules, told
 
 from keras_babysit import facts
 from keras_babysit.history import RunHistory

@@ -4,8 +4,8 @@ import pytest
 
 from keras_babysit.search import executors
 from keras_babysit.search.executors import InPlace
+from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Objective, Outcome, Trial
-from keras_babysit.search.work import Work
 
 
 @pytest.fixture

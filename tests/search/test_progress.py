@@ -4,9 +4,9 @@ import dataclasses
 import io
 import warnings
 
-import made_up_search as made
 import pytest
 from rich.console import Console
+from support import made_up_search as made
 
 from keras_babysit.search.progress import Progress
 from keras_babysit.search.trials import EpochResult

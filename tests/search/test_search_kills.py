@@ -15,15 +15,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import closed_form
 import pytest
 import ray
-import tiny
 from ray.cluster_utils import Cluster
+from support import closed_form, tiny
 
 from keras_babysit.search.executors import Lost
-from keras_babysit.search.ray_executor import RayExecutor
-from keras_babysit.search.status import read_status
+from keras_babysit.search.ray.executor import RayExecutor
+from keras_babysit.search.results.status import read_status
 from keras_babysit.search.store import Store
 
 pytestmark = pytest.mark.slow

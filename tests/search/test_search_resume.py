@@ -14,10 +14,10 @@ from pathlib import Path
 
 import keras_tuner
 import pytest
-from pretending import Pretend, X, Y, loss, lost
+from support.pretending import Pretend, X, Y, loss, lost
 
 from keras_babysit import search
-from keras_babysit.search import probing, scales
+from keras_babysit.search.space import scales, trial_build
 from keras_babysit.search.store import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -38,7 +38,7 @@ def _no_models(monkeypatch):
         hp.Int("units", 4, 64, sampling="log", default=16)
         return hp
 
-    monkeypatch.setattr(probing, "space_of", space)
+    monkeypatch.setattr(trial_build, "space_of", space)
 
 
 def made(folder, executor, **settings):

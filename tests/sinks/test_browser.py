@@ -9,10 +9,9 @@ import time
 import urllib.parse
 import urllib.request
 
-import browser
 import keras
-import models
 import pytest
+from support import browser, models
 
 from keras_babysit import Babysitter
 

@@ -5,8 +5,8 @@ import io
 import re
 import sys
 
-import findings as made
 import pytest
+from support import findings as made
 
 from keras_babysit.report import make_report
 from keras_babysit.sinks.console import ConsoleSink

@@ -5,14 +5,13 @@ import json
 import subprocess
 import sys
 
-import findings as made
 import pytest
+from support import findings as made
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_babysit import reading
+from keras_babysit.event_files import reader, writer
 from keras_babysit.records import EpochRecord
 from keras_babysit.report import make_report
-from keras_babysit.sinks import events
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 
 
@@ -47,7 +46,7 @@ def test_findings_as_text_and_as_json(tmp_path):
     assert empty == b"Nothing wrong found so far."
     assert len([v for v in text.decode().splitlines() if v.startswith("* ")]) == 4
     plugin, (_, (_, document)) = tensors(tmp_path, "babysit/findings_json")
-    assert plugin == events.PLUGIN
+    assert plugin == writer.PLUGIN
     assert json.loads(document) == json.loads(
         json.dumps([f.to_dict() for f in made.findings()])
     )
@@ -72,14 +71,14 @@ def reading_after_run(path, _):
     sink.emit_run(make_report(made.history(), ()), 0)
     sink.emit_findings([made.finding(seen="seen 99")], 99)
     sink.close()
-    return reading.read_report(path)
+    return reader.read_report(path)
 
 
 def test_finished_run(tmp_path, report):
     sink = TensorBoardSink(tmp_path)
     sink.emit_run(report, 600)
     sink.close()
-    assert reading.read_report(tmp_path) == report
+    assert reader.read_report(tmp_path) == report
 
 
 def test_running_run_is_as_far_as_its_last_event(tmp_path):
@@ -91,7 +90,7 @@ def test_running_run_is_as_far_as_its_last_event(tmp_path):
     sink.emit(EpochRecord(12, 720, {"loss": 0.125, "val_loss": 0.75}))
     sink.emit_findings(made.findings()[:1], 880)
     sink.flush(wait=True)
-    report = reading.read_report(tmp_path)
+    report = reader.read_report(tmp_path)
     sink.close()
     assert (report.steps, report.epochs) == (881, 12.0)
     assert report.logs == {"loss": 0.125, "val_loss": 0.75}
@@ -114,7 +113,7 @@ def test_healed_since_the_run_was_written(tmp_path, report):
     ]
     sink.emit_findings(healed, 9)
     sink.close()
-    read = reading.read_report(tmp_path)
+    read = reader.read_report(tmp_path)
     assert not read.problems
     assert not any(layer.findings for layer in read.layers)
 
@@ -126,7 +125,7 @@ def test_the_last_training_in_a_directory(tmp_path, report):
     second = TensorBoardSink(tmp_path)
     second.emit_run(dataclasses.replace(report, model="second", logs={}), 0)
     second.close()
-    assert reading.read_report(tmp_path).model == "second"
+    assert reader.read_report(tmp_path).model == "second"
 
 
 def test_cut_off_in_the_middle_of_a_record(tmp_path, report):
@@ -138,9 +137,9 @@ def test_cut_off_in_the_middle_of_a_record(tmp_path, report):
     whole = file.read_bytes()
     for missing in (1, 10, 400):
         file.write_bytes(whole[:-missing])
-        assert reading.read_report(tmp_path) == report
+        assert reader.read_report(tmp_path) == report
     file.write_bytes(whole + b"\xff" * 40)
-    assert reading.read_report(tmp_path).findings[0].seen == "late"
+    assert reader.read_report(tmp_path).findings[0].seen == "late"
 
 
 def test_find_runs(tmp_path, report):
@@ -153,11 +152,11 @@ def test_find_runs(tmp_path, report):
     (tmp_path / "c" / "train").mkdir(parents=True)
     (tmp_path / "c" / "train" / "events.out.tfevents.1.x.1.0.babysit").touch()
     expected = [tmp_path / "a" / "deep", tmp_path / "b"]
-    assert reading.find_runs(tmp_path) == expected
-    assert reading.find_runs(tmp_path / "b") == [tmp_path / "b"]
+    assert reader.find_runs(tmp_path) == expected
+    assert reader.find_runs(tmp_path / "b") == [tmp_path / "b"]
     for name in ("not judged", "c", "missing"):
         with pytest.raises(ValueError, match="log_dir"):
-            reading.read_report(tmp_path / name)
+            reader.read_report(tmp_path / name)
 
 
 def test_reading_needs_no_framework(tmp_path, report):

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import hypothesis
 import keras
-import models
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from support import models
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from keras_babysit import Babysitter
+from keras_babysit.event_files import writer
 from keras_babysit.records import EpochRecord, Histogram, Image
-from keras_babysit.sinks import events
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 
 EVERYTHING = {"tensors": 0}
@@ -190,8 +190,9 @@ def test_degenerate_histogram_and_sample(tmp_path):
 def test_a_killed_run_can_be_read_up_to_the_last_flush(tmp_path):
     code = f"""
 import sys
-sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
-import models, keras
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import keras
+from support import models
 from keras_babysit import Babysitter
 model, (x, y) = models.mlp()
 models.compile_model(model, jit_compile=False)
@@ -223,8 +224,8 @@ for i in range(1000):
 
 
 def test_flush_waits_and_close_ends_the_thread(tmp_path):
-    file = events.EventFile(tmp_path)
-    file.add(lambda: [events.scalar("a", 1.0)], 0)
+    file = writer.EventFile(tmp_path)
+    file.add(lambda: [writer.scalar("a", 1.0)], 0)
     file.flush(wait=True)
     assert len(points(read(tmp_path), "a")) == 1
     file.close()
@@ -238,7 +239,7 @@ def test_picture_keeps_its_pixels(tmp_path):
     from PIL import Image as Pillow
 
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    value = events.image(Image("a", pixels))
+    value = writer.image(Image("a", pixels))
     picture = Pillow.open(BytesIO(value.tensor.string_val[2]))
     np.testing.assert_array_equal(np.asarray(picture), pixels)
 
@@ -247,7 +248,7 @@ def test_picture_keeps_its_pixels(tmp_path):
 def test_records_are_framed_as_tensorboard_frames_them(data):
     file = io.BytesIO()
     RecordWriter(file).write(data)
-    assert events.framed(data) == file.getvalue()
+    assert writer.framed(data) == file.getvalue()
 
 
 def test_all_files_go_where_the_first_one_is(tmp_path, monkeypatch):

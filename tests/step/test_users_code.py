@@ -3,14 +3,14 @@
 import warnings
 
 import keras
-import models
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers as L
+from support import models
 
 from keras_babysit import Babysitter
-from keras_babysit.step import tensorflow as backend
+from keras_babysit.backend.tensorflow import step as backend
 
 X, Y = models.images((6,))
 

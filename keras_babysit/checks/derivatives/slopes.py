@@ -24,7 +24,7 @@ from keras_babysit.checks.derivatives.differences import (
     spelled,
 )
 from keras_babysit.checks.derivatives.twin import Twin
-from keras_babysit.checks.interface import Progress
+from keras_babysit.document.progress_line import Progress
 
 #: Points at which a comparison that fails is tried.
 _POINTS = 3

@@ -16,7 +16,7 @@ import numpy as np
 from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import global_seed_generator
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 from keras_babysit.borrowing import (
     attributes_kept,
     borrowed,
@@ -24,7 +24,7 @@ from keras_babysit.borrowing import (
     layers_of,
     random_numbers_kept,
 )
-from keras_babysit.checks.feeding import Sample
+from keras_babysit.inspection.sample import Sample
 
 #: What a model is trained to lower: its own loss, and what its layers add to it
 #: (penalties of weights and activations, `add_loss`).
@@ -67,7 +67,7 @@ class Twin:
         self.eps = float(np.finfo(dtype).eps)
         self.eager = eager
         self.penalized = False
-        self.backend = seam.load("autodiff")
+        self.backend = load("autodiff")
         self.sample = _tensors(sample, dtype)
         self.variables = trainable(model)
         self.values: list[np.ndarray] = []

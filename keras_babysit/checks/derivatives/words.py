@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from keras_babysit.checks.derivatives.locating import LayerGradient
+from keras_babysit.checks.check import worst
+from keras_babysit.checks.derivatives.faulty_layer import LayerGradient
 from keras_babysit.checks.derivatives.slopes import Comparison, VariableGradient
 from keras_babysit.checks.derivatives.twin import Twin
-from keras_babysit.checks.interface import worst
 from keras_babysit.inspection.compiled import has_own_step
 
 #: Rows of the table, at most.

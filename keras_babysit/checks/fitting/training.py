@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import attributes_kept, layers_of
-from keras_babysit.checks.feeding import Sample
 from keras_babysit.inspection.rows import leaves
+from keras_babysit.inspection.sample import Sample
 
 #: Steps at which a schedule is looked at: its peak may come after a warm-up.
 _LOOKED_AT = (0, *(i * 10**k for k in range(6) for i in (1, 2, 5)))

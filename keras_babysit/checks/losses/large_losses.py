@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_babysit.checks.losses.output_loss import OutputLoss, nearly_zero
 from keras_babysit.inspection.rows import leaves
-from keras_babysit.rules.wording import number, percent
+from keras_babysit.rules.evidence.phrases import number, percent
 
 #: Root mean square of inputs beyond which they are the likely cause, as in the rules.
 _LARGE_INPUTS = 20.0

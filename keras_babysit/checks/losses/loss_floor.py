@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.masking import set_keras_mask
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection.compiled import loss_facts
 
@@ -415,7 +415,7 @@ def _searched(target: Target, groups: np.ndarray) -> float | None:
             set_keras_mask(y_pred, keras.ops.convert_to_tensor(target.mask))
         return keras.ops.mean(target.loss(y, y_pred, target.weight))
 
-    backend = seam.load("autodiff")
+    backend = load("autodiff")
     both = backend.compiled(lambda at: backend.value_and_gradients(value, at))
     return _descended(both, np.full(size, 0.5, "float32"), target.factor)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.checks.feeding import Sample
 from keras_babysit.checks.losses import chance
 from keras_babysit.checks.losses.guesses import Guesses, guesses_of
 from keras_babysit.checks.losses.parts import Part, has_logits, numpy_of
 from keras_babysit.facts import ModelFacts, OutputFacts
-from keras_babysit.rules.wording import number
+from keras_babysit.inspection.sample import Sample
+from keras_babysit.rules.evidence.phrases import number
 
 
 @dataclass(frozen=True)

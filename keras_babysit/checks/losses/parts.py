@@ -12,10 +12,10 @@ import numpy as np
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 from keras_babysit.borrowing import attributes_kept
-from keras_babysit.checks.feeding import Sample, loss_of
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection.compiled import loss_facts
 from keras_babysit.inspection.rows import spread
+from keras_babysit.inspection.sample import Sample, loss_of
 
 #: Samples in a batch: what goes through a large network at once fits into memory.
 BATCH = 32

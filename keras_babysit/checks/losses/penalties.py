@@ -16,11 +16,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit import seam
+from keras_babysit.backend import load
 from keras_babysit.borrowing import attributes_kept, layers_of
-from keras_babysit.checks.feeding import Sample, loss_of
 from keras_babysit.checks.losses.parts import tensors_of
 from keras_babysit.inspection.compiled import is_keras
+from keras_babysit.inspection.sample import Sample, loss_of
 
 #: What strengths are called: the first three by Keras.
 _STRENGTHS = (
@@ -268,7 +268,7 @@ def gradients_of_weights(
     model: Any, regularizers: Sequence[Regularizer]
 ) -> list[np.ndarray]:
     """Returns the gradient of the penalties of weights for each variable."""
-    backend = seam.load("autodiff")
+    backend = load("autodiff")
     variables = model.trainable_variables
     place = {id(v): i for i, v in enumerate(variables)}
 
@@ -287,7 +287,7 @@ def _gradients(
     outputs: Sequence[Regularizer],
     value_of: Callable,
 ) -> list[np.ndarray]:
-    backend = seam.load("autodiff")
+    backend = load("autodiff")
     variables = model.trainable_variables
     at = [v.value for v in variables]
     total = [np.zeros(v.shape) for v in variables]

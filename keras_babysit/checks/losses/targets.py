@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras.src.backend.common.masking import get_keras_mask
 
-from keras_babysit.checks.feeding import Sample, loss_of
 from keras_babysit.checks.losses.loss_floor import Target, by_group, weighted_mean
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.inspection.rows import leaves
+from keras_babysit.inspection.sample import Sample, loss_of
 
 SPARSE = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
 ONE_HOT = (

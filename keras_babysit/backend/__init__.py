@@ -1,0 +1,43 @@
+"""The only folder that knows a backend: one folder in it for each that is supported.
+
+`load` finds the modules of the backend in use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from keras_babysit.errors import installing
+
+SUPPORTED = ("tensorflow",)
+
+
+def load(part: str) -> ModuleType:
+    """Returns one module of the backend in use, `keras.backend.backend()`.
+
+    Args:
+        part: `"step"`, `"autodiff"` or `"memory"`: a module that each backend has.
+
+    Raises:
+        ValueError: if that backend is not supported yet.
+        ImportError: if the backend's package is missing.
+    """
+    import keras
+
+    name = keras.backend.backend()
+    if name not in SUPPORTED:
+        raise ValueError(
+            f"keras_babysit works with the {', '.join(SUPPORTED)} "
+            f"backend so far. Received: keras.backend.backend()={name!r}. Set the "
+            "environment variable KERAS_BACKEND=tensorflow before importing keras."
+        )
+    try:
+        return importlib.import_module(f"keras_babysit.backend.{name}.{part}")
+    except ModuleNotFoundError as e:
+        if e.name != name:
+            raise
+        raise ImportError(
+            f"The Keras backend is {name!r}, but the package {name} is not "
+            f"installed. Install it with {installing(name)}."
+        ) from e

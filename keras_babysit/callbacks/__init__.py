@@ -1,0 +1,1 @@
+"""What goes into `model.fit(callbacks=...)`, one class a file."""

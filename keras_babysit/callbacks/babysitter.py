@@ -1,0 +1,372 @@
+"""Babysitter: the Keras callback. Wiring only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_babysit import probes as all_probes
+from keras_babysit import rules as all_rules
+from keras_babysit.backend import load
+from keras_babysit.history import RunHistory
+from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRecord
+from keras_babysit.report import Report, make_report
+from keras_babysit.rules.diagnosis import Diagnosis
+from keras_babysit.rules.rule import Rule
+from keras_babysit.sinks.console import ConsoleSink
+from keras_babysit.step import budget, watch
+
+_SEE = "Training goes on as if it were not there."
+
+
+class Babysitter(keras.callbacks.Callback):
+    """Watches the real training step, shows it in TensorBoard, and says what is wrong.
+
+    On observed steps it records, for each trainable variable, the weights, the
+    gradient, the update that the optimizer really made and their ratio (about 1e-3
+    is healthy); for each layer its activations, with zeros, saturation and dead
+    units; the loss of the batch and the learning rate; for each epoch Keras's logs,
+    histograms of the weights and pictures of the first layer's. See CS231n, "Neural
+    Networks Part 3: Learning and Evaluation", section "Babysitting the learning
+    process".
+
+    From all this, from the model and from a sample of the data that `fit` feeds it,
+    rules tell what is wrong, in which layer, since when, and what to change: one line
+    in the console when something is found, all of it in `report`.
+
+    It only watches: weights, optimizer and history end up as they would without it.
+    Should anything in it fail, it warns once and steps aside.
+
+    Args:
+        log_dir: directory of the TensorBoard files, which go to its `train` and
+            `validation` subdirectories as those of `keras.callbacks.TensorBoard`.
+        overhead: share of the training time that observing may add, 0.02 for 2 %.
+            Observed steps are spaced so that their measured cost stays within it,
+            but for the first step and one in each epoch, which are always observed.
+            Building the observed step, once, is not counted.
+        every: observe one step in so many instead.
+        probes: names of what to measure, any of `"update_ratio"`, `"gradients"`,
+            `"activations"`, `"weights"`, `"first_layer"`; all by default.
+        image_shape: `(height, width)` or `(height, width, channels)` of the inputs,
+            if they are flattened images, for the pictures of a first Dense layer.
+        activations: `"forward"` reads layer outputs in a second forward pass of the
+            observed batch, which never changes the training; `"tap"` reads those of
+            the training pass itself, which is cheaper, but can make the compiler
+            round differently.
+        rules: rules to ask, or their names; all by default, see
+            `keras-babysit rules`. None with `rules=[]`.
+        ignore: names of rules to leave out.
+        thresholds: rule name to its thresholds,
+            `{"update-ratio-too-high": {"limit": 3e-2}}`.
+        on_finding: `"warn"` tells each finding once; `"stop"` also ends the training,
+            after the batch, at the first finding of severity `"error"`; a function
+            is called with each new `Finding`.
+        verbose: 0 for no output to the console; 1 for a line a finding and a summary
+            at the end.
+
+    Attributes:
+        report: a `Report` of the findings so far, with a table of the layers.
+        history: a `RunHistory` with everything recorded, as series.
+        observation: an `ObservationCost`: steps observed, what it cost. `None`
+            before training.
+
+    Raises:
+        ValueError: for arguments out of range; at the start of `fit`, if `log_dir`
+            cannot be written or the Keras backend is not supported.
+
+    Example:
+    ```python
+    model.fit(x, y, epochs=10, callbacks=[keras_babysit.Babysitter("logs/run1")])
+    ```
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike,
+        *,
+        overhead: float = 0.02,
+        every: int | None = None,
+        probes: Sequence[str] | None = None,
+        image_shape: Sequence[int] | None = None,
+        activations: str = "forward",
+        rules: Sequence[str | Rule] | None = None,
+        ignore: Iterable[str] = (),
+        thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+        on_finding: str | Callable[[Finding], Any] = "warn",
+        verbose: int = 1,
+    ):
+        super().__init__()
+        self.log_dir = _checked_log_dir(log_dir)
+        self.overhead = _checked_overhead(overhead)
+        self.every = _checked_every(every)
+        self.selected = all_probes.select(probes)
+        self.image_shape = _checked_image_shape(image_shape)
+        if activations not in ("forward", "tap"):
+            raise ValueError(
+                '`activations` must be "forward" or "tap". '
+                f"Received: activations={activations!r}"
+            )
+        self.activations = activations
+        self.rules = all_rules.select(rules, ignore, thresholds)
+        self.on_finding = _checked_on_finding(on_finding)
+        self.verbose = _checked_verbose(verbose)
+        self.history = RunHistory()
+        self._diagnosis = Diagnosis(self.history, self.rules)
+        self._console: Any = None
+        self._stopped = ""
+        self._notes: list[str] = []
+        self._watch: watch.Watch | None = None
+        self._sink: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets; it has no part in the `fit` that this one is in."""
+        of_fit = dict.fromkeys(("_model", "_watch", "_sink", "_console"))
+        return {**vars(self), **of_fit}
+
+    @property
+    def observation(self) -> ObservationCost | None:
+        """What observing decided and cost in the last or running `fit`."""
+        return self._watch.cost() if self._watch is not None else None
+
+    @property
+    def report(self) -> Report:
+        """What was found so far, with the numbers of each layer."""
+        return make_report(
+            self.history,
+            self._diagnosis.findings,
+            cost=self.observation,
+            stopped=self._stopped,
+            notes=tuple(self._notes),
+        )
+
+    def note(self, line: str) -> None:
+        """Adds a line to the report, such as what a repair has done."""
+        self._notes.append(line)
+
+    # Keras's hooks. Not `on_train_batch_end`: a callback that has it makes Keras
+    # fetch the logs of every batch.
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Opens the event files and joins the other callbacks of ours."""
+        load("step")
+        self._close_sink()
+        self._sink = self._open_sink()
+        self._stopped = ""
+        try:
+            self._console = ConsoleSink(self.verbose)
+            self._watch = watch.join(self, self._watch)
+            if not self.model.trainable_variables and self.model.built:
+                self.warn(
+                    "the model has no trainable weights: only activations, loss and "
+                    "Keras's logs can be recorded"
+                )
+            self._diagnose("begin", self.model)
+        except Exception as e:
+            self.step_aside(e)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Passes the epoch on."""
+        self._lead("epoch_begin", epoch)
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Puts the observed step in place if it is due."""
+        self._lead("batch_begin", batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Records the epoch and flushes the files."""
+        self._lead("epoch_end", epoch, logs or {})
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Tells the summary and closes the files."""
+        self._lead("end")
+        try:
+            self._diagnose("end")
+            if self.rules and self._sink is not None:
+                # Once more: told findings are updated without being told again.
+                self._write_findings()
+                self._sink.emit_run(self.report, self.history.position[0])
+                self._console.summary(self.report)
+            self._close_sink()
+        except Exception as e:
+            self.step_aside(e)
+
+    # What the watch calls.
+
+    def is_due(self, position: budget.Position, times: budget.StepTimes) -> bool:
+        """Whether this callback wants the step observed."""
+        if self.every:
+            return budget.every_steps(self.every, position, times)
+        return budget.within_budget(self.overhead, position, times)
+
+    def receive(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
+        """Takes a record: to the history and to the files."""
+        try:
+            if not isinstance(record, ObservationCost):
+                self.history.append(record)
+            if self._sink is not None:
+                self._sink.emit(record)
+                if isinstance(record, ObservationCost):
+                    self._sink.flush()
+            if not isinstance(record, ObservationCost):
+                self._diagnose("recorded", record)
+        except Exception as e:
+            self.step_aside(e)
+
+    def wants_batches(self) -> bool:
+        """Whether the diagnosis wants to see more of the data."""
+        return self._diagnosis.wants_batches
+
+    def see_batch(self, batch: Any) -> None:
+        """Takes a batch that is about to be trained on: nested NumPy arrays."""
+        try:
+            self._diagnose("batch", self.model, batch)
+        except Exception as e:
+            self.step_aside(e)
+
+    def warn(self, message: str) -> None:
+        """Warns of something that does not stop the watching."""
+        warnings.warn(f"{type(self).__name__}: {message}.", stacklevel=2)
+
+    def step_aside(self, error: BaseException, quiet: bool = False) -> None:
+        """Ends this callback's part in the training, with one warning."""
+        if self._watch is not None and self in self._watch.subscribers:
+            self._watch.subscribers.remove(self)
+        with contextlib.suppress(Exception):
+            self._close_sink()
+        if not quiet:
+            warnings.warn(
+                f"{type(self).__name__} stopped watching because of an error of its "
+                f"own: {type(error).__name__}: {error}. {_SEE}",
+                stacklevel=2,
+            )
+
+    def _lead(self, event: str, *args: Any) -> None:
+        """Passes an event to the watch, once for all of our callbacks in this fit."""
+        if self._watch is None or self not in self._watch.subscribers[:1]:
+            return
+        if self._watch.last_event == (event, *args[:1]):
+            return  # Whoever led before us stepped aside in the middle of it.
+        self._watch.last_event = (event, *args[:1])
+        try:
+            getattr(self._watch, event)(*args)
+        except Exception as e:
+            self._watch.fail(e)
+
+    def _diagnose(self, event: str, *args: Any) -> None:
+        """Passes an event to the diagnosis, and tells what is new."""
+        if not self.rules:
+            return
+        told = getattr(self._diagnosis, event)(*args)
+        if self._diagnosis.described and self._sink is not None:
+            self._diagnosis.described = False
+            self._sink.emit_run(self.report, self.history.position[0])
+        if not told:
+            return
+        if self._console is not None:
+            # Where Keras draws a progress bar, a line of ours has to break it.
+            self._console.tell(told, bar=self.params.get("verbose") == 1)
+        self._write_findings()
+        for finding in told:
+            if not finding.healed:
+                self._act_on(finding)
+
+    def _write_findings(self) -> None:
+        if self._sink is not None:
+            at = self.history.position[0]
+            self._sink.emit_findings(self._diagnosis.findings, at)
+            self._sink.flush()
+
+    def _act_on(self, finding: Finding) -> None:
+        if callable(self.on_finding):
+            self.on_finding(finding)
+        elif self.on_finding == "stop" and finding.severity == "error":
+            self._stopped = self._stopped or f"{finding.rule}: {finding}"
+            self.model.stop_training = True
+
+    def _open_sink(self) -> Any:
+        return _open_sink(self.log_dir)
+
+    def _close_sink(self) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.close()
+
+
+def _open_sink(log_dir: str) -> Any:
+    from keras_babysit.sinks.tensorboard import TensorBoardSink
+
+    try:
+        return TensorBoardSink(log_dir)
+    except OSError as e:
+        raise ValueError(
+            "`log_dir` cannot be written: expected a directory, or a path where one "
+            f"can be made. {type(e).__name__}: {e.strerror or e}. "
+            f"Received: log_dir={log_dir!r}"
+        ) from e
+
+
+def _checked_log_dir(log_dir: Any) -> str:
+    if not isinstance(log_dir, str | os.PathLike) or not os.fspath(log_dir):
+        raise ValueError(
+            f"`log_dir` must be the path of a directory. Received: log_dir={log_dir!r}"
+        )
+    path = str(os.fspath(log_dir))
+    if "://" in path:
+        raise ValueError(
+            "`log_dir` must be a directory of this machine's file system; write "
+            f"there and copy the files. Received: log_dir={path!r}"
+        )
+    return path
+
+
+def _checked_overhead(overhead: Any) -> float:
+    valid = isinstance(overhead, int | float) and not isinstance(overhead, bool)
+    if not valid or not 0 < overhead < float("inf"):
+        raise ValueError(
+            "`overhead` must be a positive share of the training time, such as 0.02 "
+            f"for 2 %. Received: overhead={overhead!r}"
+        )
+    return float(overhead)
+
+
+def _checked_every(every: Any) -> int | None:
+    if every is None:
+        return None
+    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+        raise ValueError(
+            "`every` must be a positive number of steps, or None to keep within "
+            f"`overhead`. Received: every={every!r}"
+        )
+    return every
+
+
+def _checked_on_finding(on_finding: Any) -> str | Callable[[Finding], Any]:
+    if not callable(on_finding) and on_finding not in ("warn", "stop"):
+        raise ValueError(
+            '`on_finding` must be "warn", "stop" or a function of a finding. '
+            f"Received: on_finding={on_finding!r}"
+        )
+    return on_finding
+
+
+def _checked_verbose(verbose: Any) -> int:
+    if verbose not in (0, 1):
+        raise ValueError(f"`verbose` must be 0 or 1. Received: verbose={verbose!r}")
+    return int(verbose)
+
+
+def _checked_image_shape(shape: Any) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    sizes = tuple(shape) if isinstance(shape, Sequence) else ()
+    if len(sizes) not in (2, 3) or not all(isinstance(n, int) and n > 0 for n in sizes):
+        raise ValueError(
+            "`image_shape` must be (height, width) or (height, width, channels). "
+            f"Received: image_shape={shape!r}"
+        )
+    return sizes

@@ -1,0 +1,290 @@
+"""What it means how far a few samples could be learnt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from keras_babysit.checks.fitting.attempt import NEAR, Attempt, Goal
+from keras_babysit.rules.evidence.phrases import number, percent
+
+#: Shares of the way from chance to the floor.
+_HALF, _MOVED, _STILL = 0.5, 0.1, 0.02
+#: Share that contradictions may take away before it is worth a warning.
+_CONFLICT = 0.05
+#: What to do if no rule knows better.
+_LAST_RESORT = (
+    "check that the output's activation function and the loss belong together and "
+    "that every layer is on the way from the inputs to the loss"
+)
+_OTHERS = (
+    "run `keras_babysit.gradient_check`, if a layer or the loss is your own",
+    "make the layers wider, if they are very narrow",
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A verdict in words.
+
+    Attributes:
+        verdict: as of a `CheckResult`, like the next ones.
+        summary: likewise.
+        action: likewise.
+        alternatives: likewise.
+        notes: likewise.
+        certain: whether the action stands whatever the rules find.
+    """
+
+    verdict: str
+    summary: str
+    action: str = ""
+    alternatives: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    certain: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is nothing to ask the rules about."""
+        return self.verdict in ("passed", "skipped")
+
+
+def furthest(attempts: Sequence[Attempt]) -> Attempt | None:
+    """Returns the attempt that worked, or else came furthest."""
+    return max(attempts, key=lambda a: (a.worked, _orderly(a.share)), default=None)
+
+
+def _orderly(x: float) -> float:
+    return x if math.isfinite(x) else -math.inf
+
+
+def judged(
+    n: int,
+    goal: Goal,
+    attempts: Sequence[Attempt],
+    scheduled: bool = False,
+    parameters: int | None = None,
+) -> Told:
+    """Returns the verdict.
+
+    Args:
+        n: how many samples.
+        goal: what the loss could come to.
+        attempts: the trainings, the first with the optimizer's own rate; none if
+            there was no point in any.
+        scheduled: whether a schedule sets the rate.
+        parameters: number of trainable weights.
+    """
+    best = furthest(attempts)
+    if best is None:
+        return _not_tried(n, goal)
+    if best.problem:
+        return _no_step(best)
+    if not best.worked:
+        return _unlearnt(n, goal, best, attempts, parameters)
+    summary = f"{_many(n)} learnt by heart: {_way(best)}"
+    own = attempts[0]
+    if best is not own:
+        return _other_rate(n, own, best, scheduled)
+    if goal.conflict > _CONFLICT:
+        return _conflicting(goal, summary)
+    notes = (_same_inputs(goal),) if goal.conflicting else ()
+    return Told("passed", summary, notes=notes)
+
+
+def _not_tried(n: int, goal: Goal) -> Told:
+    if goal.hopeless:
+        return Told(
+            "failed",
+            f"nothing can be learnt from {_many(n, were=False)}: {_same_inputs(goal)}, "
+            f"so that no model can get the loss below {_number(goal.floor)}, as by "
+            "chance",
+            "look at how inputs and targets are put together: they are likely out of "
+            "step, or what tells the samples apart is missing from the inputs",
+            certain=True,
+        )
+    return Told(
+        "failed",
+        "no weight of the model can be trained",
+        "set `trainable = True` for the layers that are to learn, and compile again",
+        certain=True,
+    )
+
+
+def _no_step(attempt: Attempt) -> Told:
+    if "reports no" in attempt.problem:
+        return Told("skipped", f"cannot be told: {attempt.problem}")
+    return Told(
+        "failed",
+        f"nothing can be learnt: {attempt.problem}",
+        "look for what cuts the loss off from the weights, such as `argmax`, rounding, "
+        "a cast to integers, or `stop_gradient`",
+        certain=True,
+    )
+
+
+def _unlearnt(
+    n: int,
+    goal: Goal,
+    best: Attempt,
+    attempts: Sequence[Attempt],
+    parameters: int | None,
+) -> Told:
+    way = _way(best)
+    notes = []
+    if len(attempts) > 1:
+        rates = ", ".join(number(a.rate) for a in attempts)
+        notes.append(f"Learning rates tried: {rates}")
+    if goal.conflicting:
+        notes.append(_same_inputs(goal))
+    share = _orderly(best.share)
+    if best.late and best.falling:
+        return Told(
+            "skipped",
+            f"there was not enough time to tell: {way}, and it was still falling",
+            "give it more time with `seconds=`",
+            notes=tuple(notes),
+        )
+    moved = _orderly(best.moved) > _MOVED
+    if moved and parameters is not None and parameters < goal.values:
+        return Told(
+            "skipped",
+            f"cannot be told: {parameters} trainable weights are too few to learn "
+            f"{goal.values} values by heart; {way}",
+            "ask with a smaller `n`",
+            notes=tuple(notes),
+        )
+    if moved and not goal.certain:
+        return Told(
+            "skipped",
+            f"cannot be told, as nobody knows how small this loss can get: {way}",
+            notes=tuple(notes),
+        )
+    if share >= NEAR and not best.accurate:
+        return Told(
+            "failed",
+            f"the loss on {_many(n, were=False)} gets to its floor, but the "
+            f"predictions are wrong: {way}. The loss is not of what the model puts out",
+            _LAST_RESORT,
+            _OTHERS,
+            tuple(notes),
+        )
+    bad = share < _HALF
+    how = "cannot be learnt by heart" if bad else "were not quite learnt by heart"
+    return Told(
+        "failed" if bad else "worrying",
+        f"{_many(n, were=False)} {how}: {way}",
+        _LAST_RESORT,
+        _OTHERS,
+        tuple(notes),
+    )
+
+
+def _other_rate(n: int, own: Attempt, best: Attempt, scheduled: bool) -> Told:
+    share = _orderly(own.moved)
+    rates = f"{number(best.rate)} instead of {number(own.rate)}"
+    note = (
+        f"With the optimizer's own learning rate of {number(own.rate)}, {_way(own)}; "
+        f"{_many(n)} learnt with {number(best.rate)}"
+    )
+    faster = best.rate > own.rate
+    fine = share >= (_MOVED if faster else _HALF)
+    if fine or (scheduled and not faster):
+        summary = f"{_many(n)} learnt by heart: {_way(best)}"
+        return Told("passed", summary, notes=(note,))
+    worrying = faster and share >= _STILL
+    what = "low" if faster else "high"
+    return Told(
+        "worrying" if worrying else "failed",
+        f"the learning rate is too {what} to learn {_many(n, were=False)}: with "
+        f"{number(own.rate)}, {_way(own)}; with {number(best.rate)}, {_way(best)}",
+        f"set the learning rate to {rates}",
+        ("ask `keras_babysit.find_learning_rate`",),
+        certain=True,
+    )
+
+
+def _conflicting(goal: Goal, summary: str) -> Told:
+    return Told(
+        "worrying",
+        f"{summary}. But {_same_inputs(goal)}, which takes away "
+        f"{percent(goal.conflict)} of what could be learnt",
+        "look at samples with the same inputs and other targets: labels may be wrong, "
+        "or what tells the samples apart may be missing from the inputs",
+        certain=True,
+    )
+
+
+def _same_inputs(goal: Goal) -> str:
+    return (
+        f"{goal.conflicting} samples have the same inputs as others with other targets"
+    )
+
+
+def _way(attempt: Attempt) -> str:
+    """How far it came, in words."""
+    steps = len(attempt.losses)
+    text = (
+        f"the loss went from {_number(attempt.start)} to {_number(attempt.loss)} in "
+        f"{steps} {'step' if steps == 1 else 'steps'}"
+    )
+    floor = attempt.goal.floor
+    if floor is not None:
+        text += f" (smallest possible: {_number(floor)})"
+    if attempt.accuracy is not None:
+        got, best = attempt.accuracy
+        text += f", the accuracy is {percent(got)}"
+        if best < 1:
+            text += f" of at most {percent(best)}"
+    return text
+
+
+def _number(x: float | None) -> str:
+    if x is None:
+        return "an unknown value"
+    return number(0.0 if abs(x) < 1e-6 else x)
+
+
+def _many(n: int, were: bool = True) -> str:
+    if n == 1:
+        return "1 sample was" if were else "1 sample"
+    return f"{n} samples were" if were else f"{n} samples"
+
+
+def evidence(goal: Goal, best: Attempt | None) -> dict[str, Any]:
+    """Returns the numbers behind a verdict."""
+    found: dict[str, Any] = {
+        "floor": goal.floor,
+        "chance": goal.chance,
+        "conflicting": goal.conflicting,
+    }
+    if best is not None:
+        accuracy = best.accuracy or (None, None)
+        found |= {
+            "loss_at_start": best.start,
+            "loss": best.loss,
+            "share": best.share,
+            "accuracy": accuracy[0],
+            "best_accuracy": accuracy[1],
+            "steps": len(best.losses),
+            "learning_rate": best.rate,
+        }
+    return found
+
+
+def table(attempts: Sequence[Attempt]) -> tuple[dict[str, str], ...]:
+    """Returns a row for each learning rate, if there was more than one."""
+    if len(attempts) < 2:
+        return ()
+    return tuple(
+        {
+            "learning rate": number(a.rate),
+            "steps": str(len(a.losses)),
+            "loss": _number(a.loss),
+            "accuracy": percent(a.accuracy[0]) if a.accuracy else "",
+            "": "learnt" if a.worked else "",
+        }
+        for a in attempts
+    )

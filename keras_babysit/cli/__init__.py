@@ -1,0 +1,1 @@
+"""The `keras-babysit` command, one file a subcommand."""

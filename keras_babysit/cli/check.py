@@ -1,0 +1,87 @@
+"""`keras-babysit check`. Keras is imported when it is called, not before."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from keras_babysit.cli import loading
+from keras_babysit.errors import installing
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--data",
+    required=True,
+    metavar="MODULE:NAME",
+    help="The data, or a function that returns them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@click.option(
+    "--ignore",
+    multiple=True,
+    metavar="NAME",
+    help="Leave a check or a rule out; may be given more than once.",
+)
+@click.pass_context
+def check(
+    context: click.Context, model: str, data: str, as_json: bool, ignore: tuple[str]
+) -> None:
+    """Check a compiled MODEL on some of its data, before it learns.
+
+    MODEL is `package.module:make_model`, a function without arguments that returns a
+    compiled Keras model, or such a model itself; or a .keras file. The data are
+    `package.module:make_data`, a function that returns (x, y), (x, y, sample_weight),
+    a dataset or a generator, or these themselves. Modules are looked for in the
+    current directory first.
+
+    Exits with 0 if nothing wrong was found; with 1 if a check failed or is worrying;
+    with 2 if the checks could not be made.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Whatever the user's code prints would not be JSON.
+    with (
+        contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+    ):
+        # Nothing that takes long before all that was named is known to be there.
+        for target in (data, model):
+            loading.find(target)
+        with _framework():
+            from keras_babysit.checks.preflight import preflight
+        arrays, network = loading.data_of(data), loading.model_of(model)
+        verbose = 0 if as_json else 1
+        found = _checked(
+            lambda: preflight(network, *arrays, ignore=ignore, verbose=verbose)
+        )
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+    context.exit(0 if found.ok else 1)
+
+
+@contextlib.contextmanager
+def _framework() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as e:
+        raise loading.Failure(
+            f"Keras finds no framework to compute with: {e}. Install one with "
+            f"{installing('tensorflow')}."
+        ) from None
+
+
+def _checked(make: Any) -> Any:
+    try:
+        return make()
+    except Exception as e:
+        if loading.is_theirs(e):
+            raise loading.TheirFailure("The model or the data", e) from None
+        if isinstance(e, ValueError | TypeError):
+            raise loading.Failure(str(e)) from None
+        raise

@@ -1,0 +1,144 @@
+"""The `keras-babysit` command. Nothing here imports Keras or a framework."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.table import Table
+
+from keras_babysit import rules as all_rules
+from keras_babysit.cli import check as check_command
+from keras_babysit.cli import compare, search
+from keras_babysit.report import Report, page
+from keras_babysit.report.text import LOOKS, WIDTH, write
+from keras_babysit.rules import reference
+
+#: Text is hard to read in longer lines.
+_MAX_WIDTH = 100
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keras_babysit")
+def main() -> None:
+    """Looks after Keras training: before it, and what was found in it."""
+
+
+main.add_command(check_command.check)
+main.add_command(compare.compare)
+main.add_command(search.search)
+
+
+@main.command()
+@click.option("--markdown", is_flag=True, help="Write the documentation of all rules.")
+def rules(markdown: bool) -> None:
+    """List all rules."""
+    known = list(all_rules.available().values())
+    if markdown:
+        click.echo(reference.markdown(known), nl=False)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("rule", no_wrap=True)
+    table.add_column("severity", no_wrap=True)
+    table.add_column("when")
+    table.add_column("what it says")
+    for rule in known:
+        severity = f"[{LOOKS[rule.severity][1]}]{rule.severity}[/]"
+        table.add_row(
+            rule.name, severity, reference.when(rule), reference.summary(rule)
+        )
+    _console().print(table)
+
+
+@main.command()
+@click.argument("rule")
+def explain(rule: str) -> None:
+    """Say what RULE sees, why it matters, and what to do about it."""
+    known = all_rules.available()
+    name = rule.strip().lower().replace("_", "-")
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(close)}?" if close else ""
+        raise click.BadParameter(
+            f"there is no rule {rule!r}.{hint} `keras-babysit rules` lists them all.",
+            param_hint="RULE",
+        )
+    found = known[name]
+    console = _console()
+    console.print(f"[bold]{found.name}[/bold]\n")
+    width = min(console.width, _MAX_WIDTH)
+    console.print(Markdown(reference.entry(found, links=False)), width=width)
+
+
+@main.command()
+@click.argument(
+    "log_dir", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON instead of text.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a web page to this file instead.",
+)
+@click.option("--check", is_flag=True, help="Exit with 1 if there are problems.")
+@click.pass_context
+def report(
+    context: click.Context,
+    log_dir: Path,
+    as_json: bool,
+    html: Path | None,
+    check: bool,
+) -> None:
+    """Show what was found in the run in LOG_DIR, finished or not.
+
+    LOG_DIR is what the Babysitter was given, or a directory above the LOG_DIRs of
+    several runs. JSON is an object for the first, a list of objects for the second.
+
+    Exits with 0, whatever was found; with --check, with 1 if a run has open errors or
+    warnings, and with 2 if there is nothing to read.
+    """
+    from keras_babysit.event_files import (
+        reader,  # TensorBoard's part takes a while to import.
+    )
+
+    found = {str(run): reader.read_report(run) for run in reader.find_runs(log_dir)}
+    if not found:
+        raise click.BadParameter(
+            f"no Babysitter has written its findings in {str(log_dir)!r} or below.",
+            param_hint="LOG_DIR",
+        )
+    if html is not None:
+        html.write_text(page.document(found), encoding="utf-8")
+    if as_json:
+        click.echo(_json(found, single=str(log_dir) in found))
+    elif html is None:
+        _print_reports(found)
+    if check and any(r.problems for r in found.values()):
+        context.exit(1)
+
+
+def _json(found: dict[str, Report], single: bool) -> str:
+    values: list[dict[str, Any]]
+    values = [{"run": run, **one.to_dict()} for run, one in found.items()]
+    wanted = values[0] if single and len(values) == 1 else values
+    return json.dumps(wanted, indent=2, allow_nan=False)
+
+
+def _print_reports(found: dict[str, Report]) -> None:
+    console = _console()
+    for i, (run, one) in enumerate(found.items()):
+        if len(found) > 1:
+            console.print("\n" * (i > 0) + run, style="bold", markup=False)
+        write(console, one, wrap=console.is_terminal, table=True)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    # Without a terminal, the width would be 80.
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)

@@ -1,0 +1,1 @@
+"""How a result is shown: blocks of content, and one renderer for each format."""

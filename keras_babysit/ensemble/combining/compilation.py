@@ -1,0 +1,148 @@
+"""What an ensemble is compiled with: a member's losses and metrics, corrected."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_babysit.ensemble.combining import outputs
+from keras_babysit.ensemble.combining.outputs import OutputForm
+from keras_babysit.inspection import compiled
+from keras_babysit.inspection.layers import graph_of
+
+#: Settings of metrics that are compared with outputs.
+_THRESHOLDS = ("threshold", "thresholds")
+#: What `compile` takes for each output.
+_FIELDS = ("loss", "loss_weights", "metrics", "weighted_metrics")
+
+
+def compile_arguments(
+    member: keras.Model, forms: Sequence[OutputForm], logits: Sequence[bool]
+) -> dict[str, Any] | None:
+    """Returns what to compile an ensemble with, to be evaluated as a member is.
+
+    Args:
+        member: a compiled member; its losses and metrics are copied.
+        forms: what its outputs are.
+        logits: of each output, whether the ensemble puts out logits.
+
+    Returns:
+        Arguments of `compile`, for an optimizer that has no state; `None` if a loss is
+        not Keras's own and the ensemble does not put out what it was made for.
+    """
+    names = _names(member, len(forms))
+    found: dict[str, list] = {name: [] for name in _FIELDS}
+    for at, form in enumerate(forms):
+        loss, weight = compiled.loss_of(member, names, at)
+        corrected = _loss(loss, form.logits, logits[at])
+        if loss is not None and corrected is None:
+            return None
+        found["loss"].append(corrected)
+        found["loss_weights"].append(weight)
+        for field in ("metrics", "weighted_metrics"):
+            given = _metrics_of(member, f"_user_{field}", names, at)
+            copies = [_metric(metric, form, logits[at]) for metric in given]
+            found[field].append([metric for metric in copies if metric is not None])
+    # The state of another one would be missing in files, which Keras warns of.
+    arguments: dict[str, Any] = {"optimizer": "sgd"}
+    if len(forms) == 1:
+        found.pop("loss_weights")
+        return arguments | {field: values[0] for field, values in found.items()}
+    if isinstance(getattr(graph_of(member), "output", None), Mapping):
+        return arguments | {f: _by_name(names, v) for f, v in found.items()}
+    return arguments | found
+
+
+def _names(member: keras.Model, count: int) -> list[str]:
+    if graph_of(member) is not None:
+        return outputs.output_names(member)
+    given = getattr(member, "loss", None)
+    if isinstance(given, Mapping) and len(given) == count:
+        return [str(name) for name in given]
+    return [f"output_{i + 1}" for i in range(count)]
+
+
+def _by_name(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in zip(names, values, strict=True)
+        if value is not None and value != []
+    }
+
+
+def _loss(loss: Any, was: bool, becomes: bool) -> Any:
+    """A loss for logits or probabilities; `None` if it cannot be corrected."""
+    facts = compiled.loss_facts(loss, None)
+    if facts is None:
+        return None
+    if isinstance(loss, type) and issubclass(loss, keras.losses.Loss):
+        loss = loss()
+    if facts.from_logits is None:
+        # It takes what it is given: right if that is what it was.
+        return loss if was == becomes else None
+    if facts.from_logits == becomes:
+        return loss
+    if not facts.standard:
+        return None
+    if isinstance(loss, str):
+        loss = keras.losses.get(loss)
+    if isinstance(loss, keras.losses.Loss):
+        return type(loss).from_config({**loss.get_config(), "from_logits": becomes})
+    return _of_function(loss, becomes)
+
+
+def _of_function(loss: Any, becomes: bool) -> Any:
+    """A loss object for one of Keras's functions: those save, partial ones do not."""
+    given = dict(loss.keywords) if isinstance(loss, functools.partial) else {}
+    function = loss.func if isinstance(loss, functools.partial) else loss
+    name = "".join(part.capitalize() for part in function.__name__.split("_"))
+    kind = getattr(keras.losses, name)
+    return kind(**{**given, "from_logits": becomes})
+
+
+def _metrics_of(
+    member: keras.Model, field: str, names: Sequence[str], index: int
+) -> list[Any]:
+    given = getattr(getattr(member, "_compile_metrics", None), field, None)
+    if len(names) > 1 or isinstance(given, Mapping):
+        given = compiled.pick(given, list(names), index)
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _metric(metric: Any, form: OutputForm, logits: bool) -> Any:
+    """A metric of its own, for logits or probabilities."""
+    if not isinstance(metric, keras.metrics.Metric):
+        return metric
+    try:
+        config = dict(metric.get_config())
+        if "from_logits" in config:
+            config["from_logits"] = logits
+        if form.kind == "binary" and form.logits and not logits:
+            config.update(
+                {
+                    k: _sigmoid(config[k])
+                    for k in _THRESHOLDS
+                    if config.get(k) is not None
+                }
+            )
+        return type(metric).from_config(config)
+    except (TypeError, ValueError, NotImplementedError) as e:
+        warnings.warn(
+            f"The metric {metric.name!r} cannot be made again from its `get_config`, "
+            f"and is left out of the ensemble's: {e}",
+            stacklevel=5,
+        )
+        return None
+
+
+def _sigmoid(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_sigmoid(one) for one in value]
+    return 1 / (1 + math.exp(-float(value)))

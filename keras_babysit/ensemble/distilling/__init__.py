@@ -1,0 +1,1 @@
+"""One model that learns what an ensemble knows."""

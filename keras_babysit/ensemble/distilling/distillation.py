@@ -1,0 +1,296 @@
+"""Back to one model: a student learns what an ensemble knows.
+
+CS231n, "Model ensembles", ends with it: one disadvantage of ensembles is that they take
+longer to evaluate, and Hinton's "dark knowledge" distils a good one into one model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_babysit.ensemble.arguments import check_arrays, check_batch_size
+from keras_babysit.ensemble.distilling.lesson import (
+    LABELS,
+    TEACHER,
+    Lesson,
+    check_labels,
+    check_same,
+    only,
+)
+from keras_babysit.ensemble.distilling.soft_targets import positive, soft_loss_for
+from keras_babysit.inspection.layers import graph_of
+
+
+def distill(
+    ensemble: Any,
+    student: keras.Model,
+    x: Any,
+    y: Any = None,
+    *,
+    temperature: float = 4.0,
+    alpha: float | None = None,
+    soft_loss: keras.losses.Loss | None = None,
+    batch_size: int | None = None,
+    **fitting: Any,
+) -> keras.callbacks.History:
+    """Trains a student on what an ensemble says, and on the labels if there are any.
+
+    Hinton, Vinyals and Dean (2015), "Distilling the Knowledge in a Neural Network":
+    the probabilities that a good model gives to the wrong classes say how it
+    generalizes, and a raised temperature lets them count. The loss is
+
+        alpha · T² · KL(teacher at T ‖ student at T) + (1 − alpha) · the student's own
+
+    plus the student's weight penalties, in full. With a binary cross-entropy the same
+    holds for sigmoids; with a regression loss the teacher's part is the mean squared
+    error to the ensemble's mean, and the temperature does nothing.
+
+    The student is trained by its own `fit` with its own optimizer, and remains what it
+    is: compiled as before, and files that callbacks save meanwhile are plain Keras
+    ones. Its metrics are those of the labels, and so is its validation: `val_loss` is
+    the student's own loss, to be compared with that of plain training. Without
+    labels the log has only the loss.
+
+    Args:
+        ensemble: the teacher: an `Ensemble`, a `LazyEnsemble` or any other model with
+            one output, probabilities or logits.
+        student: a compiled model with one output of the teacher's shape. Its last layer
+            and its loss say what it puts out: probabilities, logits or values.
+        x: arrays, as for `fit`: the teacher's outputs are computed once for each
+            sample. Or a `tf.data.Dataset` or `PyDataset` with or without labels: the
+            teacher, which then must be a Keras model, is run on each batch as the
+            student sees it, so that both see the same augmented images.
+        y: labels, as for `fit`; none to learn from the teacher alone.
+        temperature: T, a positive number.
+        alpha: the teacher's share of the loss, from 0 to 1. By default 0.5, or 1 where
+            there are no labels.
+        soft_loss: the teacher's part of the loss, in place of the one above without
+            alpha: called with the outputs of the teacher and of the student.
+        batch_size: as for `fit`.
+        **fitting: what else `fit` takes: `epochs`, `validation_data`, `callbacks`,
+            `verbose`, `sample_weight` ... but no `class_weight`.
+
+    Returns:
+        The `keras.callbacks.History` of the training.
+
+    Raises:
+        ValueError: for a student that is not compiled or has a `train_step` or
+            `compute_loss` of its own, outputs of different shapes or kinds or that are
+            not finite, data without samples or not all as many, arguments out of range,
+            an alpha below 1 without labels.
+
+    Example:
+    ```python
+    student.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    teacher = keras_babysit.ensemble.Ensemble(members)
+    keras_babysit.ensemble.distill(
+        teacher, student, x, y, temperature=4.0, epochs=20, validation_data=(xv, yv)
+    )
+    student.save("student.keras")
+    ```
+    """
+    _check_student(student)
+    positive("temperature", temperature)
+    check_batch_size(batch_size)
+    _check_fitting(fitting)
+    _check_alpha(alpha)
+    target, teacher = None, ensemble
+    if _are_arrays(x):
+        count = check_arrays(x)
+        if y is not None:
+            _check_as_many("y", y, count)
+        weight = fitting.get("sample_weight")
+        if weight is not None:
+            _check_as_many("sample_weight", weight, count)
+        inputs, known = x, _outputs(ensemble, x, batch_size)
+        if len(known) != count:
+            raise ValueError(
+                "`ensemble` must put out something for each sample. Received: "
+                f"{len(known)} outputs for {count} samples"
+            )
+        target = {TEACHER: known} if y is None else {LABELS: y, TEACHER: known}
+        teacher = None
+        check_labels(alpha, y)
+        if weight is not None:
+            # Keras wants one for each part of the target.
+            of_each = only(weight)
+            fitting["sample_weight"] = keras.tree.map_structure(
+                lambda _: of_each, target
+            )
+    else:
+        inputs = _first_inputs(ensemble, x, y)
+        if ensemble is student:
+            raise ValueError(
+                "`ensemble` and `student` are the same model, which would be asked "
+                "while it changes. Give a copy as the ensemble: "
+                "`Ensemble([student])`."
+            )
+        known = _outputs(ensemble, inputs, None)
+    _check_shapes(known.shape[1:], student, inputs)
+    if soft_loss is None:
+        soft_loss = soft_loss_for(student, ensemble, known, temperature)
+    with Lesson(student, teacher, soft_loss, alpha).given():
+        return student.fit(x, target, batch_size=batch_size, **fitting)
+
+
+def _are_arrays(x: Any) -> bool:
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+
+
+def _outputs(ensemble: Any, x: Any, batch_size: int | None) -> np.ndarray:
+    """Returns what the teacher says, for all samples."""
+    if not callable(getattr(ensemble, "predict", None)):
+        raise ValueError(
+            "`ensemble` must be an Ensemble, a LazyEnsemble or a keras.Model. "
+            f"Received: {ensemble!r}"
+        )
+    quiet = {"verbose": 0} if isinstance(ensemble, keras.Model) else {}
+    made = ensemble.predict(x, batch_size=batch_size, **quiet)
+    _check_one_output("ensemble", ensemble, made)
+    found = np.asarray(only(made), dtype="float32")
+    if not np.isfinite(found).all():
+        raise ValueError(
+            "The outputs of `ensemble` are not finite for some of the samples: there "
+            "is nothing to learn from them."
+        )
+    return found
+
+
+def _first_inputs(ensemble: Any, x: Any, y: Any) -> Any:
+    """Returns the inputs of the first batch."""
+    in_batches = isinstance(x, keras.utils.PyDataset) or hasattr(x, "element_spec")
+    if not in_batches:
+        raise ValueError(
+            "`x` must be arrays, a tf.data.Dataset or a keras.utils.PyDataset. "
+            "Make an array of a list by `np.asarray`, a dataset of a generator by "
+            f"`tf.data.Dataset.from_generator`. Received: x={type(x).__name__}"
+        )
+    if y is not None:
+        raise ValueError(
+            "`y` must be None where `x` brings its labels along. Received: "
+            f"x={type(x).__name__}, y={type(y).__name__}"
+        )
+    if not isinstance(ensemble, keras.Model):
+        raise ValueError(
+            "`ensemble` must be a keras.Model where `x` comes in batches, or `x` must "
+            f"be arrays. Received: ensemble={type(ensemble).__name__}, "
+            f"x={type(x).__name__}"
+        )
+    if isinstance(x, keras.utils.PyDataset):
+        batch = x[0] if len(x) else None
+    else:
+        batch = next(iter(x), None)
+    if batch is None:
+        raise ValueError("`x` must have at least one batch. Received: none")
+    leaves = keras.tree.flatten(batch)
+    shapes = [tuple(leaf.shape) for leaf in leaves if hasattr(leaf, "shape")]
+    if len({shape[:1] for shape in shapes}) > 1 or () in shapes:
+        raise ValueError(
+            "`x` must come in batches: `x.batch(32)`. Received: parts of shape "
+            f"{shapes}"
+        )
+    inputs, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    return inputs
+
+
+def _check_student(student: Any) -> None:
+    if not isinstance(student, keras.Model) or not student.compiled:
+        raise ValueError(
+            "`student` must be a compiled keras.Model: call `student.compile(...)` "
+            f"with its optimizer and loss first. Received: {student!r}"
+        )
+    for name in ("train_step", "compute_loss"):
+        if getattr(type(student), name) is not getattr(keras.Model, name):
+            raise ValueError(
+                f"`student` must be trained as Keras does it, but its class has a "
+                f"`{name}` of its own, which decides its loss. Received: "
+                f"{type(student).__name__}"
+            )
+    if student.optimizer is None:
+        raise ValueError("`student` must be compiled with an optimizer.")
+
+
+def _check_fitting(fitting: dict[str, Any]) -> None:
+    if fitting.get("class_weight") is not None:
+        raise ValueError(
+            "`distill` takes no `class_weight`, which is about labels. Pass the weight "
+            "of each sample as `sample_weight`."
+        )
+    given: Any = fitting.get("validation_data")
+    parts = getattr(given, "element_spec", given)
+    known = isinstance(parts, tuple | list | dict) or hasattr(parts, "shape")
+    if not known:
+        return  # Nothing, or what tells only when it is read.
+    labelled = isinstance(parts, tuple | list) and len(parts) in (2, 3)
+    if not labelled or parts[1] is None:
+        raise ValueError(
+            "`validation_data` must have labels, `(x, y)` or `(x, y, weights)`: the "
+            "validation loss is the student's own. Received: "
+            f"{type(given).__name__} that has none"
+        )
+    if parts is given and _are_arrays(given[0]):
+        count = check_arrays(given[0])
+        _check_as_many("validation_data[1]", given[1], count)
+
+
+def _check_as_many(name: str, values: Any, count: int) -> None:
+    """Raises a `ValueError` if there is not a number for each sample."""
+    leaves = keras.tree.flatten(values)
+    if not leaves or not all(len(getattr(leaf, "shape", ())) for leaf in leaves):
+        raise ValueError(
+            f"`{name}` must be an array, as for `fit`: `np.asarray(...)` makes one. "
+            f"Received: {type(values).__name__}"
+        )
+    for leaf in leaves:
+        if leaf.shape[0] != count:
+            raise ValueError(
+                f"`{name}` must have one value or row for each sample. Received: shape "
+                f"{tuple(leaf.shape)} for {count} samples"
+            )
+        if getattr(getattr(leaf, "dtype", None), "kind", "f") in "USO":
+            raise ValueError(
+                f"`{name}` must be numbers, labels as the student's loss takes them. "
+                f"Received: dtype {leaf.dtype}"
+            )
+
+
+def _check_one_output(name: str, model: Any, outputs: Any) -> None:
+    found = keras.tree.flatten(outputs)
+    if len(found) == 1:
+        return
+    hint = ""
+    if isinstance(model, keras.Model):
+        one = f"keras.Model({name}.inputs, {name}.outputs[0])"
+        if graph_of(model) is None:
+            one = f"keras.Model(inputs, {name}(inputs)[...])` of a `keras.Input"
+        then = ", and compile it with its loss" if name == "student" else ""
+        hint = f" Take one of them, on the same layers: `{one}`{then}."
+    raise ValueError(
+        f"`{name}` must be a model with one output. Received one with "
+        f"{len(found)}.{hint}"
+    )
+
+
+def _check_alpha(alpha: Any) -> None:
+    real = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
+    if alpha is not None and not (real and 0 <= alpha <= 1):
+        raise ValueError(
+            f"`alpha` must be a number from 0 to 1. Received: alpha={alpha!r}"
+        )
+
+
+def _check_shapes(shape: Any, student: keras.Model, x: Any) -> None:
+    spec = keras.tree.map_structure(
+        lambda a: keras.KerasTensor((None, *a.shape[1:]), _dtype(a)), x
+    )
+    outputs = student.compute_output_spec(spec)
+    _check_one_output("student", student, outputs)
+    check_same(shape, only(outputs).shape[1:])
+
+
+def _dtype(array: Any) -> str:
+    return keras.backend.standardize_dtype(getattr(array, "dtype", "float32"))

@@ -1,0 +1,1 @@
+"""Members of an ensemble: trained, or gathered during one training run."""

@@ -1,0 +1,195 @@
+"""The best checkpoints of a training, not only the best one."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras.src.callbacks.monitor_callback import MonitorCallback
+
+from keras_babysit.ensemble import files
+from keras_babysit.ensemble.arguments import check_whole
+
+
+class BestCheckpoints(MonitorCallback):
+    """Keeps the `k` best models of a training, by a metric at the ends of epochs.
+
+    What `keras.callbacks.ModelCheckpoint(save_best_only=True)` does for one. Average
+    their weights with `average_weights(best.paths, x=x_train)`, or their predictions
+    with `Ensemble(load_members(best.paths))`.
+
+    Each is a whole `.keras` file that loads in plain Keras, written at once or not at
+    all, with its epoch (from 1) and its value in the name:
+    `best-epoch-012-val_loss-0.1234.keras`. Of equal values the earlier is the better.
+    An interrupted training that goes on by `keras.callbacks.BackupAndRestore` goes on
+    with what is there. It only watches: if a file cannot be written, it warns once and
+    the training goes on.
+
+    Args:
+        directory: where the files go, one directory for each training and `monitor`.
+        k: how many to keep.
+        monitor: the metric, as `fit` logs it.
+        mode: `"min"`, `"max"` or `"auto"`, as for `ModelCheckpoint`.
+        overwrite: whether to delete checkpoints of another training in the directory.
+        verbose: 0, or 1 for a line for each file.
+
+    Raises:
+        ValueError: for arguments out of range; in `fit`, if it cannot be told whether
+            the metric is to be high or low, or the directory has checkpoints of another
+            training.
+
+    Attributes:
+        paths: the files, the best first.
+        values: what was monitored, for each.
+
+    Example:
+    ```python
+    best = keras_babysit.ensemble.BestCheckpoints("best", k=5, monitor="val_loss")
+    model.fit(x, y, validation_data=(x_val, y_val), epochs=50, callbacks=[best])
+    average = keras_babysit.ensemble.average_weights(best.paths, x=x)
+    ```
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        k: int = 5,
+        monitor: str = "val_loss",
+        mode: str = "auto",
+        overwrite: bool = False,
+        verbose: int = 0,
+    ):
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(
+                f"`mode` must be 'auto', 'min' or 'max'. Received: mode={mode!r}"
+            )
+        check_whole(1, k=k)
+        if not isinstance(monitor, str) or not monitor:
+            raise ValueError(
+                f"`monitor` must be the name of a metric. Received: monitor={monitor!r}"
+            )
+        super().__init__(monitor, mode)
+        self.directory = files.check_directory("directory", directory)
+        self.k, self.overwrite, self.verbose = int(k), overwrite, verbose
+        self._known: dict[str, tuple[int, float]] = {}
+        self._begun = self._warned = False
+
+    @property
+    def paths(self) -> list[str]:
+        """The files, the best first."""
+        return sorted(self._known, key=self._rank)
+
+    @property
+    def values(self) -> list[float]:
+        """What was monitored, for each of `paths`."""
+        return [self._known[path][1] for path in self.paths]
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Forgets the last `fit`."""
+        self._known, self._begun, self._warned = {}, False, False
+        # Keras works out the direction from the metrics, which the first epoch builds.
+        self.monitor_op = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Lists what this training has written before it was interrupted."""
+        if not self._begun:
+            self._begun = True
+            self._take_stock(epoch)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Saves the model if it is one of the best; deletes what no longer is."""
+        value = self._value(logs or {}, epoch)
+        if value is None:
+            return
+        if self.monitor_op is None:
+            self._set_monitor_op()
+        name = f"best-epoch-{epoch + 1:03d}-{self._metric()}-{_shown(value)}.keras"
+        path = str(self.directory / name)
+        self._known[path] = (epoch, value)
+        if path in self.paths[self.k :]:
+            del self._known[path]
+        else:
+            self._save(path, epoch)
+
+    def _save(self, path: str, epoch: int) -> None:
+        try:
+            files.save(self.model, path)
+        except Exception as e:
+            # Whatever it is that cannot be saved: it must not end the training.
+            del self._known[path]
+            self._warn(
+                f"could not write {path!r}, and the training goes on without: "
+                f"{type(e).__name__}: {e}"
+            )
+            return
+        if self.verbose:
+            print(f"\nEpoch {epoch + 1}: BestCheckpoints: saved {path}")
+        for worse in self.paths[self.k :]:
+            del self._known[worse]
+            files.remove([worse])
+
+    def _value(self, logs: dict, epoch: int) -> float | None:
+        value: Any = logs.get(self.monitor)
+        try:
+            number = None if value is None else float(value)
+        except (TypeError, ValueError):
+            number = None
+        if number is None:
+            self._warn(
+                f"there is no number {self.monitor!r} in the logs of epoch "
+                f"{epoch + 1}, so that it is not kept. There are: "
+                f"{', '.join(sorted(logs)) or 'none'}"
+            )
+        elif math.isnan(number):
+            return None  # Never one of the best.
+        return number
+
+    def _rank(self, path: str) -> tuple[float, int]:
+        epoch, value = self._known[path]
+        higher = self.monitor_op is not None and bool(self.monitor_op(2.0, 1.0))
+        return (-value if higher else value, epoch)
+
+    def _take_stock(self, epoch: int) -> None:
+        ahead: list[Path] = []
+        interrupted: list[Path] = []  # Of this epoch.
+        name = re.compile(rf"best-epoch-(\d+)-{re.escape(self._metric())}-(.+)\.keras")
+        for path in sorted(self.directory.glob("best-epoch-*.keras")):
+            match = name.fullmatch(path.name)
+            if match is None or int(match[1]) > epoch + 1:
+                ahead.append(path)
+            elif int(match[1]) == epoch + 1:
+                interrupted.append(path)
+            else:
+                self._known[str(path)] = (int(match[1]) - 1, _read(match[2]))
+        if ahead and not self.overwrite:
+            raise ValueError(
+                f"{str(self.directory)!r} has checkpoints of another training. Use "
+                "another directory, delete them or pass `overwrite=True`. "
+                f"Received: {ahead[0].name!r}"
+            )
+        files.remove([*ahead, *interrupted])
+
+    def _metric(self) -> str:
+        return re.sub(r"[^\w.]", "_", self.monitor)
+
+    def _warn(self, text: str) -> None:
+        if not self._warned:
+            warnings.warn(f"BestCheckpoints: {text}", stacklevel=3)
+        self._warned = True
+
+
+def _shown(value: float) -> str:
+    """Returns a float32, as Keras logs them, in few digits, and others in all 17."""
+    single = np.float32(value)
+    return str(single) if float(single) == value else f"{value:#.17g}"
+
+
+def _read(text: str) -> float:
+    """Returns exactly the number that was shown so."""
+    single = float(np.float32(text))
+    return single if _shown(single) == text else float(text)

@@ -1,0 +1,184 @@
+"""Snapshots of one run: the weights at the end of each cycle of the learning rate."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from typing import Any
+
+import keras
+
+from keras_babysit.ensemble import files
+from keras_babysit.ensemble.arguments import check_whole
+from keras_babysit.ensemble.members.cycle_ends import Ends, ends_in_fit, every_epochs
+from keras_babysit.schedules import Schedule
+
+_NAME = re.compile(r"snapshot-(\d+)-(epoch|step)-(\d+)\.keras")
+
+
+class SnapshotCheckpoint(keras.callbacks.Callback):
+    """Saves the model at the end of each cycle of the learning rate.
+
+    Huang et al., "Snapshot Ensembles: Train 1, get M for free" (2017); CS231n, "Model
+    ensembles": different checkpoints of a single model. Without `schedule` and `every`
+    the schedule is that of the training: the one in the optimizer (ours, or Keras's
+    `CosineDecayRestarts`) or that of a `ScheduleLearningRate` in the same `fit`.
+
+    A cycle ends with a step, before the rate goes up again. Where that is inside an
+    epoch the snapshot is taken there, after that batch. With `steps_per_execution`
+    above 1 it is taken after the last batch Keras stops at before the rate goes up.
+
+    Each snapshot is a whole `.keras` file that loads in plain Keras, written at once
+    or not at all: `snapshot-000-epoch-010.keras` for the weights after ten epochs,
+    `snapshot-000-step-1250.keras` for those after 1,250 batches within an epoch.
+
+    A training that is killed and goes on by `keras.callbacks.BackupAndRestore` has the
+    snapshots that it would have had, whichever callback comes first. It only watches:
+    if a file cannot be written, it warns once and the training goes on.
+
+    Args:
+        directory: where the snapshots go, one directory for each training.
+        schedule: what tells where cycles end: one of `keras_babysit.schedules` with
+            cycles, such as `CosineCycles`, or Keras's `CosineDecayRestarts`. It counts
+            steps as the optimizer does.
+        every: take them after every so many epochs instead.
+        keep: how many of the last to keep; older files are deleted. Default: all.
+        overwrite: whether to delete snapshots of another training in the directory.
+        verbose: 0, or 1 for a line for each snapshot.
+
+    Raises:
+        ValueError: for arguments out of range; at the start of `fit`, if no schedule
+            with cycles is found, no cycle ends in the training, or the directory has
+            snapshots of another training.
+
+    Attributes:
+        paths: the files of this training, in the order of training.
+
+    Example:
+    ```python
+    cycles = keras_babysit.schedules.CosineCycles(
+        0.1, epochs=10, cycles=5, steps_per_epoch=500
+    )
+    model.compile(keras.optimizers.SGD(cycles), loss)
+    snapshots = keras_babysit.ensemble.SnapshotCheckpoint("snapshots")
+    model.fit(x, y, epochs=50, callbacks=[snapshots])
+    members = keras_babysit.ensemble.load_members(snapshots.paths)
+    ensemble = keras_babysit.ensemble.Ensemble(members)
+    ```
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        schedule: Any = None,
+        every: int | None = None,
+        keep: int | None = None,
+        overwrite: bool = False,
+        verbose: int = 0,
+    ):
+        super().__init__()
+        self.directory = files.check_directory("directory", directory)
+        if schedule is not None and every is not None:
+            raise ValueError(
+                "Only one of `schedule` and `every` can tell when to take snapshots. "
+                f"Received: schedule={schedule!r}, every={every!r}"
+            )
+        if schedule is not None and not isinstance(
+            schedule, Schedule | keras.optimizers.schedules.LearningRateSchedule
+        ):
+            raise ValueError(
+                "`schedule` must be a schedule with cycles, such as "
+                "keras_babysit.schedules.CosineCycles. "
+                f"Received: schedule={schedule!r}"
+            )
+        counts = {"every": every, "keep": keep}
+        check_whole(1, **{k: v for k, v in counts.items() if v is not None})
+        self.schedule = schedule
+        self.every = None if every is None else int(every)
+        self.keep = None if keep is None else int(keep)
+        self.overwrite, self.verbose = overwrite, verbose
+        self.paths: list[str] = []
+        self._ends: Ends | None = None
+        self._warned = False
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Forgets the last `fit`."""
+        # All else waits for the first epoch: BackupAndRestore may come after us here.
+        self._ends, self.paths, self._warned = None, [], False
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Finds out where cycles end, and what is there already."""
+        if self._ends is not None:
+            self._ends.begin_epoch(self.model, epoch)
+            return
+        self._ends = self._found()
+        due = self._ends.begin_epoch(self.model, epoch)
+        self._take_stock()
+        # Killed between the backup of the epoch and its snapshot: these weights.
+        if due is not None:
+            self._save(*due)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Takes a snapshot if a cycle ends with this batch."""
+        due = None if self._ends is None else self._ends.after_batch(self.model, batch)
+        if due is not None:
+            self._save(*due)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Takes a snapshot if it is due after this epoch."""
+        due = None if self._ends is None else self._ends.after_epoch(epoch)
+        if due is not None:
+            self._save(*due)
+
+    def _found(self) -> Ends:
+        params = self.params or {}
+        if self.every is not None:
+            return every_epochs(self.every, params)
+        return ends_in_fit(self.schedule, self.model, params)
+
+    def _take_stock(self) -> None:
+        """Lists what this training has written before it was interrupted."""
+        assert self._ends is not None
+        ahead, found = [], []
+        for path in self.directory.glob("snapshot-*.keras"):
+            if match := _NAME.fullmatch(path.name):
+                found.append((int(match[1]), match, path))
+        for _, match, path in sorted(found, key=lambda one: one[0]):
+            distance = self._ends.epochs_ahead(match[2], int(match[3]))
+            if distance <= 0:
+                self.paths.append(str(path))
+            elif distance > 1:  # Those of this epoch are written once more.
+                ahead.append(path)
+        if ahead and not self.overwrite:
+            raise ValueError(
+                f"{str(self.directory)!r} has snapshots of another training, taken "
+                "later than this one begins. Use another directory, delete them or "
+                f"pass `overwrite=True`. Received: {ahead[0].name!r}"
+            )
+        files.remove(ahead)
+
+    def _save(self, number: int, unit: str, count: int) -> None:
+        start = f"snapshot-{number:03d}-"
+        if any(os.path.basename(path).startswith(start) for path in self.paths):
+            return  # Before an interruption.
+        name = f"snapshot-{number:03d}-{unit}-{count:03d}.keras"
+        path = str(self.directory / name)
+        try:
+            files.save(self.model, path)
+        except Exception as e:
+            # Whatever it is that cannot be saved: it must not end the training.
+            if not self._warned:
+                warnings.warn(
+                    f"SnapshotCheckpoint could not write {path!r}, and the training "
+                    f"goes on without: {type(e).__name__}: {e}",
+                    stacklevel=2,
+                )
+            self._warned = True
+            return
+        self.paths.append(path)
+        if self.verbose:
+            print(f"\nSnapshotCheckpoint: saved {path}")
+        if self.keep is not None:
+            files.remove(self.paths[: -self.keep])
+            self.paths = self.paths[-self.keep :]

@@ -1,0 +1,1 @@
+"""How good members and ensembles are, on data with labels."""

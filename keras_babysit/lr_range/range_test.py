@@ -1,0 +1,209 @@
+"""The range test itself: a model and data in, a `LearningRateRange` out."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_babysit.borrowing import borrowed
+from keras_babysit.checks.fitting.training import (
+    fresh_optimizers,
+    is_scheduled,
+    rate_of,
+)
+from keras_babysit.document.progress_line import Progress, shown
+from keras_babysit.inspection.compiled import has_own_step
+from keras_babysit.inspection.rows import leaves, rows_of
+from keras_babysit.inspection.sample import are_arrays, as_arrays, ready, sample_of
+from keras_babysit.lr_range.curve import MIN_STEPS, judged
+from keras_babysit.lr_range.result import LearningRateRange
+from keras_babysit.lr_range.sweep import Sweep, run
+
+#: Keras's own.
+_BATCH = 32
+#: Values that the rows of all batches may have.
+_MOST_VALUES = 2**25
+#: Samples that are looked at to check that model and data fit.
+_LOOKED_AT = 32
+
+
+def find_learning_rate(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    batch_size: int | None = None,
+    min_rate: float = 1e-7,
+    max_rate: float = 10.0,
+    steps: int = 150,
+    progress: Progress | None = None,
+    verbose: int | str = "auto",
+) -> LearningRateRange:
+    """Finds a learning rate: trains a few batches while the rate rises.
+
+    The rate rises exponentially with each update, and training ends when the loss
+    diverges. The optimizer is the model's, made anew, with all its settings but for
+    the rate; data that is short is gone through again. Two rules
+    are in use for what to take: the rate at which the loss fell fastest, which can be
+    too high, and a tenth of the one at which it was smallest, which can be too low.
+    What is suggested is half-way between them, on a logarithmic scale.
+
+    The model, its optimizer and all random numbers are afterwards as they were, bit
+    for bit. A generator is read on, and a dataset that shuffles by itself may shuffle
+    differently the next time, as after any other reading. Without any noise, in
+    batches of all samples, divergence shows late: what grows has shrunk to nothing
+    before.
+
+    Args:
+        model: a compiled model.
+        x: what `fit` takes: arrays, structures of arrays, `tf.data.Dataset`,
+            `keras.utils.PyDataset`, a generator.
+        y: targets, if `x` is arrays.
+        sample_weight: weights, if `x` is arrays.
+        batch_size: samples a batch, if `x` is arrays; 32 by default. Take that of the
+            training: the best rate depends on it.
+        min_rate: the first rate.
+        max_rate: the last rate.
+        steps: number of updates.
+        progress: function of a share from 0 to 1 and of what is being done.
+        verbose: 0 shows nothing; 1 a line of progress; `"auto"` that on a terminal.
+
+    Returns:
+        A `LearningRateRange`; `print` says it in words, `plot` draws it.
+
+    Raises:
+        TypeError: if it is not a Keras model.
+        ValueError: if the model is not compiled, has an optimizer without a learning
+            rate, or does not fit the data; for too little data, or bad arguments.
+
+    Example:
+    ```python
+    found = keras_babysit.find_learning_rate(model, x_train, y_train)
+    if found.suggestion is not None:  # The loss did fall.
+        model.optimizer.learning_rate = found.suggestion
+    ```
+    """
+    _check_arguments(min_rate, max_rate, steps, batch_size)
+    x = _checked_data(model, x, y, sample_weight, batch_size)
+    used, scheduled = rate_of(model.optimizer), is_scheduled(model.optimizer)
+    rates = np.geomspace(min_rate, max_rate, steps)
+    with (
+        shown("Learning rate", progress, verbose) as tell,
+        borrowed(model),
+        fresh_optimizers(model, min_rate) as optimizer,
+    ):
+        sweep = Sweep(optimizer, rates, tell)
+        data: tuple = (x, y, sample_weight)
+        if are_arrays(x):
+            rows = len(next(a for _, a in leaves("", as_arrays(x))))
+            batch_size = min(batch_size or _BATCH, rows)
+            ordered = _in_order(data, sweep.batches, batch_size)
+            sweep.in_order = ordered is not None
+            data = ordered or data
+        run(model, data, batch_size, sweep)
+    return judged(sweep.finished(), rates, sweep.diverged, used, scheduled)
+
+
+def _check_arguments(low: Any, high: Any, steps: Any, batch_size: Any) -> None:
+    for name, value in (("min_rate", low), ("max_rate", high)):
+        real = isinstance(value, int | float | np.number)
+        if not real or isinstance(value, bool) or not 0 < value < math.inf:
+            raise ValueError(
+                f"`{name}` must be a positive number. Received: {name}={value!r}"
+            )
+    if not low < high:
+        raise ValueError(
+            "`min_rate` must be less than `max_rate`. Received: "
+            f"min_rate={low!r}, max_rate={high!r}"
+        )
+    if not _is_whole(steps) or steps < MIN_STEPS:
+        raise ValueError(
+            f"`steps` must be an integer of at least {MIN_STEPS}. "
+            f"Received: steps={steps!r}"
+        )
+    if batch_size is not None and (not _is_whole(batch_size) or batch_size < 1):
+        raise ValueError(
+            "`batch_size` must be a positive integer or None. "
+            f"Received: batch_size={batch_size!r}"
+        )
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _checked_data(
+    model: Any, x: Any, y: Any, sample_weight: Any, batch_size: int | None
+) -> Any:
+    """Makes sure that a model can be trained on the data, and returns `x`.
+
+    Of a generator the first batch is looked at, and put back.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model. Received: {model!r}")
+    if isinstance(x, types.GeneratorType):
+        first = next(x, None)
+        if first is None:
+            raise ValueError("The generator yields no data to train on.")
+        sample = sample_of(_again(first, iter(())), n=_LOOKED_AT)
+        x = _again(first, x)
+    else:
+        sample = sample_of(x, y, sample_weight, n=_LOOKED_AT)
+    if not are_arrays(x) and batch_size is not None:
+        raise ValueError(
+            "`batch_size` must be None if `x` is a dataset or a generator, which "
+            f"yields batches. Received: batch_size={batch_size!r}"
+        )
+    # Models with a `train_step` of their own need not be callable.
+    if not (model.compiled and model.built and has_own_step(model)):
+        ready(model, sample)
+    if not model.trainable_weights:
+        raise ValueError(
+            "The model must have weights that can be trained. Received: "
+            f"{model.name!r}, which has none"
+        )
+    return x
+
+
+def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest
+
+
+def _in_order(data: tuple[Any, Any, Any], batches: int, size: int) -> Any:
+    """Returns arrays with the rows of all batches, drawn as by shuffled epochs.
+
+    Keras takes its time to begin an epoch, and each of them can end with a smaller
+    batch, whose loss is noisier.
+
+    Args:
+        data: x, y and sample weights, arrays or structures of arrays.
+        batches: how many batches are to come.
+        size: samples a batch, no more than there are.
+
+    Returns:
+        The same of the rows; `None` if they are many, or cannot be picked.
+    """
+    parts = [as_arrays(part) for part in data]
+    arrays = [a for part in parts for a in leaves("", part)]
+    found = [rows_of(name, array) for name, array in arrays]
+    rows = [access for access in found if access is not None]
+    if len(rows) < len(found):
+        return None
+    needed, length = batches * size, rows[0].shape[0]
+    if needed * sum(access.values for access in rows) > _MOST_VALUES:
+        return None
+    random = np.random.default_rng(0)
+    epochs = [random.permutation(length) for _ in range(math.ceil(needed / length))]
+    at = np.concatenate(epochs)[:needed]
+    taken = iter([access.take(at) for access in rows])
+    return tuple(
+        None if part is None else keras.tree.map_structure(lambda _: next(taken), part)
+        for part in parts
+    )

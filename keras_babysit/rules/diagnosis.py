@@ -1,0 +1,92 @@
+"""The diagnosis of one run: facts of model and data, and the judge, in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from keras_babysit.history import RunHistory
+from keras_babysit.records import EpochRecord, Finding, StepRecord
+from keras_babysit.rules.judge import Judge
+from keras_babysit.rules.rule import Rule
+
+
+class Diagnosis:
+    """Gathers what rules look at, and asks them when there is something new.
+
+    Args:
+        history: the history of the run, which gets the facts.
+        rules: the rules to ask.
+
+    Attributes:
+        described: whether the facts have changed; whoever acts on it resets it.
+    """
+
+    def __init__(self, history: RunHistory, rules: Sequence[Rule]):
+        self.described = False
+        self._history = history
+        self._judge = Judge(rules)
+        self._active = bool(rules)
+        self._sample: Any = None
+        self._fingerprint = b""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """All findings so far, the worst first."""
+        return self._judge.findings
+
+    @property
+    def wants_batches(self) -> bool:
+        """Whether more of the data should be seen."""
+        return self._sample is not None and not self._sample.full
+
+    def begin(self, model: Any) -> list[Finding]:
+        """Before the first step, called from within `fit`: looks at both."""
+        from keras_babysit.inspection.data import BatchSample, data_facts, fingerprint
+        from keras_babysit.inspection.fit import fed_to
+
+        self._history.ended = False
+        self._history.model = None
+        fed = fed_to(model)
+        facts = None
+        if fed is not None:
+            # In a loop of `fit`s over the same arrays they are looked at once.
+            known, self._fingerprint = self._fingerprint, fingerprint(fed)
+            same = known == self._fingerprint and self._history.data is not None
+            facts = self._history.data if same else data_facts(fed)
+        self._sample = None
+        if facts is None or facts.source == "batches":
+            self._sample = BatchSample(fed)
+        if facts is not None:
+            self._history.data = facts
+        return self._look_at(model)
+
+    def batch(self, model: Any, batch: Any) -> list[Finding]:
+        """A batch that is about to be trained on."""
+        import keras
+
+        self._sample.add(*keras.utils.unpack_x_y_sample_weight(batch))
+        self._history.data = self._sample.facts()
+        return self._look_at(model)
+
+    def recorded(self, record: StepRecord | EpochRecord) -> list[Finding]:
+        """A record has been added to the history."""
+        if isinstance(record, StepRecord):
+            return self._judge.judge(self._history, "step")
+        if not record.logs:
+            return []
+        return self._judge.judge(self._history, "epoch")
+
+    def end(self) -> list[Finding]:
+        """The training has ended."""
+        self._history.ended = True
+        return self._judge.judge(self._history, "end")
+
+    def _look_at(self, model: Any) -> list[Finding]:
+        from keras_babysit.inspection.model import model_facts
+
+        # Once a `fit`: later the weights are no longer those before training.
+        if model.built and self._history.model is None:
+            self._history.model = model_facts(model)
+        self.described = True
+        return self._judge.judge(self._history, "start")

@@ -1,0 +1,1 @@
+"""What several rules ask of a run: tasks, progress, kernels. No rules here."""

@@ -1,0 +1,131 @@
+"""The rules' documentation, from their docstrings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+
+from keras_babysit.rules.rule import MOMENTS, Rule
+
+#: Sections of a rule's docstring, after its summary.
+SECTIONS = (
+    "What it sees",
+    "Why it matters",
+    "What to do",
+    "When it is wrong",
+    "References",
+)
+#: What each of `interface.MOMENTS` means, in words.
+WHEN = {
+    "start": "before the first step",
+    "step": "while it trains",
+    "epoch": "after each epoch",
+    "end": "at the end",
+}
+
+_HEADER = """\
+<!-- Made from the docstrings by `make docs`; edit those. -->
+# Rules
+
+A `Babysitter` asks these rules about the model, the data and the training. Leave one
+out with `ignore=["{name}"]`, or give it a threshold of yours with
+`thresholds={{"{name}": {{...}}}}`. `keras-babysit explain {name}` prints one of them.
+
+An **error** means that training cannot work, a **warning** that something probably
+hurts, **info** is worth knowing.
+"""
+
+
+def summary(rule: Rule) -> str:
+    """The first paragraph of a rule's documentation, in one line."""
+    return " ".join(rule.doc.partition("\n\n")[0].split())
+
+
+def sections(rule: Rule) -> dict[str, str]:
+    """The sections of a rule's documentation by their titles, dedented.
+
+    Text between the summary and the first section has the title `""`.
+    """
+    found: dict[str, list[str]] = {"": []}
+    title = ""
+    for line in rule.doc.partition("\n\n")[2].splitlines():
+        head, colon, rest = line.partition(":")
+        if colon and head in SECTIONS:
+            title, line = head, rest
+            found[title] = []
+        found[title].append(line)
+    texts = {title: _dedented(lines) for title, lines in found.items()}
+    return {title: text for title, text in texts.items() if text}
+
+
+def when(rule: Rule) -> str:
+    """The first moment at which a rule may say something, in words."""
+    return next(WHEN[moment] for moment in MOMENTS if moment in rule.when)
+
+
+def families(rules: Iterable[Rule]) -> dict[str, list[Rule]]:
+    """Rules by the title of their family: what its file's docstring begins with."""
+    found: dict[str, list[Rule]] = {}
+    for rule in rules:
+        module = sys.modules[rule.function.__module__]
+        title = (module.__doc__ or module.__name__).strip().splitlines()[0]
+        found.setdefault(title.removesuffix("."), []).append(rule)
+    return found
+
+
+def entry(rule: Rule, links: bool = True) -> str:
+    """The documentation of one rule as Markdown, without its title.
+
+    Args:
+        rule: the rule.
+        links: whether the rules that it explains are links within a document of all.
+    """
+    facts = [f"*{rule.severity.capitalize()}, {when(rule)}. From: {rule.source}.*"]
+    if rule.thresholds:
+        facts.append(f"Thresholds: {_thresholds(rule.thresholds)}.")
+    if rule.symptoms:
+        form = "[{0}](#{0})" if links else "{0}"
+        names = ", ".join(form.format(s) for s in sorted(rule.symptoms))
+        facts.append(f"Explains: {names}.")
+    body = [f"**{t}.** {text}" if t else text for t, text in sections(rule).items()]
+    return "\n\n".join([summary(rule), *facts, *body]) + "\n"
+
+
+def markdown(rules: Iterable[Rule]) -> str:
+    """The documentation of rules as one Markdown document."""
+    rules = list(rules)
+    parts = [_HEADER.format(name=rules[0].name if rules else "RULE")]
+    parts.append(_contents(rules))
+    for family, members in families(rules).items():
+        parts.append(f"## {family}\n")
+        parts += [f"### {rule.name}\n\n{entry(rule)}" for rule in members]
+    return "\n".join(parts)
+
+
+def _contents(rules: list[Rule]) -> str:
+    rows = [
+        f"| [{rule.name}](#{rule.name}) | {rule.severity} | {when(rule)} | "
+        f"{_cell(summary(rule))} |"
+        for rule in rules
+    ]
+    head = ["| rule | severity | when | |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _thresholds(thresholds: Mapping[str, object]) -> str:
+    return ", ".join(f"`{name}={value!r}`" for name, value in thresholds.items())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _dedented(lines: list[str]) -> str:
+    """Lines without the indentation of their section's body; the first has none."""
+    indented = [line for line in lines if line.strip() and line[0] == " "]
+    indent = min(
+        (len(v) - len(v.lstrip()) for v in indented[1:] or indented), default=0
+    )
+    return "\n".join(
+        line[indent:] if not line[:indent].strip() else line.strip() for line in lines
+    ).strip()

@@ -1,0 +1,304 @@
+"""The driver of a search: starts trials, hears of epochs, records how trials end."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from keras_babysit.records import Finding
+from keras_babysit.search.executors import Executor, InPlace, Lost
+from keras_babysit.search.oracles.methods import method_name
+from keras_babysit.search.oracles.pruners import Stopper
+from keras_babysit.search.plan import End, NextStage, NextTrial, Step
+from keras_babysit.search.progress import Progress
+from keras_babysit.search.ray.mirror import DRIVER
+from keras_babysit.search.replay import ABORTED, INTERRUPTED, LOST, Past
+from keras_babysit.search.results import ranking
+from keras_babysit.search.results.hparams import HParams
+from keras_babysit.search.scheduler import Course
+from keras_babysit.search.store import Store
+from keras_babysit.search.trial.checkpoints import Checkpoints
+from keras_babysit.search.trial.task import Work
+from keras_babysit.search.trials import (
+    EpochResult,
+    Outcome,
+    Trial,
+    plain,
+    to_json,
+    with_outcome,
+)
+
+#: A trial whose process did not survive is started so often.
+ATTEMPTS = 3
+
+
+class Driver:
+    """Drives a search to its end.
+
+    Whatever happens is written down before the course is told of it. So if the process
+    is killed at any moment, the events are what has happened.
+
+    Args:
+        course: with what has happened.
+        store: the folder.
+        executor: trains the trials.
+        stopper: ends hopeless ones.
+        progress: shows how it is getting on.
+        past: what `replay` returned.
+        keep_top: checkpoints of so many of the best trials are kept; `None` for all.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        store: Store,
+        executor: Executor,
+        stopper: Stopper,
+        progress: Progress,
+        past: Past,
+        keep_top: int | None,
+    ):
+        self._course, self._store, self._executor = course, store, executor
+        self._stopper, self._progress = stopper, progress
+        # A worker elsewhere is not to blame for the driver's death.
+        in_place = isinstance(executor, InPlace)
+        self._lost = Counter(past.lost) + Counter(past.died if in_place else {})
+        self._keep_top = keep_top
+        self._hparams = HParams(store)
+        self._running: set[int] = set()
+        self._epochs: dict[int, list[EpochResult]] = {}
+        self._swept: set[int] = set()
+        self._checks_objective = True
+        self._finished = past.finished
+        self._coming: Step | None = None
+
+    def run(self, work: Work, check_objective: bool = True) -> None:
+        """Drives until the search has ended.
+
+        Args:
+            work: what all trials share.
+            check_objective: whether the first epoch must have the objective.
+
+        Raises:
+            ValueError: if training does not log the objective.
+            RuntimeError: if the first trials all fail.
+            OSError: if the folder cannot be written any more.
+            KeyboardInterrupt: what has ended until then is kept.
+        """
+        self._checks_objective = check_objective
+        self._hparams.update()
+        if self._is_over():
+            self._progress.say(
+                f"The search in {str(self._store.directory)!r} has ended already; "
+                "`overwrite=True` begins it anew."
+            )
+            self._sweep(at_end=True)
+            return
+        self._sweep()
+        # By this, workers that outlive a driver that was killed see that they do.
+        (self._store.directory / DRIVER).unlink(missing_ok=True)
+        self._executor.open(work, self._on_epoch)
+        try:
+            while self._fill():
+                for number, result in self._executor.wait():
+                    self._came(number, result)
+        except BaseException:
+            # Of these the process was not the end.
+            if self._running:
+                with contextlib.suppress(OSError):
+                    self._append(INTERRUPTED, numbers=sorted(self._running))
+            raise
+        finally:
+            self._executor.close()
+        self._sweep(at_end=True)
+
+    def _is_over(self) -> bool:
+        """Whether the search had ended, and no more is asked for now."""
+        if not self._finished:
+            return False
+        self._coming = self._course.next()
+        return isinstance(self._coming, End)
+
+    def _fill(self) -> bool:
+        """Starts trials while there is room; returns whether to wait for any."""
+        while len(self._running) < self._executor.capacity:
+            left = [t for t in self._course.open if t.number not in self._running]
+            if left:  # By the process before this one.
+                self._start_again(left[0], "")
+                continue
+            step, self._coming = self._coming or self._course.next(), None
+            if isinstance(step, NextStage):
+                self._begin(step)
+            elif isinstance(step, NextTrial):
+                self._start(step.trial)
+            elif isinstance(step, End):
+                self._end(step)
+                return False
+            elif self._running:
+                break
+            else:
+                raise RuntimeError("The oracle waits for trials, but none is running.")
+        return True
+
+    def _begin(self, step: NextStage) -> None:
+        self._say_shortfall()
+        plan = self._course.plan
+        stage = plan.stages[step.index]
+        method = method_name(plan.method_of(step.index))
+        self._append(
+            "stage",
+            stage=step.index,
+            trials=stage.trials,
+            epochs=stage.epochs,
+            method=method,
+            space=step.space,
+            promoted=list(step.promoted),
+            findings=list(step.findings),
+        )
+        self._say_findings(step.findings)
+        self._course.begun(step)
+        self._progress.stage(step.index, stage.trials, stage.epochs, method)
+
+    def _start(self, trial: Trial) -> None:
+        self._append("started", **_as_started(trial))
+        self._course.started(trial)
+        self._submit(trial)
+
+    def _submit(self, trial: Trial) -> None:
+        self._running.add(trial.number)
+        self._epochs[trial.number] = self._store.epochs(trial)
+        self._progress.began(trial)
+        self._hparams.update()
+        # A copy: KerasTuner's `from_config` puts objects into what it is given.
+        space = copy.deepcopy(self._course.spaces[trial.stage])
+        self._executor.submit(trial, space)
+
+    def _start_again(self, trial: Trial, reason: str) -> None:
+        if self._lost[trial.number] >= ATTEMPTS:
+            more = f": {reason}" if reason else ""
+            failed = Outcome("failed", reason=f"its process ended {ATTEMPTS} times")
+            self._ended(trial, replace(failed, reason=f"{failed.reason}{more}"))
+            return
+        trial = replace(trial, attempts=trial.attempts + 1)
+        self._append("started", **_as_started(trial))
+        self._submit(self._course.restarted(trial.number, trial.attempts))
+
+    def _came(self, number: int, result: Outcome | Lost) -> None:
+        self._running.discard(number)
+        trial = self._course.trials[number]
+        if isinstance(result, Lost):
+            self._append(LOST, numbers=[number], reason=result.reason)
+            self._lost[number] += 1
+            self._progress.say(
+                f"trial {number}: its process ended: {result.reason} (attempt "
+                f"{trial.attempts})"
+            )
+            self._start_again(trial, result.reason)
+        else:
+            self._ended(trial, result)
+
+    def _ended(self, trial: Trial, outcome: Outcome) -> None:
+        self._append("ended", number=trial.number, outcome=plain(outcome))
+        trial = replace(trial, outcome=outcome)
+        self._course.ended(trial)
+        self._progress.ended(with_outcome(trial, outcome))
+        self._hparams.update()
+        self._sweep()
+        self._end_if_failed(self._course.failure())
+
+    def _end_if_failed(self, failure: str) -> None:
+        if failure:
+            self._abort(failure)
+            raise RuntimeError(
+                f"{failure} The search has ended; it begins anew when it is run again."
+            )
+
+    def _end(self, step: End) -> None:
+        self._end_if_failed(self._course.failure(at_end=True))
+        self._say_shortfall()
+        self._append("finished", findings=list(step.findings), verdict=step.verdict)
+        self._say_findings(step.findings)
+        if step.verdict:
+            self._progress.say(step.verdict)
+
+    def _say_shortfall(self) -> None:
+        told = self._course.shortfall()
+        if told:
+            self._progress.say(told)
+
+    def _on_epoch(self, trial: Trial, result: EpochResult) -> str:
+        if self._checks_objective:
+            self._check_objective(result)
+        known = self._epochs.setdefault(trial.number, [])
+        # One that has begun anew, or tells its last epoch again.
+        place = (result.fold, result.epoch)
+        known[:] = [e for e in known if (e.fold, e.epoch) < place] + [result]
+        self._progress.epoch(trial, result)
+        return self._stopper.should_stop(trial, known, self._others(trial))
+
+    def _others(self, trial: Trial) -> Iterator[tuple[Trial, list[EpochResult]]]:
+        for other in self._course.trials.values():
+            if other.number == trial.number:
+                continue
+            if other.number not in self._epochs:
+                self._epochs[other.number] = self._store.epochs(other)
+            yield other, self._epochs[other.number]
+
+    def _check_objective(self, result: EpochResult) -> None:
+        self._checks_objective = False
+        name = self._course.plan.objective.name
+        if name in result.logs:
+            return
+        close = difflib.get_close_matches(name, list(result.logs), 1)
+        meant = f" Did you mean {close[0]!r}?" if close else ""
+        logged = ", ".join(map(repr, sorted(result.logs)))
+        reason = (
+            f"The objective {name!r} is not logged by the training.{meant} Logged "
+            f"are: {logged}."
+        )
+        self._abort(reason)
+        raise ValueError(reason)
+
+    def _abort(self, reason: str) -> None:
+        self._append(ABORTED, reason=reason)
+        self._running.clear()
+
+    def _sweep(self, at_end: bool = False) -> None:
+        """Deletes the checkpoints that are not kept."""
+        if self._keep_top is None:
+            return
+        trials = list(self._course.trials.values())
+        # Repeats may yet turn the best ones round.
+        count = self._keep_top
+        count = count if at_end else max(count, self._course.plan.repeat_top)
+        kept = ranking.kept(trials, self._course.plan.objective, count)
+        for trial in trials:
+            done = trial.number in self._swept or trial.outcome is None
+            if not done and trial.number not in kept:
+                Checkpoints(self._store.folder(trial)).keep(())
+                self._swept.add(trial.number)
+
+    def _say_findings(self, findings: Iterable[Mapping[str, Any]]) -> None:
+        for finding in findings:
+            self._progress.say(str(Finding.from_dict(finding)))
+
+    def _append(self, event: str, **values: Any) -> None:
+        try:
+            self._store.append(event, **values)
+        except OSError as error:
+            raise OSError(
+                f"The search cannot write to {str(self._store.directory)!r}: "
+                f"{error.strerror or error}. What has ended is kept; run it again when "
+                "there is room."
+            ) from None
+
+
+def _as_started(trial: Trial) -> dict[str, Any]:
+    values = plain(trial)
+    del values["outcome"]
+    return to_json(values)

@@ -1,0 +1,1 @@
+"""How a search chooses what to try: methods, oracles, stages and pruners."""

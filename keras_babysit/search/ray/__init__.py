@@ -1,0 +1,1 @@
+"""Trials on Ray, several at a time."""

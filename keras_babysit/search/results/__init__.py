@@ -1,0 +1,1 @@
+"""What a search found: its report, tables, rankings and pictures."""

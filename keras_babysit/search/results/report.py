@@ -1,0 +1,275 @@
+"""The report of a search: what it came to, as one frozen value."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from keras_babysit.records import Finding
+from keras_babysit.report.report import plain
+from keras_babysit.search.results.dimensions import Dimension, dimensions
+from keras_babysit.search.results.importance import Importance, importance_of
+from keras_babysit.search.results.ranking import candidates, verdict
+from keras_babysit.search.results.report_parts import (
+    Best,
+    Reason,
+    Repeats,
+    StageSummary,
+    aborted,
+    best_of,
+    findings_of,
+    notes_of,
+    reasons,
+    repeats_of,
+    rules_of,
+    stages_of,
+)
+from keras_babysit.search.results.table import rows
+from keras_babysit.search.store import Store
+from keras_babysit.search.trials import EpochResult, Objective, Trial
+
+#: The report names so many of the best trials.
+BEST = 5
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What a search came to so far.
+
+    Shown as it is in a notebook; `print(report)` gives plain text.
+
+    Example:
+    ```python
+    report = search.search(x, y, validation_data=(x_val, y_val))
+    print(report)
+    report.save("report.html")
+    report.plot("trials.png")
+    report.best[0].score, report.trial(report.best[0].trial).values
+    ```
+
+    Attributes:
+        name: of the search.
+        objective: what is searched for.
+        method: how trials are chosen.
+        seed: of the search.
+        folds: number of folds of each trial; `None` for one validation set.
+        ended: whether the search has come to its end.
+        aborted: why it was given up; `""` if it was not.
+        dimensions: the hyperparameters with their ranges over all stages.
+        stages: a `StageSummary` each.
+        trials: all of them, by number.
+        best: the best few, a `Best` each, best first.
+        reasons: why trials were stopped or have failed, the most frequent first.
+        findings: on ranges: best values at their borders, linear scales; what to try.
+        repeats: of the best trials that were run again, the best mean first.
+        verdict: whether the winner is clearly the best, by the repeats; `""` without.
+        importance: which hyperparameters matter; `None` if that was not asked for.
+    """
+
+    name: str
+    objective: Objective
+    method: str = "random"
+    seed: int | None = None
+    folds: int | None = None
+    ended: bool = False
+    aborted: str = ""
+    dimensions: tuple[Dimension, ...] = ()
+    stages: tuple[StageSummary, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    best: tuple[Best, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    rules: tuple[Reason, ...] = ()
+    notes: tuple[Reason, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    repeats: tuple[Repeats, ...] = ()
+    verdict: str = ""
+    importance: Importance | None = None
+
+    def trial(self, number: int) -> Trial:
+        """Returns the trial with a number."""
+        return next(t for t in self.trials if t.number == number)
+
+    @property
+    def epochs_planned(self) -> int:
+        """Epochs that the trials that have ended were to train."""
+        ended = (t for t in self.trials if t.outcome is not None)
+        return sum(t.epochs for t in ended) * (self.folds or 1)
+
+    @property
+    def epochs_trained(self) -> int:
+        """Epochs that they did train."""
+        return sum(t.outcome.epochs for t in self.trials if t.outcome is not None)
+
+    @property
+    def epochs_saved(self) -> int:
+        """Epochs that stopped trials left out: what stopping saved."""
+        return sum(
+            t.epochs * (self.folds or 1) - t.outcome.epochs
+            for t in self.trials
+            if t.outcome is not None and t.status == "stopped"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
+        values = dict(vars(self))
+        return plain(
+            {
+                **values,
+                "objective": vars(self.objective),
+                "dimensions": [vars(d) for d in self.dimensions],
+                "stages": [vars(s) for s in self.stages],
+                "trials": rows(self.trials, self.objective),
+                "epochs_planned": self.epochs_planned,
+                "epochs_trained": self.epochs_trained,
+                "epochs_saved": self.epochs_saved,
+                "reasons": [vars(r) for r in self.reasons],
+                "rules": [vars(r) for r in self.rules],
+                "notes": [vars(r) for r in self.notes],
+                "findings": [f.to_dict() for f in self.findings],
+                "best": [
+                    {
+                        "trial": best.trial,
+                        "score": best.score,
+                        "values": self.trial(best.trial).values,
+                    }
+                    for best in self.best
+                ],
+                "repeats": [
+                    {**vars(r), "mean": r.mean, "std": r.std} for r in self.repeats
+                ],
+                "importance": self.importance and self.importance.to_dict(),
+            }
+        )
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """Returns `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def print(self) -> None:
+        """Writes it to standard output."""
+        from keras_babysit.search.results import report_text
+
+        report_text.write(self)
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes it as one HTML page that needs nothing else, pictures included.
+
+        Args:
+            path: where to.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        from keras_babysit.search.results import report_page
+
+        Path(path).write_text(report_page.document(self), encoding="utf-8")
+
+    def plot(self, path: str | os.PathLike | None = None) -> Any:
+        """Draws the trials: parallel coordinates, and the score along each axis.
+
+        Args:
+            path: file to write it to as well; its ending is the format.
+
+        Returns:
+            A `matplotlib.figure.Figure`.
+
+        Raises:
+            ImportError: if matplotlib is not installed.
+        """
+        from keras_babysit.search.results.plots import figure
+
+        return figure.figure(self, path)
+
+    def __str__(self) -> str:
+        from keras_babysit.search.results import report_text
+
+        return report_text.plain_text(self)
+
+    def _repr_html_(self) -> str:
+        from keras_babysit.search.results import report_page
+
+        return report_page.fragment(self)
+
+
+def make_report(
+    directory: str | os.PathLike | Store, importance: bool = True
+) -> SearchReport:
+    """Returns the report of a search from its files only, wherever they are.
+
+    Args:
+        directory: its folder, `directory/project_name` of the search.
+        importance: whether to work out which hyperparameters matter, which can take
+            some seconds.
+
+    Raises:
+        ValueError: if there is no search in the folder.
+    """
+    store = directory if isinstance(directory, Store) else Store(directory)
+    settings = store.settings()
+    if settings is None:
+        raise ValueError(
+            f"There is no search in {str(store.directory)!r}: it has no search.json."
+        )
+    events, trials = store.events(), store.trials()
+    epochs = {t.number: store.epochs(t) for t in trials} if importance else None
+    return report_of(settings, events, trials, epochs)
+
+
+def report_of(
+    settings: Mapping[str, Any],
+    events: Iterable[Mapping[str, Any]],
+    trials: Sequence[Trial],
+    epochs: Mapping[int, Sequence[EpochResult]] | None = None,
+) -> SearchReport:
+    """Returns the report of a search.
+
+    Args:
+        settings: what is in `search.json`.
+        events: what is in `events.jsonl`.
+        trials: all trials so far.
+        epochs: finished epochs by number of the trial, for the importance of the
+            hyperparameters; `None` leaves it out.
+    """
+    objective = Objective(**settings["objective"])
+    events = list(events)
+    begun = [event for event in events if event["event"] == "stage"]
+    spaces = [settings.get("space") or {}, *(e.get("space") or {} for e in begun)]
+    found, best = dimensions(spaces, trials), candidates(trials, objective)
+    return SearchReport(
+        name=str(settings.get("project_name") or "search"),
+        objective=objective,
+        method=str(settings.get("method") or "random"),
+        seed=settings.get("seed"),
+        folds=settings.get("folds"),
+        ended=bool(events) and events[-1]["event"] == "finished",
+        aborted=aborted(events),
+        dimensions=tuple(found),
+        stages=stages_of(settings, trials, objective),
+        trials=tuple(trials),
+        best=tuple(map(best_of, best[:BEST])),
+        reasons=reasons(trials),
+        rules=rules_of(trials),
+        notes=notes_of(trials),
+        findings=findings_of(events),
+        repeats=tuple(r for r in map(repeats_of, best) if r is not None),
+        verdict=verdict(trials, objective),
+        importance=_importance(trials, objective, found, epochs),
+    )
+
+
+def _importance(
+    trials: Sequence[Trial],
+    objective: Objective,
+    found: Sequence[Dimension],
+    epochs: Mapping[int, Sequence[EpochResult]] | None,
+) -> Importance | None:
+    if epochs is None:
+        return None
+    try:
+        return importance_of(trials, objective, found, epochs)
+    except ImportError as error:  # A search of hours has its report all the same.
+        return Importance(reason=str(error))

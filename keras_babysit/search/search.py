@@ -1,0 +1,362 @@
+"""`Search`: a hyper-parameter search as the notes describe it, from start to report."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+import keras_tuner
+
+from keras_babysit.search import folder, settings
+from keras_babysit.search.arguments import (
+    check_environment,
+    check_limits,
+    check_verbose,
+    executor_of,
+    limits_of,
+    name_of,
+    objective_of,
+)
+from keras_babysit.search.driver import Driver
+from keras_babysit.search.lock import locked
+from keras_babysit.search.oracles import methods
+from keras_babysit.search.oracles.pruners import Stopper
+from keras_babysit.search.oracles.stages import check_count, parsed
+from keras_babysit.search.plan import Plan
+from keras_babysit.search.progress import Progress
+from keras_babysit.search.replay import Past, replay
+from keras_babysit.search.results import ranking
+from keras_babysit.search.results.report import SearchReport, make_report
+from keras_babysit.search.results.table import frame
+from keras_babysit.search.scheduler import Course
+from keras_babysit.search.space import trial_build
+from keras_babysit.search.space.scales import with_values
+from keras_babysit.search.store import Store
+from keras_babysit.search.trial.checkpoints import load_model
+from keras_babysit.search.trial.fit_arguments import check_arguments
+from keras_babysit.search.trial.task import Work, has_own_fit
+from keras_babysit.search.trials import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Search:
+    """Searches hyperparameters, survives crashes, and ends hopeless trials.
+
+    Hypermodels, `HyperParameters`, objectives and oracles are KerasTuner's. What a
+    search does is in its folder, so the same program run again goes on where it was
+    cut off, and with the same seed comes to the same end.
+
+    Args:
+        hypermodel: a function that takes `keras_tuner.HyperParameters` and returns a
+            compiled model, or a `keras_tuner.HyperModel`, whose `fit` is used too: it
+            gets the arguments of `search`, and `epochs`, `verbose` and `callbacks`.
+        objective: name of what `fit` logs, `"val_loss"`, or a `keras_tuner.Objective`
+            where its direction cannot be told from its name.
+        max_trials: how many sets of values are tried, where there are no `stages`;
+            10 by default.
+        epochs: how long each is trained at most, likewise; 10 by default.
+        stages: several stages instead, from coarse to fine: `(trials, epochs)` or
+            `Stage` each, or what `coarse_to_fine()` returns.
+        method: `"random"`; `"bayesian"` (KerasTuner's oracle, a Gaussian process; needs
+            scipy and scikit-learn); `"tpe"` (Optuna's); `"grid"`; a KerasTuner oracle
+            without trials; or a function `(objective, max_trials, seed,
+            hyperparameters)` that makes one for each stage.
+        directory: where searches are kept.
+        project_name: name of this one, a folder in `directory`.
+        overwrite: delete what is in the folder. Otherwise go on with it.
+        seed: of everything: values, weights, the order of samples, folds. `None` for
+            one drawn at random, which is kept in the folder.
+        folds: number of folds of a cross-validation. `None` for one validation set, as
+            the notes advise.
+        repeat_top: how many of the best are trained again at the end, with other seeds,
+        repeats: and how often each.
+        widen: whether ranges grow where the best values lie at their border.
+        limits: name to the smallest and largest value that `widen` may come to.
+        stop_on_error: whether a finding of severity `"error"` ends a trial.
+        pruner: what else does: `"median"`, `"halving"`, an Optuna pruner, or `None`.
+        executor: `None` to train in this process, one after the other; `"ray"`; or an
+            object that does what `executors.Executor` says.
+        workers: for `"ray"`: how many trials at a time; as many as fit by default.
+        cpus_per_trial: likewise, for each.
+        gpus_per_trial: likewise.
+        keep_top: how many of the best trials keep their checkpoints; `None`: all.
+        babysit: whether a `Babysitter` watches each trial. It costs a few seconds for
+            each, however long it trains: not worth it where trials take no longer.
+        verbose: 0 shows nothing; 1 how the search is getting on.
+
+    Raises:
+        ValueError: for arguments that are not as they should be.
+        RuntimeError: in a process of KerasTuner's distributed mode.
+        ImportError: if a package that was asked for is not installed.
+
+    References:
+        CS231n, "Hyperparameter optimization".
+
+    Example:
+    ```python
+    search = keras_babysit.search.Search(
+        make_model, "val_loss", stages=[(20, 1), (10, 5), (5, 30)], seed=1
+    )
+    report = search.search(x, y, validation_data=(x_val, y_val))
+    print(report)
+    model = search.best_models(1)[0]
+    ```
+    """
+
+    def __init__(
+        self,
+        hypermodel: Any,
+        objective: Any,
+        max_trials: int | None = None,
+        epochs: int | None = None,
+        stages: Any = None,
+        method: Any = "random",
+        directory: str | os.PathLike = "searches",
+        project_name: str = "search",
+        overwrite: bool = False,
+        seed: int | None = None,
+        folds: int | None = None,
+        repeat_top: int = 0,
+        repeats: int = 3,
+        widen: bool = False,
+        limits: Mapping[str, tuple[float, float]] | None = None,
+        stop_on_error: bool = True,
+        pruner: Any = "median",
+        executor: Any = None,
+        workers: int | None = None,
+        cpus_per_trial: float = 1,
+        gpus_per_trial: float = 0,
+        keep_top: int | None = 5,
+        babysit: bool = True,
+        verbose: int = 1,
+    ):
+        check_environment()
+        self._hypermodel = trial_build.hypermodel_of(hypermodel)
+        self._objective = objective_of(objective)
+        self._stages = parsed(stages, max_trials, epochs)
+        for own in (method, *(s.method for s in self._stages if s.method is not None)):
+            methods.check_method(own, len(self._stages))
+        self._method, self._seed = method, seed
+        if seed is not None:
+            check_count("`seed`", seed, "seed", least=0)
+        if folds is not None:
+            check_count("`folds`", folds, "folds", least=2)
+        check_count("`repeat_top`", repeat_top, "repeat_top", least=0)
+        check_count("`repeats`", repeats, "repeats")
+        if keep_top is not None:
+            check_count("`keep_top`", keep_top, "keep_top")
+        self._folds, self._repeats = folds, (repeat_top, repeats)
+        self._widen, self._limits = bool(widen), limits_of(limits, widen)
+        check_verbose(verbose)
+        self._pruner, self._stopper = pruner, Stopper(pruner, self._objective)
+        self._executor = executor_of(executor, workers, cpus_per_trial, gpus_per_trial)
+        self._watch = bool(babysit), bool(stop_on_error)
+        self._keep_top, self._verbose = keep_top, verbose
+        self._overwrite = bool(overwrite)
+        self._name = name_of(project_name)
+        # The working directory may change.
+        self._store = Store((Path(directory) / self._name).absolute())
+
+    @property
+    def directory(self) -> Path:
+        """The folder of this search."""
+        return self._store.directory
+
+    def search(self, x: Any = None, y: Any = None, **arguments: Any) -> SearchReport:
+        """Runs the search, or goes on with it, until it has ended.
+
+        Ctrl-C ends it so that it can be gone on with.
+
+        Args:
+            x: as for `keras.Model.fit`.
+            y: likewise.
+            **arguments: of `fit`: `validation_data`, `validation_split`, `batch_size`,
+                `callbacks`, `class_weight`, ... Callbacks are copied for each trial.
+
+        Returns:
+            The report of all that was found.
+
+        Raises:
+            ValueError: if the hypermodel fails or returns no compiled model, asks for
+                nothing to search, or does not log the objective; if arguments of
+                `fit` cannot work; if the folder has another search.
+            RuntimeError: if another process is searching in the folder, or the first
+                three trials all fail.
+            keras_tuner.errors.FatalError: if the hypermodel raises one.
+            OSError: if the folder cannot be written.
+        """
+        given = {"x": x, "y": y, **arguments}
+        own_fit = has_own_fit(self._hypermodel)
+        check_arguments(given, self._folds, self._objective, own_fit)
+        space = trial_build.space_of(self._hypermodel)
+        check_limits(self._limits, space)
+        folder.make(self.directory)
+        with locked(self.directory):
+            plan = self._begun(space)
+            course = Course(plan)
+            past = replay(course, self._store.events())
+            work = Work(
+                hypermodel=self._hypermodel,
+                arguments=given,
+                objective=self._objective,
+                directory=str(self.directory),
+                folds=self._folds,
+                folds_seed=plan.seed,
+                babysit=self._watch[0],
+                stop_on_error=self._watch[1],
+                verbose=0,
+            )
+            self._drive(course, past, work)
+        return self.report()
+
+    def results(self) -> pd.DataFrame:
+        """Returns one row for each trial so far, as a pandas `DataFrame`.
+
+        Raises:
+            ValueError: if there is no search in the folder.
+            ImportError: if pandas is not installed.
+        """
+        self._check_begun()
+        return frame(self._store.trials(), self._objective)
+
+    def report(self) -> SearchReport:
+        """Returns the report of what was found so far.
+
+        Raises:
+            ValueError: if there is no search in the folder.
+        """
+        return make_report(self._store)
+
+    def best_trials(self, count: int | None = None) -> list[Trial]:
+        """Returns the best trials so far, one for each set of values, best first.
+
+        See `ranking.candidates` for how trials of several stages, and those that were
+        repeated, compare.
+
+        Args:
+            count: how many; `None` for all that have a score.
+        """
+        self._check_begun()
+        if count is not None:
+            check_count("`count`", count, "count")
+        return ranking.best_trials(self._store.trials(), self._objective, count)
+
+    def best_hyperparameters(self, count: int = 1) -> list[keras_tuner.HyperParameters]:
+        """Returns the hyperparameters of the best trials so far, best first.
+
+        Args:
+            count: how many; there are fewer if not so many trials have a score.
+        """
+        spaces = self._spaces()
+        return [
+            with_values(
+                (trial.outcome and trial.outcome.space) or spaces[trial.stage],
+                trial.values,
+            )
+            for trial in self.best_trials(count)
+        ]
+
+    def best_models(self, count: int = 1) -> list[keras.Model]:
+        """Returns the models of the best trials so far, at their best epochs.
+
+        Args:
+            count: how many, `keep_top` at most; there are fewer if not so many trials
+                have a score.
+
+        Raises:
+            ValueError: for more than `keep_top`, or if a checkpoint is gone.
+        """
+        check_count("`count`", count, "count")
+        if self._keep_top is not None and count > self._keep_top:
+            raise ValueError(
+                f"Only the best {self._keep_top} trials keep their checkpoints "
+                f"(`keep_top`). Received: count={count}"
+            )
+        spaces = self._spaces()
+        return [
+            load_model(self.directory, trial, self._hypermodel, spaces[trial.stage])
+            for trial in self.best_trials(count)
+        ]
+
+    def _spaces(self) -> list[Mapping[str, Any]]:
+        self._check_begun()
+        return [e["space"] for e in self._store.events() if e["event"] == "stage"]
+
+    def _check_begun(self) -> None:
+        if self._store.settings() is None:
+            raise ValueError(
+                f"There is no search in {str(self.directory)!r} yet: call `search` "
+                "first."
+            )
+
+    def _begun(self, space: keras_tuner.HyperParameters) -> Plan:
+        """Returns the plan, after the folder has it or was found to have it."""
+        overwrite, self._overwrite = self._overwrite, False
+        stored = None if overwrite else folder.stored(self._store)
+        seed = self._seed
+        if seed is None:
+            known = (stored or {}).get("seed")
+            seed = secrets.randbits(31) if known is None else known
+        plan = Plan(
+            self._objective,
+            self._stages,
+            self._method,
+            int(seed),
+            space,
+            self.directory,
+            *self._repeats,
+            self._widen,
+            self._limits,
+        )
+        asked = settings.settings_of(
+            plan,
+            self._pruner,
+            folds=self._folds,
+            babysit=self._watch[0],
+            stop_on_error=self._watch[1],
+            keep_top=self._keep_top,
+            project_name=self._name,
+        )
+        folder.begin(self._store, asked, overwrite)
+        return plan
+
+    def _drive(self, course: Course, past: Past, work: Work) -> None:
+        plan = course.plan
+        expected = [(stage.trials, stage.epochs) for stage in plan.stages]
+        if plan.repeat_top:
+            count = plan.repeat_top * plan.repeats
+            expected.append((count, plan.stages[-1].epochs))
+        progress = Progress(
+            self._objective,
+            expected,
+            folds=self._folds or 1,
+            verbose=self._verbose,
+            trials=list(course.trials.values()),
+        )
+        driver = Driver(
+            course,
+            self._store,
+            self._executor,
+            self._stopper,
+            progress,
+            past,
+            self._keep_top,
+        )
+        own_fit = has_own_fit(self._hypermodel)
+        is_logged = work.arguments.get("validation_freq", 1) == 1 and not own_fit
+        try:
+            driver.run(work, check_objective=is_logged)
+        except KeyboardInterrupt:
+            progress.say(
+                f"Interrupted. What has ended is in {str(self.directory)!r}; run the "
+                "program again to go on."
+            )
+            raise
+        finally:
+            progress.close()

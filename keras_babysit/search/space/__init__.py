@@ -1,0 +1,1 @@
+"""The hyperparameters of a search: ranges, scales, borders, and narrower ranges."""

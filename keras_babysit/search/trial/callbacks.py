@@ -1,0 +1,188 @@
+"""What watches a trial while it trains: its babysitter, and what ends each epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_babysit.callbacks.babysitter import Babysitter
+from keras_babysit.records import (
+    EpochRecord,
+    Finding,
+    ObservationCost,
+    StepRecord,
+    scalars,
+)
+
+#: In a trial, the first step of each epoch is observed, and one in so many.
+EVERY = 100
+
+
+class Ended(BaseException):
+    """Ends a trial at once; not an `Exception`, which a user's `fit` might catch.
+
+    Args:
+        status: of the trial, `"stopped"` or `"failed"`.
+        reason: why, in one line.
+    """
+
+    def __init__(self, status: str, reason: str):
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class TrialBabysitter(Babysitter):
+    """A `Babysitter` that finds the same whenever a trial is trained.
+
+    An ordinary one observes as many steps as its budget pays for, which depends on
+    how busy the machine is. This one observes the first step of each epoch and each
+    hundredth one after it. What it has seen is kept in a file, so that a trial which
+    goes on after its process was killed is judged by all of its history.
+
+    Args:
+        log_dir: of the event files.
+        kept: file of the records.
+        on_finding: function of each new `Finding`.
+        on_trouble: function of an `OSError`, when files cannot be written.
+    """
+
+    def __init__(
+        self,
+        log_dir: Path,
+        kept: Path,
+        on_finding: Callable[[Finding], Any],
+        on_trouble: Callable[[OSError], None],
+    ):
+        super().__init__(log_dir, every=EVERY, on_finding=on_finding, verbose=0)
+        self._kept, self._on_trouble = kept, on_trouble
+        self._unsaved: list[StepRecord | EpochRecord] = []
+        self._replayed = False
+
+    def _open_sink(self) -> Any:
+        try:
+            return _Forgiving(super()._open_sink(), self._on_trouble)
+        except ValueError as error:
+            cause = error.__cause__
+            if not isinstance(cause, OSError):
+                raise
+            self._on_trouble(cause)
+            return None
+
+    def is_due(self, position: Any, times: Any) -> bool:
+        """Whether a step is the first of its epoch or a hundredth one."""
+        return -position.batch % EVERY < position.per_execution
+
+    def receive(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
+        """Takes a record, and remembers to keep it."""
+        if isinstance(record, EpochRecord):
+            if self._replayed and not record.logs:
+                return  # Going on is no second beginning.
+            self._unsaved.append(dataclasses.replace(record, images=()))
+        elif isinstance(record, StepRecord):
+            self._unsaved.append(record)
+        super().receive(record)
+
+    def save(self) -> None:
+        """Adds what is new to the file.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        new, self._unsaved = self._unsaved, []
+        with open(self._kept, "ab") as file:
+            for record in new:
+                pickle.dump(record, file)
+
+    def replay(self, step: int) -> None:
+        """Takes the records of the first so many updates once more, from the file."""
+        records = [r for r in _records(self._kept) if _ended_at(r) <= step]
+        self._kept.unlink(missing_ok=True)
+        for record in records:
+            self._unsaved.append(record)
+            self.history.append(record)
+            self._diagnose("recorded", record)
+        self._replayed = True
+
+
+class _Forgiving:
+    """A sink whose files may fail without an end to the watching."""
+
+    def __init__(self, sink: Any, on_trouble: Callable[[OSError], None]):
+        self._sink, self._on_trouble = sink, on_trouble
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._sink, name)
+
+        def call(*args: Any) -> Any:
+            try:
+                return method(*args)
+            except OSError as error:
+                self._on_trouble(error)
+
+        return call
+
+
+def _records(path: Path) -> list[StepRecord | EpochRecord]:
+    found = []
+    try:
+        with open(path, "rb") as file:
+            while True:
+                found.append(pickle.load(file))
+    except (OSError, EOFError, pickle.UnpicklingError):
+        return found  # Its end, which may have been cut off.
+
+
+def _ended_at(record: StepRecord | EpochRecord) -> int:
+    return record.step + isinstance(record, StepRecord)
+
+
+class EpochEnd(keras.callbacks.Callback):
+    """Comes last: tells the trial when its training begins and when an epoch ends.
+
+    Args:
+        began: function of the model, before the first step.
+        ended: function of the model, the logs and the duration of each epoch in
+            seconds; returns why the training should end, or `""`.
+        stop: function that returns why the training should end at once, or `""`.
+    """
+
+    def __init__(
+        self,
+        began: Callable[[keras.Model], None],
+        ended: Callable[[keras.Model, dict[str, float], float], str],
+        stop: Callable[[], str],
+    ):
+        super().__init__()
+        self._began, self._ended, self._stop = began, ended, stop
+        self._since = 0.0
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Lets the trial put the model where it was, and ends what cannot work."""
+        self._began(self.model)
+        self._end_if_hopeless()
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Takes the time."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
+        """Ends the trial if something has been found."""
+        self._end_if_hopeless()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Passes the epoch on."""
+        seconds = time.perf_counter() - self._since
+        if self._ended(self.model, scalars(logs or {}), seconds):
+            self.model.stop_training = True
+        self._end_if_hopeless()
+
+    def _end_if_hopeless(self) -> None:
+        reason = self._stop()
+        if reason:
+            raise Ended("stopped", reason)

@@ -1,0 +1,93 @@
+"""What ensembles are given is looked at before anything is done with it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from keras_babysit.ensemble import (
+    BestCheckpoints,
+    SnapshotCheckpoint,
+    StochasticWeightAveraging,
+    arguments,
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    """Instead of conftest's: nothing here makes models."""
+
+
+@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
+def test_whole_numbers_of_any_kind(value):
+    arguments.check_whole(3, value=value)
+
+
+@pytest.mark.parametrize("value", [2, 3.0, True, np.True_, "3", None, np.float32(3)])
+def test_what_is_no_whole_number_or_too_small(value):
+    with pytest.raises(ValueError, match=r"`n` must be an integer of 3 or more\. Rec"):
+        arguments.check_whole(3, n=value)
+
+
+def test_callbacks_take_numpys_integers(tmp_path):
+    two = np.uint8(2)
+    snapshots = SnapshotCheckpoint(tmp_path, every=two, keep=two)
+    swa = StochasticWeightAveraging(two, end_epoch=np.int64(3), every=two)
+    best = BestCheckpoints(tmp_path, k=two)
+    counts = snapshots.every, snapshots.keep, swa.start_epoch, swa.every, best.k
+    assert counts == (2, 2, 2, 2, 2)
+    # An unsigned 2 has no negative.
+    assert {type(count) for count in counts} == {int}
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True])
+def test_batch_sizes(size):
+    arguments.check_batch_size(None)
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
+        arguments.check_batch_size(size)
+
+
+def test_inputs():
+    arguments.check_inputs({"a": np.ones((2, 1))}, again="in each pass")
+    arguments.check_inputs(iter([]))
+    for x, words in (
+        (None, "x=None"),
+        ([np.ones((2, 1)), np.ones((0, 1))], "at least one sample"),
+        ((i for i in ()), "anew in each pass, and a generator can be read only once"),
+        (SimpleNamespace(cardinality=lambda: 0), "at least one batch"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            arguments.check_inputs(x, again="in each pass")
+
+
+def test_targets():
+    assert arguments.targets_of([[1], [0]]).shape == (2, 1)
+    for y, words in (
+        (None, "y=None"),
+        ({"kind": [0], "size": [1]}, r"of one output.*`y=y\['kind'\]`"),
+        ([[1], [2, 3]], "one array.*do not have the same shape"),
+        (["a", "b"], "must be an array of numbers.*dtype <U1"),
+        (3, r"must be an array of numbers.*shape \(\)"),
+        ([], "at least one sample"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            arguments.targets_of(y)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["left", "right"], ["left", "right"]),
+        (["left", "right"], ["top", "bottom"]),
+        # Keras numbers layers as they are made, and calls them by their class.
+        (["input_layer", "input_layer_1"], ["input_layer_1", "input_layer"]),
+        (["dense", "softmax"], ["softmax", "dense"]),
+    ],
+)
+def test_names_that_tell_nothing_against(one, other):
+    arguments.names_agree([one, other], "outputs")
+
+
+def test_names_in_another_order():
+    with pytest.raises(ValueError, match=r"outputs in the same order.*\['b_1', 'a'\]"):
+        arguments.names_agree([["a", "b"], ["a", "b_2"], ["b_1", "a"]], "outputs")
