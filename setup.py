@@ -36,11 +36,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["keras_babysit", "keras_babysit.*"]),
-    package_data={"keras_babysit": ["py.typed"]},
+    package_data={"keras_babysit": ["py.typed", "document/templates/*"]},
     python_requires=">=3.11",
     install_requires=[
         "click>=8.1",
         "google-crc32c>=1.9",
+        "jinja2>=3.1",
         "keras>=3.15",
         "numpy>=2.0",
         "pillow>=11.0",

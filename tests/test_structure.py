@@ -16,6 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "keras_babysit"
 #: The rooms, from the ground up: each may import those before it.
 ROOMS = (
     "errors",
+    "document",
     "records",
     "facts",
     "statistics",
@@ -26,7 +27,6 @@ ROOMS = (
     "probes",
     "step",
     "rules",
-    "document",
     "report",
     "event_files",
     "sinks",
@@ -45,7 +45,6 @@ ROOMS = (
 APART = {
     "probes": {"backend", "borrowing", "inspection"},
     "step": {"history", "inspection", "facts"},
-    "document": {"step", "probes", "backend", "borrowing"},
     "report": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
     "event_files": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
     "sinks": {"step", "probes", "backend", "borrowing", "inspection", "rules"},

@@ -11,12 +11,13 @@ from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.checks.check import Check, CheckResult
 from keras_babysit.checks.inputs import facts_of, gathered
 from keras_babysit.document.progress_line import Progress
+from keras_babysit.document.words import count
 from keras_babysit.facts import DataFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.inspection.sample import Sample, ready
 from keras_babysit.records import Finding
-from keras_babysit.report.groups import Group, count, told
+from keras_babysit.report.groups import Group, told
 from keras_babysit.rules.judge import Judge
 from keras_babysit.rules.rule import Rule
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from keras_babysit.checks.check import CheckResult, worst
 from keras_babysit.checks.model_and_data import RulesResult
+from keras_babysit.document.values import plain
 from keras_babysit.records import Finding
-from keras_babysit.report.report import plain
 
 #: Of results: some checks' have more, which is for Python.
 _FIELDS = [field.name for field in dataclasses.fields(CheckResult)]

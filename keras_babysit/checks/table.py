@@ -14,7 +14,7 @@ from rich.text import Text
 from keras_babysit.checks.check import CheckResult
 from keras_babysit.checks.model_and_data import RulesResult
 from keras_babysit.checks.printing import LOOKS, WIDTH, mark
-from keras_babysit.report.groups import clean, count
+from keras_babysit.document.words import clean, count
 from keras_babysit.report.page import STYLE
 from keras_babysit.report.plain import rendered
 

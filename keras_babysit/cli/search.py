@@ -75,7 +75,7 @@ def _table(found: Status) -> Table:
 
 def _lines(found: Status) -> Iterator[tuple[str, Text]]:
     """What is shown: a word and what it says."""
-    from keras_babysit.report.groups import clean, count
+    from keras_babysit.document.words import clean, count
     from keras_babysit.search.results.table import counts, duration, said, score_text
 
     state = Text(found.state, style=_STATES[found.state])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_babysit.document import figures
-from keras_babysit.report.groups import clean
+from keras_babysit.document.words import clean
 
 if TYPE_CHECKING:
     from keras_babysit.comparison.result import OptimizerComparison, OptimizerRun

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from keras_babysit.report.groups import clean, number
+from keras_babysit.document.words import clean, number
 from keras_babysit.report.page import STYLE
 from keras_babysit.report.plain import rendered
 

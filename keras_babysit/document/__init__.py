@@ -1,1 +1,32 @@
-"""How a result is shown: blocks of content, and one renderer for each format."""
+"""How everything is shown: a result says what, as blocks; a renderer says how.
+
+`blocks.py` holds what can be shown, `shown.py` the habits that all results share;
+`console.py`, `html.py`, `markdown.py` and `figures.py` are the renderers. A new result
+writes `content()`; a new output format is one file here.
+"""
+
+from keras_babysit.document.blocks import (
+    Block,
+    Column,
+    Details,
+    FindingCard,
+    Heading,
+    Row,
+    Span,
+    Table,
+    Text,
+)
+from keras_babysit.document.shown import Shown
+
+__all__ = [
+    "Block",
+    "Column",
+    "Details",
+    "FindingCard",
+    "Heading",
+    "Row",
+    "Shown",
+    "Span",
+    "Table",
+    "Text",
+]

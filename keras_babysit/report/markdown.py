@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from keras_babysit.document.words import clean
 from keras_babysit.records import Finding
-from keras_babysit.report.groups import Group, clean, told
+from keras_babysit.report.groups import Group, told
 
 _MEANS_SOMETHING = str.maketrans(
     {**{c: f"\\{c}" for c in "\\`*_[]#~|"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"}

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING
 
+from keras_babysit.document.words import clean, number
 from keras_babysit.report import text
-from keras_babysit.report.groups import Group, clean, number
+from keras_babysit.report.groups import Group
 
 if TYPE_CHECKING:
     from keras_babysit.report.report import Report

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from keras_babysit.document.values import plain
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding, ObservationCost
 from keras_babysit.report.groups import Group, told, worst_first
@@ -137,19 +135,6 @@ def make_report(
         stopped=stopped,
         notes=tuple(notes),
     )
-
-
-def plain(value: Any) -> Any:
-    """Returns nested values as JSON can hold them; what is not finite as a string."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _known(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from keras_babysit.report.groups import Group, clean, count, number, share
+from keras_babysit.document.words import clean, count, number, share
+from keras_babysit.report.groups import Group
 from keras_babysit.report.layers import LayerSummary
 from keras_babysit.report.plain import rendered
 

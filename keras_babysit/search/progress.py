@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from keras_babysit.report.groups import clean, count
+from keras_babysit.document.words import clean, count
 from keras_babysit.search.pace import epochs_left
 from keras_babysit.search.results.ranking import candidates
 from keras_babysit.search.results.report_parts import Best, best_of

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_babysit.document.values import plain
 from keras_babysit.event_files import writer
 from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
 from keras_babysit.records import (
@@ -28,7 +29,6 @@ from keras_babysit.records import (
     VariableStats,
 )
 from keras_babysit.report import Report, markdown
-from keras_babysit.report.report import plain
 
 #: Constant lines that show where update ratios are healthy.
 BAND = {

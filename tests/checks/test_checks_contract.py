@@ -12,8 +12,8 @@ from support import models, untouched
 from keras_babysit import checks
 from keras_babysit.checks.check import VERDICTS, Check, CheckResult
 from keras_babysit.document.progress_line import silent
+from keras_babysit.document.values import plain
 from keras_babysit.inspection.sample import ready, sample_of
-from keras_babysit.report.report import plain
 
 CHECKS = checks.available()
 every_check = pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)

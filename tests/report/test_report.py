@@ -11,6 +11,7 @@ import pytest
 from support import findings as made
 
 from keras_babysit import Report
+from keras_babysit.document import words
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, LayerStats, StepRecord, VariableStats
 from keras_babysit.report import groups, make_report, page
@@ -209,14 +210,14 @@ def test_places(names, expected):
     ],
 )
 def test_numbers(value, number, share):
-    assert groups.number(value) == number
-    assert groups.share(value) == share
+    assert words.number(value) == number
+    assert words.share(value) == share
 
 
 def test_moments():
-    assert groups.moment(12, 0.2) == "step 12"
-    assert groups.moment(120, 2.0) == "epoch 2"
-    assert groups.moment(151, 2.516) == "epoch 2.5"
+    assert words.moment(12, 0.2) == "step 12"
+    assert words.moment(120, 2.0) == "epoch 2"
+    assert words.moment(151, 2.516) == "epoch 2.5"
 
 
 def test_plain_text(report):

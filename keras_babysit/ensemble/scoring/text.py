@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from keras_babysit.report.groups import number
+from keras_babysit.document.words import number
 from keras_babysit.report.plain import rendered
 
 if TYPE_CHECKING:

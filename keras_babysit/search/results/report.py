@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_babysit.document.values import plain
 from keras_babysit.records import Finding
-from keras_babysit.report.report import plain
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.results.importance import Importance, importance_of
 from keras_babysit.search.results.ranking import candidates, verdict

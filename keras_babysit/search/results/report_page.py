@@ -7,7 +7,7 @@ import io
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from keras_babysit.report.groups import clean
+from keras_babysit.document.words import clean
 from keras_babysit.report.page import STYLE
 from keras_babysit.search.results.sections import Section, headline, sections
 from keras_babysit.search.results.table import COLUMNS, rows, score_text, shown

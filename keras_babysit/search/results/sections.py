@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from keras_babysit.report.groups import clean, count, number, share
+from keras_babysit.document.words import clean, count, number, share
 from keras_babysit.search.results.table import counts, duration, score_text, shown
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 
 import filelock
 
-from keras_babysit.report.report import plain
+from keras_babysit.document.values import plain
 from keras_babysit.search.results.ranking import candidates
 from keras_babysit.search.results.report import Reason, reasons
 from keras_babysit.search.results.report_parts import Best, best_of

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from keras_babysit.document.words import clean, number
 from keras_babysit.errors import installing
-from keras_babysit.report.groups import clean, number
 from keras_babysit.search.trials import EpochResult, Objective, Trial
 
 #: Columns that every search has, in their order.

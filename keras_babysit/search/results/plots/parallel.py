@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.report.groups import clean
+from keras_babysit.document.words import clean
 from keras_babysit.search.results.plots.axes import (
     BEST,
     FAILED,

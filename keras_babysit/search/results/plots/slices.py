@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.report.groups import clean, count
+from keras_babysit.document.words import clean, count
 from keras_babysit.search.results.dimensions import Dimension
 from keras_babysit.search.results.plots.axes import (
     BEST,

@@ -1,0 +1,234 @@
+"""Blocks on a console: rich's renderables, or plain text."""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text as RichText
+
+from keras_babysit.document.blocks import (
+    Block,
+    Column,
+    FindingCard,
+    Heading,
+    Items,
+    Row,
+    Table,
+    Text,
+    Words,
+    plain,
+    spans,
+)
+from keras_babysit.document.words import clean
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+#: Sign and style of each tone.
+LOOKS = {
+    "error": ("✖", "bold red"),
+    "warning": ("▲", "yellow"),
+    "info": ("•", "cyan"),
+    "good": ("✔", "green"),
+    "skipped": ("–", "dim"),
+    "strong": ("", "bold"),
+    "faint": ("", "dim"),
+    "": ("", ""),
+}
+#: Tones whose sign stands before a heading or a paragraph.
+_SIGNED = ("error", "warning", "good", "info", "skipped")
+#: Columns of a sign and its status.
+_MARK = 10
+#: Letters of a line of a column's title, unless a word is longer.
+_TITLE = 12
+#: A column of sentences has room for so many letters, or the table is no table.
+_SENTENCE = 30
+#: Names of rules, at the end of what they found.
+_RULE = re.compile(r"\[[a-z0-9-]+\]")
+
+
+def text(blocks: Iterable[Block], width: int) -> str:
+    """Returns blocks as text without colour, lines at most `width` columns long."""
+    file = io.StringIO()
+    console = Console(
+        file=file,
+        width=width,
+        force_terminal=False,
+        force_jupyter=False,
+        color_system=None,
+        highlight=False,
+    )
+    write(console, blocks)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
+
+
+def write(console: Console, blocks: Iterable[Block], wrap: bool = True) -> None:
+    """Writes blocks to a console.
+
+    Args:
+        console: where to.
+        blocks: what to write.
+        wrap: whether long lines are broken; otherwise a paragraph or a finding is one
+            line, as a log file has it.
+    """
+    for shown in renderables(blocks, console.width, wrap):
+        console.print(shown, soft_wrap=not wrap and isinstance(shown, RichText))
+
+
+def renderables(
+    blocks: Iterable[Block], width: int, wrap: bool = True
+) -> Iterator[RenderableType]:
+    """Yields what rich can render: of what is folded away, nothing."""
+    for block in blocks:
+        if isinstance(block, Heading | Text):
+            yield _paragraph(block)
+        elif isinstance(block, Table):
+            yield from _table(block, width)
+        elif isinstance(block, FindingCard):
+            yield _card(block, wrap)
+        elif isinstance(block, Items):
+            for point in block.points:
+                yield _hanging(RichText("•", style="dim"), RichText(clean(point)))
+
+
+def _line(words: Words, tone: str = "") -> RichText:
+    found = RichText()
+    for span in spans(words, tone):
+        found.append(clean(span.text), style=LOOKS[span.tone][1])
+    return found
+
+
+def _paragraph(block: Heading | Text) -> RichText:
+    sign = LOOKS[block.tone][0] if block.tone in _SIGNED else ""
+    tone = block.tone
+    if isinstance(block, Heading) and not tone:
+        tone = "strong"
+    before = RichText(f"{sign} ", style=LOOKS[tone][1]) if sign else RichText()
+    found = before + _line(block.text, "" if sign else tone)
+    return RichText("\n") + found if _starts_section(block) else found
+
+
+def _starts_section(block: Heading | Text) -> bool:
+    return isinstance(block, Heading) and block.level > 1
+
+
+def _card(card: FindingCard, wrap: bool) -> RenderableType:
+    """A finding: sign and status, then what there is to say of it."""
+    sign, style = LOOKS[card.tone]
+    mark = RichText(f"{sign} {clean(card.status)}".ljust(_MARK), style=style)
+    if not wrap:
+        return RichText.assemble(mark, " ", _said(card))
+    return _hanging(mark, _said(card))
+
+
+def _said(card: FindingCard) -> RichText:
+    said = clean(card.seen)
+    if card.advice:
+        said = f"{said.rstrip('.')}. {clean(card.advice)}"
+    when = f" ({clean(card.when)})" if card.when else ""
+    rule = f" [{clean(card.rule)}]" if card.rule else ""
+    also = f" {clean(card.also)}." if card.also else ""
+    found = RichText(f"{said}{when}{rule}{also}")
+    if card.over:
+        found.stylize("dim")
+    found.highlight_regex(_RULE, "dim")
+    return found
+
+
+def _hanging(mark: RichText, body: RichText) -> RichTable:
+    """Signs in a column of their own."""
+    grid = RichTable.grid(padding=(0, 1))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(mark, body)
+    return grid
+
+
+def _table(table: Table, width: int) -> Iterator[RenderableType]:
+    kept = [i for i, column in enumerate(table.columns) if not column.bar]
+    kept = _fitting(table, kept, width)
+    if not table.rows or not kept:
+        return
+    if _needed(table, kept) > width:
+        yield from _stacked(table, kept)
+    else:
+        yield _flat(table, kept)
+    if table.note:
+        yield RichText(clean(table.note), style="dim")
+
+
+def _flat(table: Table, kept: Sequence[int]) -> RichTable:
+    found = RichTable(
+        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold"
+    )
+    for i in kept:
+        column = table.columns[i]
+        found.add_column(
+            _title(column),
+            justify="right" if column.number else "left",
+            no_wrap=column.number,
+            overflow="fold",
+        )
+    for row in table.rows:
+        if row.rule:
+            found.add_section()
+        found.add_row(*_cells(row, kept), style=LOOKS[row.tone][1])
+    return found
+
+
+def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RichText]:
+    """Each row as lines of its own, for consoles too narrow for a table."""
+    for row in table.rows:
+        style = LOOKS[row.tone][1]
+        lines = [
+            (table.columns[i], cell)
+            for i, cell in zip(kept, _cells(row, kept), strict=True)
+            if cell.plain.strip()
+        ]
+        for n, (column, cell) in enumerate(lines):
+            title = "" if column.wide else f"{clean(column.title)}: "
+            before = f"  {title}" if n else ""
+            yield RichText.assemble((before, "dim"), cell, style=style)
+
+
+def _cells(row: Row, kept: Sequence[int]) -> list[RichText]:
+    found = [_line(row.cells[i]) for i in kept]
+    for cell in found:
+        cell.highlight_regex(_RULE, "dim")
+    return found
+
+
+def _title(column: Column) -> str:
+    """A title on several lines: a terminal may have only 80 columns."""
+    title = clean(column.title)
+    if column.wide:
+        return title
+    return textwrap.fill(title, _TITLE, break_long_words=False)
+
+
+def _fitting(table: Table, kept: list[int], width: int) -> list[int]:
+    """The columns that fit without breaking a word, as far as one can do without."""
+    ranks = {i: table.columns[i].rank for i in kept if table.columns[i].rank}
+    for spare in sorted(ranks, key=lambda i: -ranks[i]):
+        if _needed(table, kept) > width:
+            kept = [i for i in kept if i != spare]
+    return kept
+
+
+def _needed(table: Table, kept: Sequence[int]) -> int:
+    return sum(_longest(table, i) + 1 for i in kept)
+
+
+def _longest(table: Table, i: int) -> int:
+    column = table.columns[i]
+    cells = [clean(plain(row.cells[i])) for row in table.rows]
+    title = max(map(len, _title(column).splitlines()), default=0)
+    longest = max(map(len, cells), default=0)
+    return max(title, min(longest, _SENTENCE) if column.wide else longest)
