@@ -18,9 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_babysit.document.words import clean, count
-from keras_babysit.search.pace import epochs_left
-from keras_babysit.search.results.ranking import candidates
-from keras_babysit.search.results.report_parts import Best, best_of
+from keras_babysit.search.results.ranking import Candidate, candidates
 from keras_babysit.search.results.table import (
     counts,
     duration,
@@ -168,9 +166,8 @@ class Progress:
         with contextlib.suppress(Exception):
             live.stop()
 
-    def _best_of_ended(self) -> Best | None:
-        found = candidates(self._ended.values(), self._objective)
-        return best_of(found[0]) if found else None
+    def _best_of_ended(self) -> Candidate | None:
+        return next(iter(candidates(self._ended.values(), self._objective)), None)
 
     def _out(self) -> Console:
         # Standard output may be another one by now.
@@ -207,8 +204,8 @@ class Progress:
         parts = [f"[{len(self._ended)}/{self._total}] {told(trial, self._objective)}"]
         best = self._best
         if best is not None:
-            is_new = best.trial == trial.number
-            there = f"trial {best.trial}, {_score(best)}"
+            is_new = best.trial.number == trial.number
+            there = f"trial {best.trial.number}, {_score(best)}"
             parts.append("best so far" if is_new else f"best so far: {there}")
         left = self.seconds_left()
         if left is not None and self._total > len(self._ended):
@@ -250,12 +247,12 @@ class Progress:
             lines.append(Text(self._stage, style="dim"))
         best = self._best
         if best is not None:
-            values = said(self._ended[best.trial].values, _VALUES)
+            values = said(best.trial.values, _VALUES)
             lines.append(
                 Text.assemble(
                     "best ",
                     (f"{self._objective.name} {_score(best)}", "bold green"),
-                    f" trial {best.trial}: {values}",
+                    f" trial {best.trial.number}: {values}",
                 )
             )
         shown = sorted(self._running)[:_RUNNING]
@@ -278,10 +275,9 @@ class Progress:
         return row
 
 
-def _score(best: Best) -> str:
+def _score(best: Candidate) -> str:
     """What counts of the best: of one that was repeated, the mean of its repeats."""
-    times = len(best.repeats.scores) if best.repeats else 0
-    mean = f" (mean of {count(times, 'repeat')})" if times else ""
+    mean = f" (mean of {count(best.times, 'repeat')})" if best.times else ""
     return f"{score_text(best.score)}{mean}"
 
 
@@ -307,3 +303,34 @@ def told(trial: Trial, objective: Objective) -> str:
     trained = f"{count(outcome.epochs, 'epoch')}, {duration(outcome.seconds)}"
     tried = f"; {said(trial.values)}" if trial.values else ""
     return f"{name}: {told_now} ({trained}{tried})"
+
+
+def epochs_left(
+    plan: Sequence[tuple[int, int]],
+    folds: int,
+    ended: Iterable[Trial],
+    running: Iterable[tuple[Trial, int]],
+) -> float:
+    """Returns how many epochs a search has likely still to train.
+
+    Trials are expected to leave out as large a share of their epochs as those that have
+    ended did.
+
+    Args:
+        plan: `(trials, epochs)` of every stage, and of the repeats at the end.
+        folds: number of folds that every trial is trained on.
+        ended: trials that have ended.
+        running: the others that have begun, each with its finished epochs.
+    """
+    ended, running = list(ended), list(running)
+    planned = sum(trial.epochs for trial in ended) * folds
+    trained = sum(trial.outcome.epochs for trial in ended if trial.outcome)
+    share = min(trained / planned, 1.0) if planned else 1.0
+    begun = len(ended) + len(running)
+    left = 0.0
+    for trials, epochs in plan:
+        left += share * max(trials - begun, 0) * epochs * folds
+        begun = max(begun - trials, 0)
+    for trial, done in running:
+        left += max(share * trial.epochs * folds - done, 0.0)
+    return left

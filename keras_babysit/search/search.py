@@ -22,7 +22,6 @@ from keras_babysit.search.arguments import (
     objective_of,
 )
 from keras_babysit.search.driver import Driver
-from keras_babysit.search.lock import locked
 from keras_babysit.search.oracles import methods
 from keras_babysit.search.oracles.pruners import Stopper
 from keras_babysit.search.oracles.stages import check_count, parsed
@@ -197,7 +196,7 @@ class Search:
         space = trial_build.space_of(self._hypermodel)
         check_limits(self._limits, space)
         folder.make(self.directory)
-        with locked(self.directory):
+        with folder.locked(self.directory):
             plan = self._begun(space)
             course = Course(plan)
             past = replay(course, self._store.events())

@@ -14,7 +14,7 @@ import pytest
 from support.pretending import Pretend, X, Y, loss, make_model, tiny
 
 from keras_babysit import search
-from keras_babysit.search.lock import locked
+from keras_babysit.search.folder import locked
 from keras_babysit.search.oracles import methods, staged_oracles
 from keras_babysit.search.space import trial_build
 from keras_babysit.search.trial import isolation

@@ -1,7 +1,6 @@
 """A search that is killed, at any moment, and run again comes to the same end."""
 
 import dataclasses
-import json
 import os
 import runpy
 import signal
@@ -103,7 +102,7 @@ def killed_at(folder, moment, after, **settings):
 
 def end_of(one):
     """What must be the same: all but times and how often something was started."""
-    report = json.loads(one.report().to_json())
+    report = one.report().to_dict()
     for trial in report["trials"]:
         del trial["attempts"], trial["seconds"]
     best = [(t.number, t.values, t.score) for t in one.best_trials()]
