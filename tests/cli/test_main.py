@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from support import findings as made
 
 from keras_babysit import rules
-from keras_babysit.cli import main
+from keras_babysit.cli.main import main
 from keras_babysit.report import make_report
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 
@@ -128,7 +128,7 @@ def test_nothing_to_read(call, tmp_path):
 def test_no_framework_is_imported(logs):
     code = f"""
 import sys
-from keras_babysit.cli import main
+from keras_babysit.cli.main import main
 for arguments in (["rules"], ["rules", "--markdown"], ["report", {str(logs)!r}]):
     main(arguments, standalone_mode=False)
 heavy = ("tensorflow", "keras", "matplotlib", "torch", "jax")

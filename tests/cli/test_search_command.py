@@ -219,7 +219,7 @@ def test_a_folder_that_is_no_search(call, store, tmp_path):
 def test_the_command_needs_no_keras(store):
     code = f"""
 import sys
-from keras_babysit import cli
+from keras_babysit.cli import main as cli
 cli.main(["search", "status", {str(store.directory)!r}], standalone_mode=False)
 heavy = "keras", "tensorflow", "keras_tuner", "optuna", "pandas", "ray", "tensorboard"
 print([m for m in heavy if m in sys.modules])

@@ -165,8 +165,8 @@ def test_reading_needs_no_framework(tmp_path, report):
     sink.close()
     code = f"""
 import sys
-from keras_babysit import reading
-report = reading.read_report({str(tmp_path)!r})
+from keras_babysit.event_files import reader
+report = reader.read_report({str(tmp_path)!r})
 str(report), report._repr_html_()
 print([m for m in ("tensorflow", "keras", "torch", "jax") if m in sys.modules])
 """

@@ -214,10 +214,10 @@ model.fit(x, y, epochs=100000, verbose=0,
 
 def test_closed_at_exit_and_flushed_when_idle(tmp_path):
     code = f"""
-from keras_babysit.sinks import events
-file = events.EventFile({str(tmp_path)!r})
+from keras_babysit.event_files import writer
+file = writer.EventFile({str(tmp_path)!r})
 for i in range(1000):
-    file.add(lambda i=i: [events.scalar("a", i)], i)
+    file.add(lambda i=i: [writer.scalar("a", i)], i)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert len(points(read(tmp_path), "a")) == 1000

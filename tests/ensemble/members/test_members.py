@@ -240,7 +240,7 @@ def test_on_ray_so_many_at_a_time_and_each_as_it_is_done(monkeypatch):
             self.cancelled.append(task)
 
     ray = Ray()
-    cluster = on_ray.ray_cluster
+    cluster = on_ray.cluster
     monkeypatch.setattr(cluster, "import_ray", lambda: ray)
     monkeypatch.setattr(cluster, "connect", lambda address, cpus: "")
     monkeypatch.setattr(cluster, "capacity", lambda workers, *rest: workers)

@@ -300,16 +300,16 @@ def test_what_never_fits_is_said(opened):
 def test_a_cluster_that_is_not_there():
     code = """
 import os, sys
-from keras_babysit.search import ray_cluster
+from keras_babysit.search.ray import cluster
 try:
-    ray_cluster.connect("127.0.0.1:1", None)
+    cluster.connect("127.0.0.1:1", None)
 except ConnectionError as error:
     print(error)
 os.environ["RAY_TMPDIR"] = sys.argv[1]
 os.mkdir(sys.argv[1] + "/ray")
 with open(sys.argv[1] + "/ray/ray_current_cluster", "w") as file:
     file.write("127.0.0.1:1")
-print(ray_cluster._begun_here())
+print(cluster._begun_here())
 """
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(

@@ -121,7 +121,7 @@ def test_rows_and_reports_need_neither_keras_nor_pandas(tmp_path):
     made.stored(tmp_path)
     code = f"""
 import sys
-from keras_babysit.search.results import rows
+from keras_babysit.search.results.table import rows
 from keras_babysit.search.results.report import make_report
 from keras_babysit.search.store import Store
 store = Store({str(tmp_path)!r})

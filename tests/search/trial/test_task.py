@@ -317,12 +317,12 @@ def test_a_fatal_error_of_keras_tuners_is_no_outcome(tmp_path):
             ValueError("no\nsuch \x1b[1mlayer\x1b[0m"),
             "ValueError: no such layer (test_",
         ),
-        (MemoryError(), "MemoryError (test_work.py, line "),
+        (MemoryError(), "MemoryError (test_task.py, line "),
         (
             tf.errors.ResourceExhaustedError(None, None, "OOM when\nallocating"),
-            "ResourceExhaustedError: OOM when allocating (test_work.py, line ",
+            "ResourceExhaustedError: OOM when allocating (test_task.py, line ",
         ),
-        (RuntimeError("x" * 999), "RuntimeError: " + "x" * 400 + " ... (test_work.py"),
+        (RuntimeError("x" * 999), "RuntimeError: " + "x" * 400 + " ... (test_task.py"),
     ],
 )
 def test_exceptions_are_told_in_one_line(tmp_path, error, reason):
@@ -690,7 +690,7 @@ def test_place_of_an_error_is_in_the_users_file():
     with pytest.raises(ValueError, match="units") as raised:
         theirs()
     line = theirs.__code__.co_firstlineno + 1
-    assert in_one_line(raised.value).endswith(f"(test_work.py, line {line})")
+    assert in_one_line(raised.value).endswith(f"(test_task.py, line {line})")
 
 
 def test_outcomes_are_plain_values(done):
