@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from keras_babysit.document.blocks import (
     Block,
@@ -259,11 +260,11 @@ def _plus_minus(std: float) -> str:
     return "" if math.isnan(std) else f" ± {number(std)}"
 
 
-def _cell(name: str, value: object) -> str:
+def _cell(name: str, value: Any) -> str:
     if name == "reason":
         return str(value or "")
     if name == "stage":
-        return str(int(str(value)) + 1)  # People count from 1.
+        return str(value + 1)  # People count from 1.
     is_score = isinstance(value, float) and name not in COLUMNS[8:]
     return score_text(value) if is_score else shown(value)
 

@@ -133,12 +133,13 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _round(low: float, high: float, whole: bool = False) -> list[float]:
-    from matplotlib.ticker import MaxNLocator
-
-    if whole and high - low < _MOST:
-        return list(range(int(low), int(high) + 1))
-    found = MaxNLocator(_MOST - 1, integer=whole).tick_values(low, high)
-    return [float(v) for v in found if low <= v <= high]
+    """Round numbers at equal distances."""
+    rough = (high - low) / (_MOST - 1)
+    base = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * base for s in (1, 2, 2.5, 5, 10) if s * base >= rough * (1 - 1e-9))
+    step = max(math.ceil(step), 1) if whole else step
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)]
 
 
 def room(dimension: Dimension) -> float:

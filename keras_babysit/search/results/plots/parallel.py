@@ -49,8 +49,10 @@ def figure(view: View) -> Figure:
 def draw(axes: Any, view: View) -> None:
     """Draws the lines, the best scores last, and the axes over them."""
     scores, last = view.scores, len(view.shown)
-    order = {t.number: scores.badness(t.score) for t in view.trials}
-    for trial in sorted(view.trials, key=lambda t: -np.nan_to_num(order[t.number], 2)):
+    missing = [t for t in view.trials if math.isnan(scores.place(t.score))]
+    scored = [t for t in view.trials if t not in missing]
+    scored.sort(key=lambda t: -scores.badness(t.score))
+    for trial in (*missing, *scored):
         _draw_line(axes, _heights(trial, view), trial, view)
     for index, dimension in enumerate(view.shown):
         _draw_axis(axes, index, dimension.name, ticks(dimension))
@@ -58,7 +60,7 @@ def draw(axes: Any, view: View) -> None:
             _label(axes, index, -NONE, "not active", _FAINT)
     _draw_axis(axes, last, scores.axis.name, scores.ticks(), bold=True)
     _draw_colours(axes, last, scores.direction)
-    if any(math.isnan(badness) for badness in order.values()):
+    if missing:
         _label(axes, last, scores.without, "no score", FAILED)
     axes.set_xlim(-0.62, last + 0.25)
     axes.set_ylim(-1.7 * NONE, 1 + 1.3 * NONE)

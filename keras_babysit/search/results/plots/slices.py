@@ -22,6 +22,8 @@ from keras_babysit.search.trials import Trial
 
 #: Panels in a row.
 _COLUMNS = 4
+#: From the first to the last stage.
+_LIGHT, _DARK = (0.47, 0.71, 0.85), (0.03, 0.19, 0.42)
 _BEST_LOOK = {"marker": "s", "color": BEST, "mec": "black", "ms": 8, "zorder": 20}
 _FAILED_LOOK = {"marker": "x", "color": FAILED, "ms": 5, "mew": 1.4, "zorder": 4}
 #: Trials that look alike, what the legend calls them, and how they look.
@@ -99,7 +101,6 @@ def _fitting(
     return tuple(cut)
 
 
-def _shade(stage: int, last: int) -> Any:
-    from matplotlib import colormaps
-
-    return colormaps["Blues"](np.interp(stage, [0, max(last, 1)], [0.45, 1.0]))
+def _shade(stage: int, last: int) -> tuple[float, ...]:
+    light, dark = np.array(_LIGHT), np.array(_DARK)
+    return tuple(light + (dark - light) * stage / max(last, 1))
