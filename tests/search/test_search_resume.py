@@ -16,7 +16,7 @@ import pytest
 from support.pretending import Pretend, X, Y, loss, lost
 
 from keras_babysit import search
-from keras_babysit.search.space import scales, trial_build
+from keras_babysit.search.space import scales
 from keras_babysit.search.store import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -37,7 +37,7 @@ def _no_models(monkeypatch):
         hp.Int("units", 4, 64, sampling="log", default=16)
         return hp
 
-    monkeypatch.setattr(trial_build, "space_of", space)
+    monkeypatch.setattr("keras_babysit.search.search.space_of", space)
 
 
 def made(folder, executor, **settings):

@@ -214,10 +214,11 @@ def _hparam(dimension: Dimension, about: str | None = None) -> Any:
     differs = not dimension.is_fixed
     info = api_pb2.HParamInfo(name=dimension.name, description=about, differs=differs)
     if dimension.choices:
-        kinds = {bool if isinstance(c, bool) else str for c in dimension.choices}
-        if all(isinstance(c, int | float) for c in dimension.choices):
-            kinds = kinds if kinds == {bool} else {float}
-        kind = kinds.pop() if len(kinds) == 1 else str
+        kind: type = str
+        if all(isinstance(c, bool) for c in dimension.choices):
+            kind = bool
+        elif all(isinstance(c, int | float) for c in dimension.choices):
+            kind = float
         domain = api.Discrete([kind(c) for c in dimension.choices], kind)
     else:
         domain = api.RealInterval(float(dimension.low), float(dimension.high))

@@ -16,7 +16,8 @@ from keras import layers as L
 from keras_babysit.search.store import Store, append_line
 from keras_babysit.search.trial import resume
 from keras_babysit.search.trial.checkpoints import load_model
-from keras_babysit.search.trial.task import Work, run_trial
+from keras_babysit.search.trial.runner import run_trial
+from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Objective, Trial, plain
 
 EPOCHS = 4
@@ -325,7 +326,7 @@ SCRIPT = """
 import sys
 sys.path[:0] = {tests!r}
 import test_resume as t
-from keras_babysit.search.trial.task import run_trial
+from keras_babysit.search.trial.runner import run_trial
 task = t.long_work({folder!r})
 run_trial(task, t.trial(epochs=t.LONG), t.space(), t.go_on)
 """
