@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import shutil
@@ -12,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_babysit.document.words import count
 from keras_babysit.records import Finding
 from keras_babysit.search.store import (
     CHECKPOINTS,
@@ -35,7 +35,7 @@ from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Trial, to_json
 
 #: In a fold's folder of logs: what its babysitter has seen, and what it has found.
-_SEEN, _FOUND = "seen.pkl", "findings.json"
+_SEEN, _FOUND = "seen.jsonl", "findings.json"
 
 
 class ReportError(BaseException):
@@ -240,9 +240,12 @@ class Attempt:
 
     def _take_findings(self) -> None:
         """Takes what was found in a fold that was done when the process ended."""
-        with contextlib.suppress(OSError, ValueError):
-            text = (self._logs() / _FOUND).read_text(encoding="utf-8")
-            self._add_findings(json.loads(text))
+        path = self._logs() / _FOUND
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            self._add_findings([Finding.from_dict(one).to_dict() for one in found])
+        except (OSError, ValueError, TypeError, AttributeError):
+            self.notes.lines.append(f"what an earlier fold found is lost: {path}")
 
     def _add_findings(self, found: list[dict[str, Any]]) -> None:
         for finding in found:
@@ -267,7 +270,12 @@ class Attempt:
             except Exception as error:
                 raise _Anew(f"{path.name} does not fit: {error}") from error
             if self._babysitter is not None:
-                self._babysitter.replay(int(model.optimizer.iterations))
+                damaged = self._babysitter.replay(int(model.optimizer.iterations))
+                if damaged:
+                    self.notes.lines.append(
+                        f"{count(damaged, 'line')} of what the babysitter had recorded "
+                        f"before the process ended could not be read ({_SEEN})"
+                    )
         self.pruned = self._reported(left.epochs[-1])
         if over or self.pruned:
             raise _Over
