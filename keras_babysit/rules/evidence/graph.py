@@ -137,6 +137,14 @@ class Network:
         fed = self.fed.get(layer.path, [])
         return bool(fed) and not list(self.next(layer, through, blank=False))
 
+    def is_normalized(self, layer: LayerFacts) -> bool:
+        """Whether a normalization follows, so that the size of weights cancels out."""
+        if layer.inputs is None:  # Such a layer may stand anywhere.
+            return any(family(x) in NORMALIZING for x in self.layers.values())
+        return any(
+            family(x) in NORMALIZING for x in self.next(layer, LINEAR - NORMALIZING)
+        )
+
 
 def kernel(layer: LayerFacts) -> WeightFacts | None:
     """Returns the kernel of a layer that weighs its inputs, if it has one."""

@@ -18,23 +18,11 @@ _WITH_KERNEL = ("Dense", "EinsumDense", "Conv", "Depthwise", "Separable")
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; CS231n, Part 1: ReLU",
-    symptoms=(
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "vanishing-gradients",
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "disconnected-layer",
-        "underfitting",
-        "validation-better",
-        "stopped-too-early",
-        "noisy-first-layer",
-        "batch-loss-noisy",
-    ),
+    also=("disconnected-layer", "vanishing-gradients"),
 )
 def dead_relu(
     history: RunHistory, *, limit: float = 0.9, patience: int = 3
@@ -100,20 +88,11 @@ def _revive(history: RunHistory) -> str:
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; Glorot & Bengio (2010)",
-    symptoms=(
-        "vanishing-gradients",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "underfitting",
-        "stopped-too-early",
-        "validation-better",
-    ),
+    also=("vanishing-gradients",),
 )
 def saturated_activation(
     history: RunHistory, *, limit: float = 0.9, patience: int = 3
@@ -190,22 +169,11 @@ def _trends(history: RunHistory) -> list[tuple[str, Trend]]:
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; He et al. (2015)",
-    symptoms=(
-        "dead-relu",
-        "vanishing-gradients",
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "underfitting",
-        "stopped-too-early",
-        "validation-better",
-        "noisy-first-layer",
-    ),
+    also=("dead-relu", "vanishing-gradients"),
 )
 def activations_collapsing(
     history: RunHistory, *, limit: float = 1e-2, layers: int = 4
@@ -251,18 +219,15 @@ def activations_collapsing(
 
 
 @rule(
+    kind="symptom: unstable",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; He et al. (2015)",
-    symptoms=(
-        "initial-loss-off-chance",
+    also=(
         "exploding-gradients",
-        "saturated-activation",
+        "initial-loss-off-chance",
         "loss-oscillating",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "batch-loss-noisy",
+        "saturated-activation",
     ),
 )
 def activations_exploding(

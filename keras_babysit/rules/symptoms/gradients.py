@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.catalogue import CLASS_LOSSES
 from keras_babysit.rules.evidence.kernels import (
     Trend,
     largest_ratio,
@@ -16,7 +17,7 @@ from keras_babysit.rules.evidence.kernels import (
     trend,
 )
 from keras_babysit.rules.evidence.phrases import number, try_rate
-from keras_babysit.rules.evidence.progress import CLASS_LOSSES, progress
+from keras_babysit.rules.evidence.progress import progress
 from keras_babysit.rules.rule import Sign, rule
 
 _SOURCE = (
@@ -58,22 +59,10 @@ def _decades(depth: Trend, layers: float, straight: float = 0.7) -> float:
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=_SOURCE,
-    symptoms=(
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "activations-collapsing",
-        "underfitting",
-        "validation-better",
-        "stopped-too-early",
-        "noisy-first-layer",
-        "batch-loss-noisy",
-    ),
 )
 def vanishing_gradients(
     history: RunHistory,
@@ -164,10 +153,11 @@ def _sensitivity(history: RunHistory) -> float:
 
 
 @rule(
+    kind="symptom: unstable",
     severity="warning",
     when=("step", "epoch"),
     since=f"{_SOURCE}; Pascanu et al. (2013)",
-    symptoms=("loss-oscillating", "batch-loss-noisy", "saturated-activation"),
+    also=("loss-oscillating", "saturated-activation"),
 )
 def exploding_gradients(
     history: RunHistory,

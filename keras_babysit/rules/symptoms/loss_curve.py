@@ -1,4 +1,4 @@
-"""Rules about the loss and the accuracy: their level and their shape over time."""
+"""Rules about the loss over the epochs: where it goes, and how smoothly."""
 
 from __future__ import annotations
 
@@ -7,291 +7,27 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from keras_babysit.facts import ArrayFacts, LossFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.kernels import (
-    largest_ratio,
-    middle,
-    ratios,
-    since_start,
-)
-from keras_babysit.rules.evidence.phrases import (
-    number,
-    percent,
-    rate_in_force,
-    try_rate,
-)
-from keras_babysit.rules.evidence.progress import (
-    CLASS_LOSSES,
-    Progress,
-    accuracy_name,
-    majority,
-    progress,
-    target_of,
-)
+from keras_babysit.rules.evidence.kernels import middle
+from keras_babysit.rules.evidence.phrases import number, try_rate
+from keras_babysit.rules.evidence.progress import Progress, progress
 from keras_babysit.rules.rule import Sign, rule
 
-_PART_3 = "CS231n, Neural Networks Part 3"
-_LOSS_CURVE = f"{_PART_3}: Babysitting the learning process, Loss function"
-
-# Not finite.
-
-
-@rule(
-    severity="error",
-    when=("step", "epoch"),
-    since=f"{_PART_3}; Goodfellow et al., Deep Learning, 4.1",
-    symptoms=(
-        "initial-loss-off-chance",
-        "loss-diverging",
-        "loss-oscillating",
-        "loss-flat",
-        "loss-plateaued",
-        "learning-rate-too-low",
-        "learning-rate-too-high",
-        "batch-loss-noisy",
-        "accuracy-at-majority",
-        "update-ratio-too-high",
-        "update-ratio-too-low",
-        "disconnected-layer",
-        "vanishing-gradients",
-        "exploding-gradients",
-        "dead-relu",
-        "saturated-activation",
-        "activations-collapsing",
-        "activations-exploding",
-        "overfitting",
-        "underfitting",
-        "validation-better",
-        "stopped-too-early",
-        "noisy-first-layer",
-    ),
+_LOSS_CURVE = (
+    "CS231n, Neural Networks Part 3: Babysitting the learning process, Loss function"
 )
-def loss_not_finite(history: RunHistory) -> Iterator[Sign]:
-    """The loss or a weight is NaN or infinite.
-
-    What it sees:
-        A loss (of an observed batch, of an epoch, of the validation) or a weight that
-        is not finite, and where that came up first: in forward order through the
-        layers' outputs, in backward order through the gradients. Weights are looked
-        at too, because a ReLU can turn the NaN of an input into a zero: then the loss
-        stays finite while the first kernel is lost.
-
-    Why it matters:
-        Every further update of such a weight is NaN: nothing can be learned any more.
-
-    What to do:
-        Clean the inputs and targets if they hold NaN; else lower the learning rate,
-        clip the gradient's norm, and compute cross-entropies from logits.
-
-    When it is wrong:
-        Gradients alone that are infinite do not count: a loss scale (mixed precision)
-        that skips such steps is healthy. Nor do outputs alone: masks may be infinite.
-
-    References:
-        CS231n, Neural Networks Part 3, "Babysitting the learning process".
-        Goodfellow, Bengio, Courville, Deep Learning (2016), 4.1 Overflow and underflow.
-        Micikevicius et al., Mixed Precision Training (2018), 3.2 Loss scaling.
-    """
-    logs = history.last_epoch.logs if history.last_epoch is not None else {}
-    step = history.last_step
-    lost = step is not None and step.loss is not None and not math.isfinite(step.loss)
-    if step is not None and history.position[0] > step.step and "loss" in logs:
-        lost = lost or not math.isfinite(logs["loss"])
-    elif step is None:
-        lost = not math.isfinite(logs.get("loss", 0.0))
-    if lost or {"weight", "update"} & set(history.lost):
-        yield _not_finite(history)
-    elif not math.isfinite(logs.get("val_loss", 0.0)):
-        yield Sign(
-            where="val_loss",
-            seen="the validation loss is not finite, the training loss is",
-            cause="Likely the validation data hold NaN or values far from the "
-            "training data's",
-            action="look for NaN and Inf in the validation inputs and targets",
-            severity="warning",
-        )
-
-
-def _not_finite(history: RunHistory) -> Sign:
-    where, what, since = _origin(history)
-    cause, action = _reason(history)
-    return Sign(
-        where=where,
-        seen=f"{what} (all should be finite)",
-        cause=cause,
-        action=action,
-        alternatives=(
-            "clip the gradients: clipnorm=1.0 in the optimizer",
-            "give the loss logits: no output activation and from_logits=True",
-        ),
-        evidence={"first": where or "loss", "step": since[0]},
-        since=since,
-    )
-
-
-def _origin(history: RunHistory) -> tuple[str, str, tuple[float, float]]:
-    """Where it was first, what was seen, and since when."""
-    if not history.lost:
-        return "", "the loss is not finite", history.position
-    begin = min(step for step, _, _ in history.lost.values())
-    first = {k: v for k, v in history.lost.items() if v[0] == begin}
-    field = next(f for f in ("weight", "activation", *first) if f in first)
-    step, epoch, places = first[field]
-    if field == "weight":
-        count = len(history.window("weight", 1).places)
-        text = f"has values that are not finite, as have {len(places)} of {count}"
-        return places[0], f"{text} weights", (step, epoch)
-    # Gradients come from the back, everything else from the front.
-    place = places[-1] if field == "gradient" else places[0]
-    what = "output" if field == "activation" else field
-    return place, f"its {what} is the first that is not finite", (step, epoch)
-
-
-def _reason(history: RunHistory) -> tuple[str, str]:
-    data = history.data
-    arrays = (*data.inputs, *data.targets) if data is not None else ()
-    dirty = [a.name for a in arrays if a.nan or a.inf]
-    if dirty:
-        text = f"{dirty[0]} holds NaN or Inf"
-        return text, f"drop or fill in what is not finite in {dirty[0]}"
-    if _was_growing(history):
-        return "Likely the learning rate is too high", try_rate(history, 0.1)
-    return (
-        "Likely a logarithm or a division of zero, NaN in the data, or a learning "
-        "rate that is too high",
-        "look for NaN in inputs and targets first, then " + try_rate(history, 0.1),
-    )
-
-
-def _was_growing(history: RunHistory) -> bool:
-    """Whether steps were huge or the loss rose before it was lost."""
-    taken = history.window("update_ratio").values
-    if (taken[np.isfinite(taken)] > 1).sum() > 1:
-        return True
-    losses = history.values("loss")
-    losses = losses[np.isfinite(losses)]
-    return len(losses) > 1 and bool(losses.max() > 10 * max(losses[0], 1e-12))
-
-
-# The level.
 
 
 @rule(
-    severity="info",
-    when=("step", "epoch"),
-    since=f"{_PART_3}: Sanity checks, look for correct loss at chance performance",
-)
-def initial_loss_off_chance(
-    history: RunHistory, *, limit: float = 3.0, far: float = 10.0, least: float = 1.0
-) -> Iterator[Sign]:
-    """The loss before the first update is far above what chance gives.
-
-    What it sees:
-        The loss of the very first batch, penalties of the weights taken off, against
-        that of a guess: log C for C classes, log 2 for binary cross-entropy, the mean
-        square of the targets for a mean squared error. It is told above `limit` times
-        that and `least` more than it, and is a warning above `far` times if the loss
-        is still above chance after three epochs.
-
-    Why it matters:
-        A fresh model should not be sure of anything. If it is, its outputs are too
-        large: the first epochs go into unlearning that, and deep layers may not
-        survive it.
-
-    What to do:
-        Scale the inputs to about unit size, then look at the last layer's
-        initialization.
-
-    When it is wrong:
-        With weights that were trained on something else, or losses that are weighted
-        by hand inside the model. Three times chance is what two units of spread in
-        the logits give, which training soon repairs: so this is told as information.
-
-    References:
-        CS231n, Neural Networks Part 3, "Before learning: sanity checks".
-        Karpathy, A Recipe for Training Neural Networks (2019), "verify loss @ init".
-    """
-    first = _first_loss(history)
-    chance = _chance_at_start(history)
-    if math.isnan(first) or not chance > 0:
-        return
-    if first > max(limit * chance, chance + least * min(1.0, chance)):
-        far_off = first > far * chance and _still_above(history, chance)
-        yield Sign(
-            where="",
-            seen=f"the first batch's loss is {number(first)} before any update "
-            f"({number(chance)} is chance)",
-            cause="Likely the outputs start too large: inputs not scaled, or initial "
-            "weights too large",
-            action="scale the inputs to mean 0 and standard deviation 1",
-            alternatives=("initialize the last layer with smaller weights",),
-            evidence={"loss": first, "chance": chance},
-            since=(0.0, 0.0),
-            severity="warning" if far_off else None,
-        )
-
-
-def _first_loss(history: RunHistory) -> float:
-    """Loss of step 0 without the penalties; NaN if it is not known."""
-    if history.model is None or not history.observed:
-        return math.nan
-    try:
-        series = history.series("loss")
-    except KeyError:
-        return math.nan
-    if series.steps[0] != 0:
-        return math.nan
-    return float(series.values[0]) - history.model.regularization_loss
-
-
-def _chance_at_start(history: RunHistory) -> float:
-    model, data = history.model, history.data
-    if model is None or model.custom_train_step or not model.outputs:
-        return math.nan
-    if data is not None and data.weighted:
-        return math.nan
-    total = 0.0
-    for i, output in enumerate(model.outputs):
-        if output.loss is not None:
-            one = _guess(output.loss, output.units or 0, target_of(data, i))
-            total += output.loss_weight * one
-    return total
-
-
-def _guess(loss: LossFacts, classes: int, target: ArrayFacts | None) -> float:
-    """Loss of a model that knows nothing yet, not even the targets' mean."""
-    if not loss.standard:
-        return math.nan
-    if loss.name == "binary_crossentropy":
-        return math.log(2)
-    if loss.name in CLASS_LOSSES:
-        return math.log(classes) if classes > 1 else math.nan
-    if loss.name == "mean_squared_error" and target is not None:
-        # Outputs of unit size at first are no fault.
-        return target.mean * target.mean + target.std * target.std + 1
-    return math.nan
-
-
-def _still_above(history: RunHistory, chance: float) -> bool:
-    losses = history.values("epoch.loss")
-    return len(losses) >= 3 and bool(losses[-1] > 1.5 * chance)
-
-
-@rule(
+    kind="symptom: unstable",
     severity="error",
     when=("step", "epoch"),
     since=_LOSS_CURVE,
-    symptoms=(
-        "loss-oscillating",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "batch-loss-noisy",
-        "update-ratio-too-low",
-        "underfitting",
-        "overfitting",
+    also=(
         "exploding-gradients",
+        "loss-oscillating",
+        "overfitting",
+        "update-ratio-too-low",
     ),
 )
 def loss_diverging(
@@ -374,10 +110,12 @@ def _fell_back(p: Progress, back: float) -> str:
     return f"the loss had come down to {number(best)} and is {number(p.losses[-1])} now"
 
 
-# The shape.
-
-
-@rule(severity="warning", when="epoch", since=_LOSS_CURVE)
+@rule(
+    kind="symptom: unstable",
+    severity="warning",
+    when="epoch",
+    since=_LOSS_CURVE,
+)
 def loss_oscillating(
     history: RunHistory, *, limit: float = 0.25, patience: int = 8
 ) -> Iterator[Sign]:
@@ -443,17 +181,11 @@ def _noise_of_mean(history: RunHistory) -> float:
 
 
 @rule(
+    kind="symptom: does not learn",
     severity="warning",
     when=("epoch", "end"),
     since=_LOSS_CURVE,
-    symptoms=(
-        "accuracy-at-majority",
-        "underfitting",
-        "loss-plateaued",
-        "batch-loss-noisy",
-        "noisy-first-layer",
-        "validation-better",
-    ),
+    also=("accuracy-at-majority", "underfitting"),
 )
 def loss_flat(
     history: RunHistory,
@@ -517,7 +249,12 @@ def loss_flat(
     )
 
 
-@rule(severity="info", when="epoch", since=_LOSS_CURVE)
+@rule(
+    kind="remark",
+    severity="info",
+    when="epoch",
+    since=_LOSS_CURVE,
+)
 def loss_plateaued(
     history: RunHistory, *, limit: float = 0.01, patience: int = 10
 ) -> Iterator[Sign]:
@@ -566,236 +303,12 @@ def loss_plateaued(
         )
 
 
-# What the learning rate does to it.
-
-
 @rule(
-    severity="warning",
-    when=("epoch", "end"),
-    since=f"{_LOSS_CURVE}; Ratio of weights:updates",
-    symptoms=(
-        "update-ratio-too-low",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "underfitting",
-        "stopped-too-early",
-        "noisy-first-layer",
-        "batch-loss-noisy",
-        "validation-better",
-    ),
+    kind="remark",
+    severity="info",
+    when="epoch",
+    since=f"{_LOSS_CURVE}: wiggle and batch size",
 )
-def learning_rate_too_low(
-    history: RunHistory, *, limit: float = 1e-4, slow: float = 1e-3
-) -> Iterator[Sign]:
-    """The steps are so small that hardly anything is learned.
-
-    What it sees:
-        No kernel ever changed by more than `limit` of itself in an observed step, nor
-        can by 30 % in all of them, while the model is little better than a constant
-        prediction. Or none by more than `slow`, and the loss falls slowly along a
-        straight line: after 20 epochs, or at the end after five, it has made less than
-        half of the way, and the later half as fast as the first. Or a schedule has
-        brought the rate below a hundredth of what it was for half of the training.
-
-    Why it matters:
-        A loss that falls along a line has not come to where learning gets hard: larger
-        steps would get there in a fraction of the time.
-
-    What to do:
-        Raise the learning rate tenfold.
-
-    When it is wrong:
-        When a trained model is tuned further, small steps are right; as it is good
-        from the start, this says nothing then. While the rate is still warming up it
-        says nothing either.
-
-    References:
-        CS231n, Neural Networks Part 3, "Loss function" and "Ratio of weights:updates".
-        Smith, A disciplined approach to neural network hyper-parameters (2018).
-    """
-    p = progress(history)
-    # Anything that made half of the way does not learn too slowly to see.
-    if not p.judged or not p.skill < 0.5 or p.peak >= 0.5 or _warms_up(history):
-        return
-    most = largest_ratio(history)
-    # Even if all steps went the same way, the kernels would be nearly as at first.
-    still = most * p.updates < 0.3 or most < 0.1 * limit
-    tiny = most < limit and still and p.skill < 0.2 and p.gain < 0.1
-    lasted = history.ended or p.epochs >= 20
-    line = most < slow and lasted and _falls_in_line(p)
-    faded = _has_faded(history, p)
-    if faded:
-        yield faded
-    elif tiny or line:
-        rate = rate_in_force(history)
-        how = "hardly moves" if tiny else "falls slowly, along a straight line"
-        yield Sign(
-            where="",
-            seen=f"the loss {how} ({_from_to(p)}) with update ratios of at most "
-            f"{number(most)} (about 1e-3 is healthy)",
-            cause="Likely the learning rate is too low",
-            action=try_rate(history, 100 if most < 1e-5 else 10),
-            alternatives=("Adam in place of plain SGD", "more epochs"),
-            evidence={"update_ratio": most, "skill": p.skill, "learning_rate": rate},
-            since=(0.0, 0.0),
-        )
-
-
-def _has_faded(history: RunHistory, p: Progress) -> Sign | None:
-    """A rate that a schedule has all but ended, long before anything was learned."""
-    rates = history.values("learning_rate")
-    if len(rates) < 6 or not p.gain < 0.05 or not rates.max() > 0:
-        return None
-    if not (rates[len(rates) // 2 :] < 1e-2 * rates.max()).all():
-        return None
-    return Sign(
-        where="",
-        seen=f"for half of the training the learning rate has been below 1 % of the "
-        f"{number(rates.max())} that it was, and is {number(rates[-1])} now, with the "
-        f"loss at {number(p.losses[-1] if len(p.losses) else math.nan)}",
-        cause="Likely the schedule decays the learning rate too fast",
-        action="give the schedule's lengths in steps of the whole training: "
-        "epochs * steps_per_epoch",
-        alternatives=("a constant learning rate first",),
-        evidence={"learning_rate": rates[-1], "largest": rates.max(), "skill": p.skill},
-    )
-
-
-def _from_to(p: Progress) -> str:
-    losses = p.losses
-    first = (
-        p.start if math.isfinite(p.start) else losses[0] if len(losses) else math.nan
-    )
-    last = losses[-1] if len(losses) else math.nan
-    return f"from {number(first)} to {number(last)}"
-
-
-def _warms_up(history: RunHistory) -> bool:
-    rates = history.values("learning_rate")
-    return len(rates) > 1 and bool(rates[-1] > 1.01 * rates.min())
-
-
-def _falls_in_line(p: Progress) -> bool:
-    losses = p.losses
-    n = len(losses)
-    if n < 5 or p.epochs < 5:
-        return False
-    half = n // 2
-    early, late = losses[0] - losses[half], losses[-1 - half] - losses[-1]
-    noise = float(np.median(np.abs(np.diff(losses, 2))))
-    return bool(late > 0.7 * early and early > 2 * noise and late > 2 * noise)
-
-
-@rule(
-    severity="warning",
-    when=("step", "epoch", "end"),
-    since=f"{_LOSS_CURVE}; Ratio of weights:updates",
-    symptoms=(
-        "update-ratio-too-high",
-        "update-ratio-too-low",
-        "loss-diverging",
-        "loss-oscillating",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "batch-loss-noisy",
-        "dead-relu",
-        "saturated-activation",
-        "activations-exploding",
-        "activations-collapsing",
-        "exploding-gradients",
-        "vanishing-gradients",
-        "disconnected-layer",
-        "underfitting",
-        "validation-better",
-        "stopped-too-early",
-        "noisy-first-layer",
-    ),
-)
-def learning_rate_too_high(
-    history: RunHistory,
-    *,
-    limit: float = 3e-2,
-    far: float = 0.1,
-    first: float = 0.3,
-    growth: float = 10.0,
-) -> Iterator[Sign]:
-    """The steps are so large that they destroy what was learned.
-
-    What it sees:
-        The model is stuck near a constant prediction (or has lost most of what it had
-        learned), and its kernels show why: they change by more than `limit` of
-        themselves per step (30 times what is healthy), or the very first update
-        changed them by more than `first`, or they have grown `growth`-fold. Where they
-        still change by more than `far` a step, which makes new weights of them every
-        ten steps, it is enough that the model is not good and not getting better.
-
-    Why it matters:
-        The loss drops at first and then stays high, or jumps: there is too much
-        energy in the steps to settle in a good place.
-
-    What to do:
-        Lower the learning rate tenfold.
-
-    When it is wrong:
-        Kernels that start near zero grow manifold in healthy runs; so numbers of the
-        weights never count by themselves, without a loss that is bad.
-
-    References:
-        CS231n, Neural Networks Part 3, "Loss function" and "Ratio of weights:updates".
-        Bengio, Practical recommendations for gradient-based training (2012), 3.1.1.
-    """
-    p = progress(history)
-    lost = p.judged and p.peak - p.skill > 0.5 and p.gain < 0.05
-    if not (lost or p.stuck(0.9)):
-        return
-    lately = ratios(history, 10)
-    now = float(middle(middle(lately.values))) if lately.values.size else math.nan
-    if history.observed < 3 or math.isnan(now):
-        return
-    why = ""
-    if p.stuck(0.9) and now > far:
-        why = _changing(now)
-    elif p.stuck(0.2) or lost:
-        why = _changing(now) if now > limit else _thrown(history, first, growth)
-    if why:
-        yield Sign(
-            where="",
-            seen=f"{why}, and the loss is stuck at {number(_last(p))}",
-            cause="Likely the learning rate is too high",
-            action=try_rate(history, 0.01 if now > 1 else 0.1),
-            alternatives=("warm the learning rate up", "clipnorm=1.0"),
-            evidence={"update_ratio": now, "skill": p.skill, "peak": p.peak},
-            severity="error" if p.skill < 0.02 else None,
-        )
-
-
-def _last(p: Progress) -> float:
-    return float(p.losses[-1]) if len(p.losses) else math.nan
-
-
-def _changing(ratio: float) -> str:
-    return (
-        f"update ratio {number(ratio)} over the last observed steps (about 1e-3 is "
-        "healthy)"
-    )
-
-
-def _thrown(history: RunHistory, first: float, growth: float) -> str:
-    """What the kernels went through earlier on, if it was too much."""
-    start = since_start(history)
-    if start.ratio > first:
-        return f"the first update changed the weights by {percent(start.ratio)}"
-    if start.growth > growth:
-        return f"the weights have grown {number(start.growth)}-fold"
-    return ""
-
-
-# The noise.
-
-
-@rule(severity="info", when="epoch", since=f"{_LOSS_CURVE}: wiggle and batch size")
 def batch_loss_noisy(
     history: RunHistory, *, limit: float = 0.5, patience: int = 5
 ) -> Iterator[Sign]:
@@ -841,86 +354,3 @@ def batch_loss_noisy(
             alternatives=(try_rate(history, 0.3),),
             evidence={"loss_std": noise, "loss": level, "batch_size": size},
         )
-
-
-# The accuracy.
-
-
-@rule(
-    severity="warning",
-    when=("epoch", "end"),
-    since=f"{_PART_3}: Train/val accuracy",
-    symptoms=("underfitting", "validation-better"),
-)
-def accuracy_at_majority(
-    history: RunHistory,
-    *,
-    margin: float = 0.01,
-    patience: int = 10,
-    patience_at_end: int = 5,
-) -> Iterator[Sign]:
-    """The accuracy is that of always saying the commonest class.
-
-    What it sees:
-        For `patience` epochs and 200 updates (`patience_at_end` epochs and 50 updates
-        when the training has ended, or when the loss falls meanwhile) the training
-        accuracy was within `margin` of the commonest class's share of the targets. It
-        is a warning if the loss says the same, or if it says the opposite: that half of
-        the way is made. It is information where the commonest class has more than 70 %,
-        as then a useful model may well look like this for some time.
-
-    Why it matters:
-        The model ignores its inputs. If the loss falls all the same, loss and
-        accuracy do not speak of the same thing: look at the output activation,
-        `from_logits`, and the shape of the targets.
-
-    What to do:
-        Look at the predictions: are they all the same class?
-
-    When it is wrong:
-        With rare classes, where the accuracy says little: use the AUC.
-
-    References:
-        CS231n, Neural Networks Part 3, "Train/Val accuracy".
-        He, Garcia, Learning from Imbalanced Data (2009).
-    """
-    name, share = accuracy_name(history), majority(history)
-    if name is None or not share < 1 or history.data is None:
-        return
-    p = progress(history)
-    falls = _loss_skill(p) > 0.5
-    early = history.ended or falls
-    n = int(max(patience_at_end if early else patience, 2))
-    recent = history.values(f"epoch.{name}")[-n:]
-    if len(recent) < n or p.updates < (50 if early else 200):
-        return
-    if not _binary_or_classes(history) or not np.abs(recent - share).max() <= margin:
-        return
-    if falls and share <= 0.7:
-        cause = "Likely loss and accuracy do not speak of the same thing"
-        action = "compare output activation, from_logits and the targets' shape"
-    else:
-        cause = "Likely the model predicts the same class for every input"
-        action = "count the predicted classes"
-    yield Sign(
-        where=name,
-        seen=f"{percent(recent[-1])} for {n} epochs; the commonest class is "
-        f"{percent(share)} of the targets",
-        cause=cause,
-        action=action,
-        alternatives=("class_weight in fit", "metrics=['auc']"),
-        evidence={"accuracy": recent[-1], "majority": share, "loss_skill": falls},
-        severity="info" if share > 0.7 else None,
-    )
-
-
-def _binary_or_classes(history: RunHistory) -> bool:
-    model = history.model
-    losses = [o.loss.name for o in model.outputs if o.loss] if model is not None else []
-    return any(name in CLASS_LOSSES for name in losses)
-
-
-def _loss_skill(p: Progress) -> float:
-    if not len(p.losses) or not p.reference > 0:
-        return math.nan
-    return 1 - float(p.losses[-1]) / p.reference
