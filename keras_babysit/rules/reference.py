@@ -29,8 +29,9 @@ _HEADER = """\
 # Rules
 
 A `Babysitter` asks these rules about the model, the data and the training. Leave one
-out with `ignore=["{name}"]`, or give it a threshold of yours with
-`thresholds={{"{name}": {{...}}}}`. `keras-babysit explain {name}` prints one of them.
+out with `ignore=["dead-relu"]`, or give it another threshold with
+`thresholds={"dead-relu": {"limit": 0.95}}`. `keras-babysit explain dead-relu` prints
+one of them.
 
 An **error** means that training cannot work, a **warning** that something probably
 hurts, **info** is worth knowing.
@@ -88,7 +89,7 @@ def entry(rule: Rule, links: bool = True) -> str:
         links: whether the rules that it names are links within a document of all.
     """
     severity = rule.severity.capitalize()
-    facts = [f"*{severity}, {when(rule)}; {rule.kind}. From: {rule.source}.*"]
+    facts = [f"*{severity}, {when(rule)}. Kind: {rule.kind}. From: {rule.source}.*"]
     if rule.thresholds:
         facts.append(f"Thresholds: {_thresholds(rule.thresholds)}.")
     if rule.also:
@@ -102,7 +103,7 @@ def entry(rule: Rule, links: bool = True) -> str:
 def markdown(rules: Iterable[Rule]) -> str:
     """The documentation of rules as one Markdown document."""
     rules = list(rules)
-    parts = [_HEADER.format(name=rules[0].name if rules else "RULE") + _kinds()]
+    parts = [_HEADER + _kinds()]
     parts.append(_contents(rules))
     for family, members in families(rules).items():
         parts.append(f"## {family}\n")

@@ -107,6 +107,11 @@ class Rule:
         )
 
     @property
+    def is_symptom(self) -> bool:
+        """Whether it sees what something else is the cause of."""
+        return self.kind == "remark" or self.kind.startswith("symptom")
+
+    @property
     def doc(self) -> str:
         """The rule's documentation."""
         return inspect.cleandoc(self.function.__doc__ or "")
