@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -62,7 +63,7 @@ def sections(rule: Rule) -> dict[str, str]:
             title, line = head, rest
             found[title] = []
         found[title].append(line)
-    texts = {title: _dedented(lines) for title, lines in found.items()}
+    texts = {title: inspect.cleandoc("\n".join(v)) for title, v in found.items()}
     return {title: text for title, text in texts.items() if text}
 
 
@@ -142,14 +143,3 @@ def _thresholds(thresholds: Mapping[str, object]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _dedented(lines: list[str]) -> str:
-    """Lines without the indentation of their section's body; the first has none."""
-    indented = [line for line in lines if line.strip() and line[0] == " "]
-    indent = min(
-        (len(v) - len(v.lstrip()) for v in indented[1:] or indented), default=0
-    )
-    return "\n".join(
-        line[indent:] if not line[:indent].strip() else line.strip() for line in lines
-    ).strip()

@@ -10,6 +10,7 @@ from keras_babysit.rules.evidence.arrays import is_rich, samples_seen
 from keras_babysit.rules.evidence.catalogue import CROSS_ENTROPIES
 from keras_babysit.rules.evidence.connections import class_counts, loss_name, pairs
 from keras_babysit.rules.evidence.phrases import percent
+from keras_babysit.rules.evidence.tasks import layer_of
 from keras_babysit.rules.rule import Sign, rule
 
 #: Focal losses weight what is rare by themselves.
@@ -97,9 +98,8 @@ def single_class_targets(
 
 def _is_frozen(output: OutputFacts | None, model: ModelFacts | None) -> bool:
     """Whether the layer that makes an output is not trained."""
-    layers = model.layers if model is not None else ()
-    path = output.layer if output is not None else None
-    return any(x.path == path and x.weights and not x.trainable for x in layers)
+    layer = layer_of(model, output.layer) if output is not None else None
+    return layer is not None and bool(layer.weights) and not layer.trainable
 
 
 @rule(

@@ -15,6 +15,7 @@ from keras_babysit.rules.evidence.arrays import (
 from keras_babysit.rules.evidence.connections import SENSITIVE, loss_name, pairs
 from keras_babysit.rules.evidence.graph import NORMALIZING
 from keras_babysit.rules.evidence.phrases import number
+from keras_babysit.rules.evidence.tasks import layer_of
 from keras_babysit.rules.rule import Sign, rule
 
 #: Losses whose gradient grows, or whose minimum moves, with the targets' scale.
@@ -103,8 +104,7 @@ def targets_not_scaled(
 
 
 def _is_regressed(y: ArrayFacts, output: OutputFacts, history: RunHistory) -> bool:
-    layers = history.model.layers if history.model is not None else ()
-    made_by = next((layer for layer in layers if layer.path == output.layer), None)
+    made_by = layer_of(history.model, output.layer)
     return (
         loss_name(output) in _REGRESSION
         and made_by is not None
@@ -117,10 +117,10 @@ def _is_regressed(y: ArrayFacts, output: OutputFacts, history: RunHistory) -> bo
 
 def _starts_there(y: ArrayFacts, output: OutputFacts, model: ModelFacts | None) -> bool:
     """Whether the output's bias was set to the targets' mean."""
-    for layer in model.layers if model is not None else ():
-        for weight in layer.weights if layer.path == output.layer else ():
-            if weight.role == "bias" and weight.mean != 0:
-                return abs(weight.mean - y.mean) < max(abs(y.mean) / 2, y.std)
+    layer = layer_of(model, output.layer)
+    for weight in layer.weights if layer is not None else ():
+        if weight.role == "bias" and weight.mean != 0:
+            return abs(weight.mean - y.mean) < max(abs(y.mean) / 2, y.std)
     return False
 
 
@@ -142,15 +142,9 @@ def _gets_there(rms: float, output: OutputFacts, history: RunHistory) -> bool:
         return False
     if model.optimizer.name == "SGD" or not model.optimizer.learning_rate > 0:
         return False
-    fan_in = max(
-        (
-            weight.fan_in or 0
-            for layer in model.layers
-            if layer.path == output.layer
-            for weight in layer.weights
-        ),
-        default=0,
-    )
+    layer = layer_of(model, output.layer)
+    weights = layer.weights if layer is not None else ()
+    fan_in = max((weight.fan_in or 0 for weight in weights), default=0)
     moved = model.optimizer.learning_rate * data.steps
     reach = moved * (1 + fan_in / 2) * _growth(model, output.layer, moved)
     return reach > 3 * rms

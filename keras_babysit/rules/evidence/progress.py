@@ -66,6 +66,11 @@ class Progress(NamedTuple):
     by_batch: bool
     falling: bool
 
+    @property
+    def last(self) -> float:
+        """The latest of `losses`; NaN if there is none."""
+        return float(self.losses[-1]) if len(self.losses) else math.nan
+
     def stuck(self, below: float, gain: float = 0.05) -> bool:
         """Whether it has lasted long enough, is bad, and is not getting better."""
         bad = self.judged and self.skill < below and not self.falling

@@ -174,9 +174,10 @@ def tasks(history: RunHistory) -> list[Task]:
     return found
 
 
-def layer_of(model: ModelFacts, path: str | None) -> LayerFacts | None:
+def layer_of(model: ModelFacts | None, path: str | None) -> LayerFacts | None:
     """Returns a model's layer by its path."""
-    return next((x for x in model.layers if x.path == path), None)
+    layers = model.layers if model is not None else ()
+    return next((x for x in layers if x.path == path), None)
 
 
 def target_of(

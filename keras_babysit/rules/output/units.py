@@ -13,6 +13,7 @@ from keras_babysit.rules.evidence.catalogue import (
     SPARSE,
     SPARSE_LOSS,
 )
+from keras_babysit.rules.evidence.phrases import count
 from keras_babysit.rules.evidence.tasks import Task, tasks
 from keras_babysit.rules.rule import Sign, rule
 
@@ -75,7 +76,7 @@ def _too_few_units(task: Task) -> Sign | None:
         return None  # Not the units are wrong, but the loss or its labels.
     return Sign(
         where=task.where,
-        seen=f"{_count(units, 'unit')} for {task.distinct} classes "
+        seen=f"{count(units, 'unit')} for {task.distinct} classes "
         f"(labels {_label(task, min)} to {_label(task, max)})",
         cause="Classes without a unit of their own cannot be told apart",
         action=f"use `{task.head(classes, 'softmax')}` with `{SPARSE_LOSS}`",
@@ -170,10 +171,6 @@ def _too_many_units(task: Task, unseen: int) -> Sign | None:
         evidence={"units": units, "classes": task.distinct, "seen": target.seen},
         severity="info",
     )
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _shape(shape: tuple) -> str:

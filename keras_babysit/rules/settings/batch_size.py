@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.phrases import count
 from keras_babysit.rules.rule import Sign, rule
 
 
@@ -50,8 +51,8 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
     seen = size * _positions(layer)
     yield Sign(
         where=layer.path,
-        seen=f"batch normalization over {_count(int(seen), 'value')} a channel: "
-        f"batches have {_count(size, 'sample')}",
+        seen=f"batch normalization over {count(int(seen), 'value')} a channel: "
+        f"batches have {count(size, 'sample')}",
         cause="Its output is 0 whatever comes in"
         if seen == 1
         else "Mean and variance of so few values are mostly noise",
@@ -60,10 +61,6 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
         evidence={"batch_size": size, "values": seen},
         severity="error" if seen == 1 else "info" if seen >= enough else None,
     )
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _is_trained_norm(layer: LayerFacts) -> bool:

@@ -206,15 +206,8 @@ def activations_collapsing(
         falls = depth.correlation < -0.8 and depth.layers >= layers
         if not falls or factor >= limit:
             continue
-        yield Sign(
-            where=last,
-            seen=f"activations shrink to {number(factor)} over {depth.layers} layers "
-            "(about 1 is healthy)",
-            cause="Likely the initial weights are too small",
-            action="initialize the kernels with he_normal (ReLU) or glorot_uniform",
-            alternatives=("BatchNormalization or LayerNormalization",),
-            evidence={"factor": factor, "layers": depth.layers},
-        )
+        how = f"shrink to {number(factor)}"
+        yield _over_depth(last, depth, factor, how, "small")
         return
 
 
@@ -266,13 +259,17 @@ def activations_exploding(
         rises = depth.correlation > 0.8 and depth.layers >= layers
         if not rises or factor <= limit:
             continue
-        yield Sign(
-            where=last,
-            seen=f"activations grow {number(factor)}-fold over {depth.layers} layers "
-            "(about 1 is healthy)",
-            cause="Likely the initial weights are too large",
-            action="initialize the kernels with he_normal (ReLU) or glorot_uniform",
-            alternatives=("BatchNormalization or LayerNormalization",),
-            evidence={"factor": factor, "layers": depth.layers},
-        )
+        how = f"grow {number(factor)}-fold"
+        yield _over_depth(last, depth, factor, how, "large")
         return
+
+
+def _over_depth(last: str, depth: Trend, factor: float, how: str, size: str) -> Sign:
+    return Sign(
+        where=last,
+        seen=f"activations {how} over {depth.layers} layers (about 1 is healthy)",
+        cause=f"Likely the initial weights are too {size}",
+        action="initialize the kernels with he_normal (ReLU) or glorot_uniform",
+        alternatives=("BatchNormalization or LayerNormalization",),
+        evidence={"factor": factor, "layers": depth.layers},
+    )

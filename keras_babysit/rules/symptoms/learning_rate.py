@@ -103,7 +103,7 @@ def _has_faded(history: RunHistory, p: Progress) -> Sign | None:
         where="",
         seen=f"for half of the training the learning rate has been below 1 % of the "
         f"{number(rates.max())} that it was, and is {number(rates[-1])} now, with the "
-        f"loss at {number(p.losses[-1] if len(p.losses) else math.nan)}",
+        f"loss at {number(p.last)}",
         cause="Likely the schedule decays the learning rate too fast",
         action="give the schedule's lengths in steps of the whole training: "
         "epochs * steps_per_epoch",
@@ -113,12 +113,8 @@ def _has_faded(history: RunHistory, p: Progress) -> Sign | None:
 
 
 def _from_to(p: Progress) -> str:
-    losses = p.losses
-    first = (
-        p.start if math.isfinite(p.start) else losses[0] if len(losses) else math.nan
-    )
-    last = losses[-1] if len(losses) else math.nan
-    return f"from {number(first)} to {number(last)}"
+    known = [x for x in (p.start, *p.losses[:1]) if math.isfinite(x)]
+    return f"from {number(known[0] if known else math.nan)} to {number(p.last)}"
 
 
 def _warms_up(history: RunHistory) -> bool:
@@ -192,17 +188,13 @@ def learning_rate_too_high(
     if why:
         yield Sign(
             where="",
-            seen=f"{why}, and the loss is stuck at {number(_last(p))}",
+            seen=f"{why}, and the loss is stuck at {number(p.last)}",
             cause="Likely the learning rate is too high",
             action=try_rate(history, 0.01 if now > 1 else 0.1),
             alternatives=("warm the learning rate up", "clipnorm=1.0"),
             evidence={"update_ratio": now, "skill": p.skill, "peak": p.peak},
             severity="error" if p.skill < 0.02 else None,
         )
-
-
-def _last(p: Progress) -> float:
-    return float(p.losses[-1]) if len(p.losses) else math.nan
 
 
 def _changing(ratio: float) -> str:

@@ -72,7 +72,7 @@ def underfitting(
     yield Sign(
         where="",
         seen=f"{what} comes to rest at {number(reached)}{also}, with a training loss "
-        f"of {number(p.losses[-1] if len(p.losses) else math.nan)}",
+        f"of {number(p.last)}",
         cause="Likely the model is too small or regularized too much"
         if more
         else "Likely the model is too small, or the targets hold that much noise",
