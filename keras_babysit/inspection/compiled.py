@@ -22,6 +22,11 @@ METRIC_ALIASES = {
 }
 
 
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text, as names are listed here."""
+    return frozenset(text.split())
+
+
 def snake(name: str) -> str:
     """Returns a class name in snake case: `"LogCosh"`, `"log_cosh"`."""
     name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)

@@ -19,10 +19,6 @@ from keras_babysit.rules.evidence.phrases import number
 from keras_babysit.rules.rule import Sign, rule
 
 
-def _largest(array: ArrayFacts) -> float:
-    return max(abs(array.min), abs(array.max))
-
-
 @rule(
     kind="cause in the data",
     severity="warning",
@@ -77,7 +73,7 @@ def inputs_not_scaled(
             continue
         rms, features = root_mean_square(x), feature_rms(x)
         worst = float(features.max()) if features.size else rms
-        tiny = _largest(x) < small and x.std > 0
+        tiny = max(abs(x.min), abs(x.max)) < small and x.std > 0
         if not tiny and rms <= limit and worst <= feature_limit:
             continue
         action, others = _scaled(x, tiny)
@@ -272,6 +268,7 @@ def constant_features(
     measured = [x for x in data.inputs if x.dtype != "string" and x.seen >= at_least]
     dead = [x for x in measured if x.std == 0 and not x.nan]
     nothing = bool(data.inputs) and len(dead) == len(data.inputs) and bool(data.targets)
+    alone = len(data.inputs) == 1
     for x in measured:
         constant = np.flatnonzero(x.feature_std == 0)
         share = 1.0 if x in dead else constant.size / max(x.feature_std.size, 1)
@@ -305,10 +302,6 @@ def constant_features(
             evidence={"constant": int(constant.size), "share": float(share)},
             severity="error"
             if nothing
-            else ("warning" if share >= most and not _is_given(x, data) else None),
+            # A constant input beside others may be meant: a mask, a first state.
+            else ("warning" if share >= most and (x.std or alone) else None),
         )
-
-
-def _is_given(x: ArrayFacts, data: DataFacts) -> bool:
-    """Whether a constant input beside others may be meant: a mask, a first state."""
-    return x.std == 0 and len(data.inputs) > 1

@@ -58,7 +58,9 @@ def labels_out_of_range(history: RunHistory) -> Iterator[Sign]:
         elif name in ONE_HOT and y.shape[-1:] == (output.units,):
             if y.min >= 0 and y.max <= 1 + 1e-6:
                 continue
-            yield _out_of(y, "0 to 1", "The loss wants a distribution", _one_hot(y))
+            v = y.name
+            how = f"divide by the sum of each row: `{v} / {v}.sum(-1, keepdims=True)`"
+            yield _out_of(y, "0 to 1", "The loss wants a distribution", how)
 
 
 def _beyond_units(y: ArrayFacts, output: OutputFacts) -> Iterator[Sign]:
@@ -104,12 +106,6 @@ def _not_binary(y: ArrayFacts) -> Iterator[Sign]:
             "and sparse_categorical_crossentropy; with two, number them 0 and 1"
         )
     yield _out_of(y, "0 to 1", "Binary crossentropy wants labels of 0 and 1", how)
-
-
-def _one_hot(y: ArrayFacts) -> str:
-    return (
-        f"divide by the sum of each row: `{y.name} / {y.name}.sum(-1, keepdims=True)`"
-    )
 
 
 def _out_of(y: ArrayFacts, span: str, cause: str, action: str) -> Sign:

@@ -12,23 +12,20 @@ from keras_babysit.rules.evidence.arrays import (
     root_mean_square,
     samples_seen,
 )
+from keras_babysit.rules.evidence.catalogue import words
 from keras_babysit.rules.evidence.connections import SENSITIVE, loss_name, pairs
-from keras_babysit.rules.evidence.graph import NORMALIZING
+from keras_babysit.rules.evidence.graph import NORMALIZING, family
 from keras_babysit.rules.evidence.phrases import number
 from keras_babysit.rules.evidence.tasks import layer_of
 from keras_babysit.rules.rule import Sign, rule
 
 #: Losses whose gradient grows, or whose minimum moves, with the targets' scale.
-_REGRESSION = frozenset(
-    ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh")
-)
+_REGRESSION = words("mean_squared_error mean_absolute_error huber log_cosh")
 
 
 #: Functions between two asymptotes, and layers whose outputs keep to a scale: behind
 #: them nothing grows.
-_BOUNDED = frozenset(
-    ("sigmoid", "hard_sigmoid", "tanh", "hard_tanh", "softsign", "softmax", "relu6")
-)
+_BOUNDED = words("sigmoid hard_sigmoid tanh hard_tanh softsign softmax relu6")
 
 
 _BOUND = frozenset(("LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")) | NORMALIZING
@@ -108,7 +105,7 @@ def _is_regressed(y: ArrayFacts, output: OutputFacts, history: RunHistory) -> bo
     return (
         loss_name(output) in _REGRESSION
         and made_by is not None
-        and made_by.kind in SENSITIVE
+        and family(made_by) in SENSITIVE
         and output.activation in ("linear", "relu", "softplus", "leaky_relu", "elu")
         and math.isfinite(y.std)
         and y.dtype != "string"
@@ -128,7 +125,7 @@ def _is_linear_least_squares(model: ModelFacts | None) -> bool:
     """Whether a single layer learns by SGD, whose pace then follows the targets."""
     if model is None or model.optimizer is None or model.optimizer.name != "SGD":
         return False
-    return sum(layer.kind in SENSITIVE for layer in model.layers) == 1
+    return sum(family(layer) in SENSITIVE for layer in model.layers) == 1
 
 
 def _gets_there(rms: float, output: OutputFacts, history: RunHistory) -> bool:

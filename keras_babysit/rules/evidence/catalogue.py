@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import math
 
+
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text, as names are listed here."""
+    return frozenset(text.split())
+
+
 BINARY = frozenset(("binary_crossentropy", "binary_focal_crossentropy"))
 ONE_HOT = frozenset(("categorical_crossentropy", "categorical_focal_crossentropy"))
 SPARSE = frozenset(("sparse_categorical_crossentropy",))
@@ -11,42 +17,18 @@ CLASSES = ONE_HOT | SPARSE | {"crossentropy"}
 #: Losses that take the logarithm of the outputs as probabilities.
 CROSS_ENTROPIES = BINARY | CLASSES
 #: Those whose loss at chance is known.
-CLASS_LOSSES = (
-    "sparse_categorical_crossentropy",
-    "categorical_crossentropy",
-    "binary_crossentropy",
+CLASS_LOSSES = words(
+    "sparse_categorical_crossentropy categorical_crossentropy binary_crossentropy"
+)
+REGRESSION = words(
+    "mean_squared_error mean_absolute_error mean_absolute_percentage_error "
+    "mean_squared_logarithmic_error huber log_cosh"
 )
 #: Losses that no prediction brings below zero, and a perfect one to zero.
-FROM_ZERO = (
-    *CLASS_LOSSES,
-    "mean_squared_error",
-    "mean_absolute_error",
-    "mean_absolute_percentage_error",
-    "mean_squared_logarithmic_error",
-    "huber",
-    "log_cosh",
-    "hinge",
-    "squared_hinge",
-    "categorical_hinge",
-)
-REGRESSION = frozenset(
-    {
-        "mean_squared_error",
-        "mean_absolute_error",
-        "mean_absolute_percentage_error",
-        "mean_squared_logarithmic_error",
-        "huber",
-        "log_cosh",
-    }
-)
-ACCURACIES = frozenset(
-    {
-        "accuracy",
-        "exact_accuracy",
-        "binary_accuracy",
-        "categorical_accuracy",
-        "sparse_categorical_accuracy",
-    }
+FROM_ZERO = CLASS_LOSSES | REGRESSION | words("hinge squared_hinge categorical_hinge")
+ACCURACIES = words(
+    "accuracy exact_accuracy binary_accuracy categorical_accuracy "
+    "sparse_categorical_accuracy"
 )
 
 #: How a loss is written in advice.
@@ -80,4 +62,4 @@ RANGES: dict[str, tuple[float, float]] = {
 
 #: Optimizers that divide by the size of the gradient: each weight moves by about the
 #: learning rate, however large or small its gradient is.
-ADAPTIVE = frozenset({"Adam", "AdamW", "Adamax", "Nadam", "RMSprop", "Lion"})
+ADAPTIVE = words("Adam AdamW Adamax Nadam RMSprop Lion")

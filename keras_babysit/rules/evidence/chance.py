@@ -49,6 +49,12 @@ def _majority_of_labels(target: ArrayFacts) -> float:
     return float(np.maximum(p, 1 - p).mean()) if p.size else math.nan
 
 
+def of_classes(history: RunHistory) -> bool:
+    """Whether a loss is one over classes whose loss at chance is known."""
+    outputs = history.model.outputs if history.model is not None else ()
+    return any(o.loss is not None and o.loss.name in CLASS_LOSSES for o in outputs)
+
+
 def only_output(history: RunHistory) -> OutputFacts | None:
     """Returns the output of a model that has a single one."""
     model = history.model

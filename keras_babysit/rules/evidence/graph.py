@@ -7,44 +7,21 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from keras_babysit.facts import LayerFacts, ModelFacts, WeightFacts
+from keras_babysit.rules.evidence.catalogue import words
 
 #: Families of layers whose units each weigh all of their inputs.
 WEIGHING = frozenset({"Dense", "Conv", "ConvTranspose"})
 #: Layers that are linear in their input and mix no channels.
-LINEAR = frozenset(
-    {
-        "Dropout",
-        "AlphaDropout",
-        "GaussianDropout",
-        "GaussianNoise",
-        "SpatialDropout",
-        "Flatten",
-        "Reshape",
-        "Permute",
-        "RepeatVector",
-        "Identity",
-        "Activation",
-        "ActivityRegularization",
-        "BatchNormalization",
-        "Rescaling",
-        "Normalization",
-        "ZeroPadding",
-        "Cropping",
-        "UpSampling",
-        "AveragePooling",
-        "GlobalAveragePooling",
-        "InputLayer",
-    }
+LINEAR = words(
+    "Dropout AlphaDropout GaussianDropout GaussianNoise SpatialDropout Flatten "
+    "Reshape Permute RepeatVector Identity Activation ActivityRegularization "
+    "BatchNormalization Rescaling Normalization ZeroPadding Cropping UpSampling "
+    "AveragePooling GlobalAveragePooling InputLayer"
 )
 #: Layers behind which the scale of what comes in makes no difference.
-NORMALIZING = frozenset(
-    {
-        "BatchNormalization",
-        "LayerNormalization",
-        "GroupNormalization",
-        "UnitNormalization",
-        "RMSNormalization",
-    }
+NORMALIZING = words(
+    "BatchNormalization LayerNormalization GroupNormalization UnitNormalization "
+    "RMSNormalization"
 )
 POOLING = frozenset({"MaxPooling", "GlobalMaxPooling"})
 

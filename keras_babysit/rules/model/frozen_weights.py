@@ -46,19 +46,16 @@ def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
     # A bias or a moving mean that has left its start shows that it was trained.
     if not random or any(_was_trained(x) for x in frozen):
         return
-    others = f" and {len(random) - 1} more" if len(random) > 1 else ""
+    more = len(random) - 1
+    others = f" (and those of {more} more layers)" if more else ""
     yield Sign(
         where=random[0].path,
-        seen=f"frozen, but its weights{_of(others)} are as random as at the start",
+        seen=f"frozen, but its weights{others} are as random as at the start",
         cause="Likely pretrained weights were meant to be loaded",
         action="load weights first, or set `trainable = True` before `compile`",
         alternatives=("keep it if random features are what you want",),
         evidence={"layers": len(random)},
     )
-
-
-def _of(others: str) -> str:
-    return f" (and those of{others.removeprefix(' and')} layers)" if others else ""
 
 
 def _is_random(layer: LayerFacts) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from keras_babysit.facts import LayerFacts, ModelFacts, OptimizerFacts, WeightFacts
+from keras_babysit.facts import LayerFacts, ModelFacts, WeightFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.catalogue import ADAPTIVE
+from keras_babysit.rules.evidence.catalogue import ADAPTIVE, words
 from keras_babysit.rules.evidence.graph import (
     LINEAR,
     NORMALIZING,
@@ -18,16 +18,8 @@ from keras_babysit.rules.evidence.graph import (
 from keras_babysit.rules.rule import Sign, rule
 
 #: Initializers that go by the layer's size: there is nothing to say about those.
-SCALING = frozenset(
-    {
-        "GlorotUniform",
-        "GlorotNormal",
-        "HeUniform",
-        "HeNormal",
-        "LecunUniform",
-        "LecunNormal",
-        "Orthogonal",
-    }
+SCALING = words(
+    "GlorotUniform GlorotNormal HeUniform HeNormal LecunUniform LecunNormal Orthogonal"
 )
 
 
@@ -76,7 +68,8 @@ def bad_initialization(
     model = history.model
     if model is None:
         return
-    network = Network(model)
+    network, optimizer = Network(model), model.optimizer
+    adaptive = optimizer is None or optimizer.name in ADAPTIVE
     weighing = [x for x in model.layers if kernel(x) is not None]
     hidden = [x for x in weighing if _is_judged(x, weighing[-1], network)]
     found = (
@@ -85,7 +78,7 @@ def bad_initialization(
         or _off_scale(
             [x for x in hidden if not network.is_normalized(x)],
             (too_large, too_large_together),
-            too_small_adaptive if _is_adaptive(model.optimizer) else too_small,
+            too_small_adaptive if adaptive else too_small,
         )
         or _explodes_in_time(network, too_large_over_time)
     )
@@ -100,10 +93,6 @@ def _is_judged(layer: LayerFacts, last: LayerFacts, network: Network) -> bool:
     # Where the graph is not known, what comes last may be the output.
     hidden = layer is not last if layer.inputs is None else None
     return not network.is_output(layer) if hidden is None else hidden
-
-
-def _is_adaptive(optimizer: OptimizerFacts | None) -> bool:
-    return optimizer is None or optimizer.name in ADAPTIVE
 
 
 def _not_finite(model: ModelFacts) -> Sign | None:

@@ -64,15 +64,12 @@ def no_nonlinearity(history: RunHistory, *, wasted: int = 2) -> Iterator[Sign]:
             where=run[0].path,
             seen=f"no activation function behind {names}"
             + (": the whole model is linear up to its output" if flat else ""),
-            cause=f"Together with the next layer {_these(run)} one linear map",
+            cause="Together with the next layer "
+            f"{'it is' if len(run) == 1 else 'these are'} one linear map",
             action=f'use `activation="relu"` in {names}',
             alternatives=("leave them out: a linear model needs no hidden layers",),
             evidence={"layers": len(run), "whole_model": flat},
         )
-
-
-def _these(run: list[LayerFacts]) -> str:
-    return "it is" if len(run) == 1 else "these are"
 
 
 def _linear_runs(network: Network) -> list[list[LayerFacts]]:

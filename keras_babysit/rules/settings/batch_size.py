@@ -44,7 +44,8 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
     size = data.batch_size if data is not None else None
     if model is None or not size or not 0 < size <= 2:
         return
-    layers = [x for x in model.layers if _is_trained_norm(x)]
+    kind = "BatchNormalization"
+    layers = [x for x in model.layers if x.kind == kind and x.trainable]
     if not layers:
         return
     layer = min(layers, key=lambda x: _positions(x))
@@ -61,10 +62,6 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
         evidence={"batch_size": size, "values": seen},
         severity="error" if seen == 1 else "info" if seen >= enough else None,
     )
-
-
-def _is_trained_norm(layer: LayerFacts) -> bool:
-    return layer.kind == "BatchNormalization" and layer.trainable
 
 
 def _positions(layer: LayerFacts) -> float:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.catalogue import CLASS_LOSSES
-from keras_babysit.rules.evidence.chance import majority
+from keras_babysit.rules.evidence.chance import majority, of_classes
 from keras_babysit.rules.evidence.phrases import percent
 from keras_babysit.rules.evidence.progress import Progress, accuracy_name, progress
 from keras_babysit.rules.rule import Sign, rule
@@ -66,7 +65,7 @@ def accuracy_at_majority(
     recent = history.values(f"epoch.{name}")[-n:]
     if len(recent) < n or p.updates < (50 if early else 200):
         return
-    if not _binary_or_classes(history) or not np.abs(recent - share).max() <= margin:
+    if not of_classes(history) or not np.abs(recent - share).max() <= margin:
         return
     if falls and share <= 0.7:
         cause = "Likely loss and accuracy do not speak of the same thing"
@@ -84,12 +83,6 @@ def accuracy_at_majority(
         evidence={"accuracy": recent[-1], "majority": share, "loss_skill": falls},
         severity="info" if share > 0.7 else None,
     )
-
-
-def _binary_or_classes(history: RunHistory) -> bool:
-    model = history.model
-    losses = [o.loss.name for o in model.outputs if o.loss] if model is not None else []
-    return any(name in CLASS_LOSSES for name in losses)
 
 
 def _loss_skill(p: Progress) -> float:

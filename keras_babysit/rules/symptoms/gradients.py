@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.catalogue import CLASS_LOSSES
+from keras_babysit.rules.evidence.chance import of_classes
 from keras_babysit.rules.evidence.kernels import (
     Trend,
     largest_ratio,
@@ -204,7 +204,7 @@ def exploding_gradients(
         seen = f"gradients grow {number(10**-decades)}-fold towards the first layer"
     elif grown > times:
         seen = f"the gradient's norm has grown {number(grown)}-fold since the start"
-    elif float(middle(relative)) > size and _cross_entropy(history):
+    elif float(middle(relative)) > size and of_classes(history):
         seen = f"gradients are {number(float(middle(relative)))} times the weights"
     if seen:
         yield Sign(
@@ -228,8 +228,3 @@ def _grown(history: RunHistory) -> float:
     if len(norms) < 6 or not norms[0] > 0:
         return 0.0
     return float(middle(norms[-5:])) / float(norms[0])
-
-
-def _cross_entropy(history: RunHistory) -> bool:
-    outputs = history.model.outputs if history.model is not None else ()
-    return any(o.loss is not None and o.loss.name in CLASS_LOSSES for o in outputs)
