@@ -16,9 +16,9 @@ CALM = {"start": 1, "step": 5, "epoch": 2, "end": 1}
 class Judge:
     """Asks rules about a history and remembers what they found.
 
-    The same finding is told once, then updated, and closed when it heals; it is the
-    same as long as rule and place are. A finding that another one explains is kept,
-    but not told (`Finding.because`).
+    A finding is reported once, then updated, and closed when it heals; it is the same
+    one as long as rule and place are the same. A finding that another one explains is
+    kept, but not reported (`Finding.because`).
 
     Args:
         rules: the rules to ask.

@@ -1,8 +1,8 @@
 """The kinds of rules, and which kinds explain which.
 
-A finding silences those that it explains. What a rule is decides that: a fault of the
-data explains that the loss is flat, and a loss that is NaN explains nearly everything.
-Only what is true of a single rule is named there (`rule(also=...)`).
+A finding silences those that it explains, and the kind of its rule decides which: NaN
+in the data explains a flat loss, and a loss that is NaN explains nearly everything.
+What holds for a single rule only is named at that rule, `@rule(also=...)`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SYMPTOMS = (
     "symptom: does not learn",
     "remark",
 )
-#: What training cannot do well with shows in all of them, and in the very first loss.
+#: A fault that training cannot work with shows in all of them, and in the first loss.
 _EVERYTHING = frozenset((*_SYMPTOMS, "initial-loss-off-chance"))
 
 #: Kind to the kinds, and names of single rules, whose findings it explains.
@@ -27,9 +27,9 @@ KINDS: dict[str, frozenset[str]] = {
     "cause in the data": _EVERYTHING,
     "cause in the model": _EVERYTHING,
     "cause in the settings": _EVERYTHING,
-    # It can train, but not to where it should get.
+    # Training works, but does not get as far as it should.
     "limit": frozenset(_SYMPTOMS[4:]),
-    # It explains only what it names, as it hardly touches the training.
+    # These hardly touch the training, so they explain only what they name.
     "note": frozenset(),
     "symptom: breaks down": frozenset(_SYMPTOMS[1:]),
     "symptom: unstable": frozenset(_SYMPTOMS[4:]),
@@ -41,7 +41,7 @@ KINDS: dict[str, frozenset[str]] = {
 }
 #: What each kind stands for.
 MEANING = {
-    "cause in the task": "the loss is one for another task than the targets'",
+    "cause in the task": "the loss is meant for other targets than these",
     "cause in the output": "the output, the loss and the targets do not fit each other",
     "cause in the data": "values that training cannot work with",
     "cause in the model": "layers or weights that cannot be trained",
