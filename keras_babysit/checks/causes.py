@@ -8,21 +8,25 @@ from keras_babysit import rules
 from keras_babysit.checks.check import CheckResult
 from keras_babysit.checks.model_and_data import RulesResult
 
-#: Check to what a rule must name as its symptom, or be, to explain the check's result.
+#: Check to what a rule must explain, or be, to explain the check's result.
 #: The rules of a training are the same checks made later, on a run.
 _SYMPTOMS = {
-    "initial_loss": {"initial-loss-off-chance"},
-    "overfit_subset": {"loss-flat"},
-    "regularization": {"regularization-too-strong"},
+    "initial_loss": "initial-loss-off-chance",
+    "overfit_subset": "loss-flat",
+    "regularization": "regularization-too-strong",
 }
 #: Explain a training that gets nowhere, but not that a few samples cannot be learnt:
-#: the check takes penalties away, has a rate of its own, and any labels will do.
+#: the check takes penalties away, has a rate and batches of its own, and any labels
+#: will do.
 _NOT_FOR_A_FEW = {
     "batchnorm-small-batch",
     "learning-rate-extreme",
     "regularization-too-strong",
     "single-class-targets",
+    "sorted-validation-split",
+    "too-few-samples",
     "unrelated-inputs",
+    "unshuffled-sorted-data",
 }
 #: Check to the checks whose failure explains its own.
 _CHECKS = {"overfit_subset": ("gradient",)}
@@ -71,7 +75,9 @@ def _explains(rule: str, severity: str, result: CheckResult) -> bool:
         return False
     if "exception" in result.evidence:
         return severity == "error"
+    if result.check not in _SYMPTOMS:
+        return False
     if result.check == "overfit_subset" and rule in _NOT_FOR_A_FEW:
         return False
-    symptoms = _SYMPTOMS.get(result.check, set())
-    return bool(symptoms & ({rule} | rules.get(rule).symptoms))
+    cause, symptom = rules.get(rule), rules.get(_SYMPTOMS[result.check])
+    return cause is symptom or cause.explains(symptom)

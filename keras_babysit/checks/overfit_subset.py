@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit import rules
 from keras_babysit.borrowing import borrowed, without_noise, without_regularization
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.check import Check, CheckResult
@@ -32,7 +33,6 @@ from keras_babysit.document.progress_line import Progress, shown
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample, ready, sample_of
 from keras_babysit.records import Finding
-from keras_babysit.rules.evidence.tasks import NOTHING_LEARNED
 
 NAME = "overfit_subset"
 #: So many times `n` samples are read, to pick `n` of different classes.
@@ -263,7 +263,7 @@ def _diagnosed(
             if "No gradients" not in str(e):
                 raise
         found = [f for f in babysitter.report.problems if f.rule not in _OF_A_FEW]
-    return tuple(sorted(found, key=lambda f: f.rule in NOTHING_LEARNED))
+    return tuple(sorted(found, key=lambda f: rules.get(f.rule).is_symptom))
 
 
 class _EndsAfter(keras.callbacks.Callback):

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from support import histories as H
 
-from keras_babysit.rules import gradients
+from keras_babysit.rules.symptoms import gradients
 
 REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
 

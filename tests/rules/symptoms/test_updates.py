@@ -4,7 +4,7 @@ import pytest
 from support import histories as H
 
 from keras_babysit.facts import LayerFacts, OptimizerFacts, WeightFacts
-from keras_babysit.rules import updates
+from keras_babysit.rules.symptoms import disconnection, updates
 
 REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
 
@@ -84,7 +84,7 @@ def without_gradient(step):
 @REGIMES
 def test_no_gradient(regime):
     history = H.run(H.learning(4), regime=regime, variables=without_gradient)
-    (sign,) = updates.disconnected_layer.signs(history)
+    (sign,) = disconnection.disconnected_layer.signs(history)
     assert sign.where == "lost/kernel"
     assert sign.severity is None
 
@@ -97,13 +97,13 @@ def test_a_small_unused_part_is_information():
         return (large, *without_gradient(step))
 
     history = H.run(H.learning(4), variables=variables)
-    assert severities(updates.disconnected_layer, history) == ["info"]
+    assert severities(disconnection.disconnected_layer, history) == ["info"]
 
 
 def test_parts_of_a_custom_step_are_trained_in_turn():
     model = H.class_model(custom_train_step=True)
     history = H.run(H.learning(4), variables=without_gradient, model=model)
-    assert updates.disconnected_layer.signs(history) == []
+    assert disconnection.disconnected_layer.signs(history) == []
 
 
 @REGIMES
@@ -116,7 +116,7 @@ def test_zero_gradient(regime):
         )
 
     history = H.run(H.learning(6), regime=regime, variables=variables)
-    (sign,) = updates.disconnected_layer.signs(history)
+    (sign,) = disconnection.disconnected_layer.signs(history)
     assert sign.where == "lost/kernel"
     assert "exactly 0" in sign.seen
 
@@ -131,7 +131,7 @@ def test_zero_gradients_before_a_dead_layer_are_not_disconnected():
         )
 
     history = H.run(H.flat(6), variables=variables)
-    assert updates.disconnected_layer.signs(history) == []
+    assert disconnection.disconnected_layer.signs(history) == []
 
 
 def before_a_step_function(step):
@@ -146,7 +146,7 @@ def before_a_step_function(step):
 @REGIMES
 def test_zero_gradients_before_a_function_without_a_slope(regime):
     history = H.run(H.learning(6), regime=regime, variables=before_a_step_function)
-    (sign,) = updates.disconnected_layer.signs(history)
+    (sign,) = disconnection.disconnected_layer.signs(history)
     assert sign.where == "a/kernel"
     assert "before b, but not in it" in sign.seen
     assert "without a slope" in sign.cause
@@ -158,7 +158,7 @@ def test_a_function_without_a_slope_takes_some_steps_to_tell():
         return before_a_step_function(step) if step < 3 else H.healthy_variables(2)
 
     history = H.run(H.learning(6), regime="dense", variables=at_first)
-    assert updates.disconnected_layer.signs(history) == []
+    assert disconnection.disconnected_layer.signs(history) == []
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_zero_gradients_with_another_reason(layers):
     history = H.run(
         H.learning(6), variables=before_a_step_function, layers=lambda step: layers
     )
-    assert updates.disconnected_layer.signs(history) == []
+    assert disconnection.disconnected_layer.signs(history) == []
 
 
 def test_a_saturated_output_is_no_reason_for_zero_gradients():
@@ -183,13 +183,13 @@ def test_a_saturated_output_is_no_reason_for_zero_gradients():
         layers=lambda step: [H.layer("a"), H.layer("b", saturated=1.0)],
         model=None,
     )
-    assert len(updates.disconnected_layer.signs(history)) == 1
+    assert len(disconnection.disconnected_layer.signs(history)) == 1
 
 
 def test_a_custom_step_may_train_only_the_last_layers():
     model = H.class_model(custom_train_step=True)
     history = H.run(H.learning(6), variables=before_a_step_function, model=model)
-    assert updates.disconnected_layer.signs(history) == []
+    assert disconnection.disconnected_layer.signs(history) == []
 
 
 def a_block(ratio, gradient, stem=1e-3):
@@ -214,7 +214,7 @@ def test_gates_of_zero_open_with_the_first_update():
 
     for steps in (15, 16, 17, 20):
         history = H.run(H.learning(1), regime="dense", variables=variables, steps=steps)
-        assert updates.disconnected_layer.signs(history) == [], steps
+        assert disconnection.disconnected_layer.signs(history) == [], steps
 
 
 def test_what_had_a_gradient_once_is_connected():
@@ -224,7 +224,7 @@ def test_what_had_a_gradient_once_is_connected():
         return a_block(0.0, 0.1 if step == 3 else 0.0)
 
     history = H.run(H.learning(2), regime="dense", variables=variables)
-    assert updates.disconnected_layer.signs(history) == []
+    assert disconnection.disconnected_layer.signs(history) == []
 
 
 def test_what_moved_unseen_is_connected():
@@ -236,11 +236,11 @@ def test_what_moved_unseen_is_connected():
         return (*rest, dataclasses.replace(kernel, weight=weight), bias)
 
     history = H.run(H.learning(6), variables=variables)
-    assert updates.disconnected_layer.signs(history) == []
+    assert disconnection.disconnected_layer.signs(history) == []
     decays = OptimizerFacts("AdamW", 1e-3, weight_decay=4e-3)
     model = dataclasses.replace(H.class_model(), optimizer=decays)
     history = H.run(H.learning(6), variables=variables, model=model)
-    assert len(updates.disconnected_layer.signs(history)) == 1
+    assert len(disconnection.disconnected_layer.signs(history)) == 1
 
 
 @pytest.mark.parametrize(
@@ -257,8 +257,8 @@ def test_only_what_comes_before_has_no_slope(inputs, told):
     model = H.class_model(graph_known=True)
     model = dataclasses.replace(model, layers=tuple(layers))
     history = H.run(H.learning(6), variables=before_a_step_function, model=model)
-    assert len(updates.disconnected_layer.signs(history)) == told
+    assert len(disconnection.disconnected_layer.signs(history)) == told
 
 
 def test_all_connected():
-    assert updates.disconnected_layer.signs(H.run(H.learning(6))) == []
+    assert disconnection.disconnected_layer.signs(H.run(H.learning(6))) == []

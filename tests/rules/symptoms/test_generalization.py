@@ -5,7 +5,7 @@ import pytest
 from support import histories as H
 
 from keras_babysit.facts import LayerFacts
-from keras_babysit.rules import generalization as G
+from keras_babysit.rules.symptoms import underfitting, validation
 
 REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
 
@@ -31,7 +31,7 @@ def test_overfitting(regime):
         accuracy=accuracy,
         val_accuracy=np.minimum(accuracy, 0.7),
     )
-    assert severities(G.overfitting, history) == ["warning"]
+    assert severities(validation.overfitting, history) == ["warning"]
     # Sure of itself, but not more often wrong.
     history = H.run(
         loss,
@@ -39,7 +39,7 @@ def test_overfitting(regime):
         accuracy=accuracy,
         val_accuracy=np.minimum(accuracy, 0.95),
     )
-    assert severities(G.overfitting, history) == ["info"]
+    assert severities(validation.overfitting, history) == ["info"]
 
 
 @REGIMES
@@ -47,7 +47,7 @@ def test_overfitting(regime):
 def test_overfitting_needs_time(n, regime):
     loss, val = overfit()
     history = H.run(loss[:n], regime=regime, val_loss=val[:n])
-    assert G.overfitting.signs(history) == []
+    assert validation.overfitting.signs(history) == []
 
 
 @pytest.mark.parametrize(
@@ -62,22 +62,22 @@ def test_overfitting_needs_time(n, regime):
 def test_not_overfitting(val):
     loss = np.array(H.learning(20, end=0.05))
     history = H.run(loss, val_loss=val(loss))
-    assert set(severities(G.overfitting, history)) <= {"info"}
+    assert set(severities(validation.overfitting, history)) <= {"info"}
 
 
 def test_underfitting():
     loss = H.learning(25, end=1.5)
     accuracy = [0.3] * 25
     history = H.run(loss, accuracy=accuracy, data=H.class_data(neighbours=0.95))
-    assert severities(G.underfitting, history) == ["warning"]
+    assert severities(underfitting.underfitting, history) == ["warning"]
     history = H.run(loss, accuracy=accuracy)
-    assert severities(G.underfitting, history) == ["info"]
+    assert severities(underfitting.underfitting, history) == ["info"]
 
 
 def test_not_underfitting():
     data = H.class_data(neighbours=0.95)
     still = H.run(H.learning(4, end=1.5), accuracy=[0.3] * 4, data=data)
-    assert G.underfitting.signs(still) == []
+    assert underfitting.underfitting.signs(still) == []
     # Dropout lowers the training's accuracy, not the model's.
     history = H.run(
         H.learning(25, end=0.8),
@@ -85,49 +85,52 @@ def test_not_underfitting():
         val_accuracy=[0.92] * 25,
         data=data,
     )
-    assert G.underfitting.signs(history) == []
+    assert underfitting.underfitting.signs(history) == []
 
 
 def test_validation_better_with_and_without_dropout():
     loss = np.array(H.learning(12, end=0.5))
     history = H.run(loss, val_loss=0.5 * loss, ended=True)
-    (sign,) = G.validation_better.signs(history)
+    (sign,) = validation.validation_better.signs(history)
     assert "samples" in sign.cause
     model = H.class_model()
     dropout = LayerFacts("dropout", "Dropout", rate=0.5)
     model = dataclasses.replace(model, layers=(*model.layers, dropout))
     history = H.run(loss, val_loss=0.5 * loss, ended=True, model=model)
-    (sign,) = G.validation_better.signs(history)
+    (sign,) = validation.validation_better.signs(history)
     assert "dropout explains it" in sign.cause
     history = H.run(loss, val_loss=0.95 * loss, ended=True)
-    assert G.validation_better.signs(history) == []
+    assert validation.validation_better.signs(history) == []
 
 
 def test_stopped_too_early():
     falling = [2.2, 2.0, 1.8, 1.6]
     history = H.run(falling, val_loss=falling, ended=True)
-    assert severities(G.stopped_too_early, history) == ["info"]
-    assert G.stopped_too_early.signs(H.run(falling, val_loss=falling)) == []
+    assert severities(underfitting.stopped_too_early, history) == ["info"]
+    assert underfitting.stopped_too_early.signs(H.run(falling, val_loss=falling)) == []
     done = H.learning(20, end=0.5)
     history = H.run(done, val_loss=done, ended=True)
-    assert G.stopped_too_early.signs(history) == []
+    assert underfitting.stopped_too_early.signs(history) == []
     good = H.learning(5, end=0.0)
-    assert G.stopped_too_early.signs(H.run(good, ended=True)) == []
+    assert underfitting.stopped_too_early.signs(H.run(good, ended=True)) == []
 
 
 def test_noisy_first_layer():
     loss = H.learning(30, end=1.5)
     noise = [0.01] * 31
     history = H.run(loss, smoothness=noise)
-    assert severities(G.noisy_first_layer, history) == ["info"]
+    assert severities(underfitting.noisy_first_layer, history) == ["info"]
     smooth = list(np.linspace(0.01, 0.5, 31))
-    assert G.noisy_first_layer.signs(H.run(loss, smoothness=smooth)) == []
-    assert G.noisy_first_layer.signs(H.run(loss[:5], smoothness=noise[:6])) == []
-    assert G.noisy_first_layer.signs(H.run(loss)) == []
+    assert underfitting.noisy_first_layer.signs(H.run(loss, smoothness=smooth)) == []
+    assert (
+        underfitting.noisy_first_layer.signs(H.run(loss[:5], smoothness=noise[:6]))
+        == []
+    )
+    assert underfitting.noisy_first_layer.signs(H.run(loss)) == []
     frozen = H.run(
         loss, smoothness=noise, variables=lambda s: (H.variable("b/kernel"),)
     )
-    assert G.noisy_first_layer.signs(frozen) == []
+    assert underfitting.noisy_first_layer.signs(frozen) == []
 
 
 def normalized():
@@ -142,23 +145,23 @@ def test_moving_averages_that_lag_are_not_overfitting(regime):
     accuracy, low = np.linspace(0.5, 0.95, 9), np.full(9, 0.1)
     logs = {"val_loss": val, "accuracy": accuracy, "val_accuracy": low}
     history = H.run(loss, regime=regime, model=normalized(), **logs)
-    assert severities(G.overfitting, history) == []
-    (sign,) = G.batchnorm_lagging.signs(history)
+    assert severities(validation.overfitting, history) == []
+    (sign,) = validation.batchnorm_lagging.signs(history)
     assert "momentum=0.9" in sign.action
     # Without the layer it is what it looks like.
     history = H.run(loss, regime=regime, **logs)
-    assert severities(G.overfitting, history) == ["warning"]
-    assert G.batchnorm_lagging.signs(history) == []
+    assert severities(validation.overfitting, history) == ["warning"]
+    assert validation.batchnorm_lagging.signs(history) == []
 
 
 def test_moving_averages_that_caught_up():
     loss = H.learning(9, end=0.2)
     model = normalized()
     history = H.run(loss, model=model, val_loss=[2.3, 2.4, *loss[2:]])
-    assert G.batchnorm_lagging.signs(history) == []
+    assert validation.batchnorm_lagging.signs(history) == []
     # Nothing learned on either side says nothing of the averages.
     history = H.run(H.flat(9), model=model, val_loss=H.flat(9))
-    assert G.batchnorm_lagging.signs(history) == []
+    assert validation.batchnorm_lagging.signs(history) == []
 
 
 def test_a_gap_alone_is_information():
@@ -166,6 +169,6 @@ def test_a_gap_alone_is_information():
     accuracy = np.minimum(np.linspace(0.6, 1.3, 12), 1.0)
     logs = {"val_loss": loss + 0.3, "accuracy": accuracy}
     history = H.run(loss, val_accuracy=np.minimum(accuracy, 0.75), **logs)
-    assert severities(G.overfitting, history) == ["info"]
+    assert severities(validation.overfitting, history) == ["info"]
     history = H.run(loss, val_accuracy=accuracy - 0.02, **logs)
-    assert severities(G.overfitting, history) == []
+    assert severities(validation.overfitting, history) == []

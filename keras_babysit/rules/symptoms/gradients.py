@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.chance import of_classes
 from keras_babysit.rules.evidence.kernels import (
     Trend,
     largest_ratio,
@@ -16,7 +17,7 @@ from keras_babysit.rules.evidence.kernels import (
     trend,
 )
 from keras_babysit.rules.evidence.phrases import number, try_rate
-from keras_babysit.rules.evidence.progress import CLASS_LOSSES, progress
+from keras_babysit.rules.evidence.progress import progress
 from keras_babysit.rules.rule import Sign, rule
 
 _SOURCE = (
@@ -58,22 +59,10 @@ def _decades(depth: Trend, layers: float, straight: float = 0.7) -> float:
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=_SOURCE,
-    symptoms=(
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "activations-collapsing",
-        "underfitting",
-        "validation-better",
-        "stopped-too-early",
-        "noisy-first-layer",
-        "batch-loss-noisy",
-    ),
 )
 def vanishing_gradients(
     history: RunHistory,
@@ -164,10 +153,11 @@ def _sensitivity(history: RunHistory) -> float:
 
 
 @rule(
+    kind="symptom: unstable",
     severity="warning",
     when=("step", "epoch"),
     since=f"{_SOURCE}; Pascanu et al. (2013)",
-    symptoms=("loss-oscillating", "batch-loss-noisy", "saturated-activation"),
+    also=("loss-oscillating", "saturated-activation"),
 )
 def exploding_gradients(
     history: RunHistory,
@@ -214,7 +204,7 @@ def exploding_gradients(
         seen = f"gradients grow {number(10**-decades)}-fold towards the first layer"
     elif grown > times:
         seen = f"the gradient's norm has grown {number(grown)}-fold since the start"
-    elif float(middle(relative)) > size and _cross_entropy(history):
+    elif float(middle(relative)) > size and of_classes(history):
         seen = f"gradients are {number(float(middle(relative)))} times the weights"
     if seen:
         yield Sign(
@@ -238,8 +228,3 @@ def _grown(history: RunHistory) -> float:
     if len(norms) < 6 or not norms[0] > 0:
         return 0.0
     return float(middle(norms[-5:])) / float(norms[0])
-
-
-def _cross_entropy(history: RunHistory) -> bool:
-    outputs = history.model.outputs if history.model is not None else ()
-    return any(o.loss is not None and o.loss.name in CLASS_LOSSES for o in outputs)

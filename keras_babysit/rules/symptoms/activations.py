@@ -18,23 +18,11 @@ _WITH_KERNEL = ("Dense", "EinsumDense", "Conv", "Depthwise", "Separable")
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; CS231n, Part 1: ReLU",
-    symptoms=(
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "vanishing-gradients",
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "disconnected-layer",
-        "underfitting",
-        "validation-better",
-        "stopped-too-early",
-        "noisy-first-layer",
-        "batch-loss-noisy",
-    ),
+    also=("disconnected-layer", "vanishing-gradients"),
 )
 def dead_relu(
     history: RunHistory, *, limit: float = 0.9, patience: int = 3
@@ -100,20 +88,11 @@ def _revive(history: RunHistory) -> str:
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; Glorot & Bengio (2010)",
-    symptoms=(
-        "vanishing-gradients",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "underfitting",
-        "stopped-too-early",
-        "validation-better",
-    ),
+    also=("vanishing-gradients",),
 )
 def saturated_activation(
     history: RunHistory, *, limit: float = 0.9, patience: int = 3
@@ -190,22 +169,11 @@ def _trends(history: RunHistory) -> list[tuple[str, Trend]]:
 
 
 @rule(
+    kind="symptom: no signal",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; He et al. (2015)",
-    symptoms=(
-        "dead-relu",
-        "vanishing-gradients",
-        "update-ratio-too-low",
-        "learning-rate-too-low",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "underfitting",
-        "stopped-too-early",
-        "validation-better",
-        "noisy-first-layer",
-    ),
+    also=("dead-relu", "vanishing-gradients"),
 )
 def activations_collapsing(
     history: RunHistory, *, limit: float = 1e-2, layers: int = 4
@@ -238,31 +206,21 @@ def activations_collapsing(
         falls = depth.correlation < -0.8 and depth.layers >= layers
         if not falls or factor >= limit:
             continue
-        yield Sign(
-            where=last,
-            seen=f"activations shrink to {number(factor)} over {depth.layers} layers "
-            "(about 1 is healthy)",
-            cause="Likely the initial weights are too small",
-            action="initialize the kernels with he_normal (ReLU) or glorot_uniform",
-            alternatives=("BatchNormalization or LayerNormalization",),
-            evidence={"factor": factor, "layers": depth.layers},
-        )
+        how = f"shrink to {number(factor)}"
+        yield _over_depth(last, depth, factor, how, "small")
         return
 
 
 @rule(
+    kind="symptom: unstable",
     severity="warning",
     when=("step", "epoch", "end"),
     since=f"{_SOURCE}; He et al. (2015)",
-    symptoms=(
-        "initial-loss-off-chance",
+    also=(
         "exploding-gradients",
-        "saturated-activation",
+        "initial-loss-off-chance",
         "loss-oscillating",
-        "loss-flat",
-        "loss-plateaued",
-        "accuracy-at-majority",
-        "batch-loss-noisy",
+        "saturated-activation",
     ),
 )
 def activations_exploding(
@@ -301,13 +259,17 @@ def activations_exploding(
         rises = depth.correlation > 0.8 and depth.layers >= layers
         if not rises or factor <= limit:
             continue
-        yield Sign(
-            where=last,
-            seen=f"activations grow {number(factor)}-fold over {depth.layers} layers "
-            "(about 1 is healthy)",
-            cause="Likely the initial weights are too large",
-            action="initialize the kernels with he_normal (ReLU) or glorot_uniform",
-            alternatives=("BatchNormalization or LayerNormalization",),
-            evidence={"factor": factor, "layers": depth.layers},
-        )
+        how = f"grow {number(factor)}-fold"
+        yield _over_depth(last, depth, factor, how, "large")
         return
+
+
+def _over_depth(last: str, depth: Trend, factor: float, how: str, size: str) -> Sign:
+    return Sign(
+        where=last,
+        seen=f"activations {how} over {depth.layers} layers (about 1 is healthy)",
+        cause=f"Likely the initial weights are too {size}",
+        action="initialize the kernels with he_normal (ReLU) or glorot_uniform",
+        alternatives=("BatchNormalization or LayerNormalization",),
+        evidence={"factor": factor, "layers": depth.layers},
+    )

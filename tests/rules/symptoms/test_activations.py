@@ -1,7 +1,7 @@
 import pytest
 from support import histories as H
 
-from keras_babysit.rules import activations
+from keras_babysit.rules.symptoms import activations
 
 REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
 
