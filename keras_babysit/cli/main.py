@@ -131,7 +131,7 @@ def _json(found: dict[str, Report], single: bool) -> str:
 def _page(found: dict[str, Report]) -> str:
     blocks: list[Block] = []
     for run, one in found.items():
-        blocks += [Heading(run), *one.content()]
+        blocks += [Heading(run, 0), *one.content()]
     return pages.page(blocks, "keras_babysit report")
 
 
