@@ -34,7 +34,7 @@ class Heading:
 
     Attributes:
         text: the title.
-        level: 1 for the document, 2 for a section.
+        level: 1 for the document, 2 for a section; 0 above several documents.
         tone: with a sign before it for the tones that have one.
     """
 

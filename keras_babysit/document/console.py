@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,8 +45,8 @@ LOOKS = {
 }
 #: Tones whose sign stands before a heading or a paragraph.
 _SIGNED = ("error", "warning", "good", "info", "skipped")
-#: Columns of a sign and its status.
-_MARK = 10
+#: Columns of a sign and its status, at least.
+_MARK = 9
 #: Letters of a line of a column's title, unless a word is longer.
 _TITLE = 12
 #: A column of sentences has room for so many letters, or the table is no table.
@@ -86,16 +87,18 @@ def renderables(
     blocks: Iterable[Block], width: int, wrap: bool = True
 ) -> Iterator[RenderableType]:
     """Yields what rich can render: of what is folded away, nothing."""
-    for block in blocks:
-        if isinstance(block, Heading | Text):
-            yield _paragraph(block)
-        elif isinstance(block, Table):
-            yield from _table(block, width)
-        elif isinstance(block, FindingCard):
-            yield _card(block, wrap)
-        elif isinstance(block, Items):
-            for point in block.points:
-                yield _hanging(RichText("•", style="dim"), RichText(clean(point)))
+    for kind, run in itertools.groupby(blocks, type):
+        if kind is FindingCard:
+            yield from _cards([b for b in run if isinstance(b, FindingCard)], wrap)
+            continue
+        for block in run:
+            if isinstance(block, Heading | Text):
+                yield _paragraph(block)
+            elif isinstance(block, Table):
+                yield from _table(block, width)
+            elif isinstance(block, Items):
+                points = [(RichText("•"), RichText(clean(p))) for p in block.points]
+                yield _hanging(points)
 
 
 def _line(words: Words, tone: str = "") -> RichText:
@@ -119,13 +122,19 @@ def _starts_section(block: Heading | Text) -> bool:
     return isinstance(block, Heading) and block.level > 1
 
 
-def _card(card: FindingCard, wrap: bool) -> RenderableType:
-    """A finding: sign and status, then what there is to say of it."""
-    sign, style = LOOKS[card.tone]
-    mark = RichText(f"{sign} {clean(card.status)}".ljust(_MARK), style=style)
-    if not wrap:
-        return RichText.assemble(mark, " ", _said(card))
-    return _hanging(mark, _said(card))
+def _cards(cards: list[FindingCard], wrap: bool) -> Iterator[RenderableType]:
+    """Findings: sign and status, then what there is to say of each."""
+    column = max(_MARK, *(len(card.status) + 2 for card in cards))
+    rows = [(_mark(card).ljust(column), card) for card in cards]
+    found = [(RichText(m, LOOKS[card.tone][1]), _said(card)) for m, card in rows]
+    if wrap:
+        yield _hanging(found)
+    else:
+        yield from (RichText.assemble(mark, " ", said) for mark, said in found)
+
+
+def _mark(card: FindingCard) -> str:
+    return f"{LOOKS[card.tone][0]} {clean(card.status)}"
 
 
 def _said(card: FindingCard) -> RichText:
@@ -142,12 +151,13 @@ def _said(card: FindingCard) -> RichText:
     return found
 
 
-def _hanging(mark: RichText, body: RichText) -> RichTable:
+def _hanging(rows: Iterable[tuple[RichText, RichText]]) -> RichTable:
     """Signs in a column of their own."""
     grid = RichTable.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(mark, body)
+    for mark, body in rows:
+        grid.add_row(mark, body)
     return grid
 
 
@@ -223,7 +233,7 @@ def _fitting(table: Table, kept: list[int], width: int) -> list[int]:
 
 
 def _needed(table: Table, kept: Sequence[int]) -> int:
-    return sum(_longest(table, i) + 1 for i in kept)
+    return sum(_longest(table, i) + 2 for i in kept)
 
 
 def _longest(table: Table, i: int) -> int:

@@ -92,7 +92,7 @@ class Shown:
         if ending == ".html":
             return html.page(self.content(), self._title())
         if ending == ".md":
-            return markdown.text(self.content())
+            return markdown.text(self.content()) + "\n"
         if ending == ".txt":
             return console.text(self.content(), WIDTH) + "\n"
         if ending == ".json":

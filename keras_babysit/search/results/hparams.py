@@ -20,8 +20,8 @@ from typing import Any
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 
+from keras_babysit.document import markdown
 from keras_babysit.event_files import writer as files
-from keras_babysit.report import markdown
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.store import EVENTS, LOGS, Store, lines_of, started
 from keras_babysit.search.trials import Objective, Outcome, Trial, outcome_of
