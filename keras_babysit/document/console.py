@@ -183,7 +183,7 @@ def _flat(table: Table, kept: Sequence[int]) -> RichTable:
         found.add_column(
             _title(column),
             justify="right" if column.number else "left",
-            no_wrap=column.number,
+            no_wrap=not column.wide,
             overflow="fold",
         )
     for row in table.rows:
@@ -241,4 +241,8 @@ def _longest(table: Table, i: int) -> int:
     cells = [clean(plain(row.cells[i])) for row in table.rows]
     title = max(map(len, _title(column).splitlines()), default=0)
     longest = max(map(len, cells), default=0)
-    return max(title, min(longest, _SENTENCE) if column.wide else longest)
+    if column.wide:
+        # Broken between words; sentences need room for some of them.
+        word = max(map(len, " ".join(cells).split()), default=0)
+        longest = max(word, _SENTENCE if longest > 2 * _SENTENCE else 0)
+    return max(title, longest)

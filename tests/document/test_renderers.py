@@ -132,11 +132,13 @@ Observed 6 of 12 steps.""",
 
 Layers
 
- layer                         kind         findings
- ────────────────────────────────────────────────────────────────────────
- conv2d                        Conv2D relu  dead-relu, vanishing-gradient
+                                            gradient
+ layer                         kind             norm  findings
+ ──────────────────────────────────────────────────────────────────────────────
+ conv2d                        Conv2D relu       3.2  dead-relu,
+                                                      vanishing-gradient
 
- a_dense_layer_of_some_length  Dense
+ a_dense_layer_of_some_length  Dense            1e-3
 
 and 3 more layers
 Observed 6 of 12 steps.""",
