@@ -99,13 +99,22 @@ def report(
     several runs. JSON is an object for the first, a list of objects for the second.
 
     Exits with 0, whatever was found; with --check, with 1 if a run has open errors or
-    warnings, and with 2 if there is nothing to read.
+    warnings or cannot be read, and with 2 if there is nothing to read.
     """
     from keras_babysit.event_files import (
         reader,  # TensorBoard's part takes a while to import.
     )
 
-    found = {str(run): reader.read_report(run) for run in reader.find_runs(log_dir)}
+    found: dict[str, Report] = {}
+    unread = False
+    for run in reader.find_runs(log_dir):
+        try:
+            found[str(run)] = reader.read_report(run)
+        except ValueError as error:
+            unread = True
+            click.echo(f"{run}: {error}", err=True)
+    if unread and not found:
+        context.exit(2)
     if not found:
         raise click.BadParameter(
             f"no Babysitter has written its findings in {str(log_dir)!r} or below.",
@@ -117,7 +126,7 @@ def report(
         click.echo(_json(found, single=str(log_dir) in found))
     elif html is None:
         _print_reports(found)
-    if check and any(r.problems for r in found.values()):
+    if check and (unread or any(r.problems for r in found.values())):
         context.exit(1)
 
 
