@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 
 #: Colours in messages of Keras, names of its own functions in those of TensorFlow.
 _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w*\]( name:)?")
@@ -25,3 +27,19 @@ def installing(extra: str) -> str:
         extra: its name in setup.py: `"search"`.
     """
     return f"`pip install 'keras_babysit[{extra}]'`"
+
+
+def warn(message: str) -> None:
+    """Warns, and never raises.
+
+    Where warnings are errors (`python -W error`, a `filterwarnings` of pytest), a
+    warning of ours would end the training that it is about: there it is written to
+    standard error instead.
+
+    Args:
+        message: what to say, with its full stop.
+    """
+    try:
+        warnings.warn(message, stacklevel=3)
+    except Warning:
+        print(f"UserWarning: {message}", file=sys.stderr)

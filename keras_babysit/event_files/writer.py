@@ -102,7 +102,11 @@ class EventFile:
             name="keras_babysit_events",
             daemon=True,
         )
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            file.close()
+            raise
         self._finish = weakref.finalize(self, _stop, self._queue, self._thread)
 
     def add(self, values: Callable[[], list[Value]], step: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -93,6 +94,12 @@ class Rule:
                 )
         return dataclasses.replace(self, thresholds={**self.thresholds, **thresholds})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles it by name: its function goes by the name that the rule has now."""
+        function = self.function
+        own = (function.__module__, function.__qualname__)
+        return _restored, (*own, dict(self.thresholds))
+
     def signs(self, history: RunHistory) -> list[Sign]:
         """Returns what the rule sees in a history."""
         # Histories hold whatever numbers a run produced, also the largest.
@@ -157,3 +164,7 @@ def rule(
         )
 
     return made
+
+
+def _restored(module: str, name: str, thresholds: dict[str, Any]) -> Rule:
+    return getattr(importlib.import_module(module), name)(**thresholds)
