@@ -69,7 +69,7 @@ class Babysitter(keras.callbacks.Callback):
             `{"update-ratio-too-high": {"limit": 3e-2}}`.
         on_finding: `"warn"` tells each finding once; `"stop"` also ends the training,
             after the batch, at the first finding of severity `"error"`; a function
-            is called with each new `Finding`.
+            is called with each new `Finding`; what it raises ends the training.
         verbose: 0 for no output to the console; 1 for a line a finding and a summary
             at the end.
 
