@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_babysit.borrowing import layers_of
 from keras_babysit.checks.check import Check, CheckResult, worst
-from keras_babysit.checks.derivatives import words
+from keras_babysit.checks.derivatives import summary as words
 from keras_babysit.checks.derivatives.differences import tolerated
 from keras_babysit.checks.derivatives.faulty_layer import (
     LayerGradient,

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.lr_range.result import LearningRateRange, number_of
+from keras_babysit.document.words import number
+from keras_babysit.lr_range.result import LearningRateRange
 
 #: Fewer batches make no curve.
 MIN_STEPS = 10
@@ -166,11 +167,11 @@ def _why_none(curve: _Curve, diverged: bool, planned: np.ndarray) -> str:
     if diverged:
         return (
             "The loss rose without having fallen: begin lower than "
-            f"`min_rate={number_of(planned[0])}`, or look for what is wrong with the "
+            f"`min_rate={number(planned[0])}`, or look for what is wrong with the "
             "model"
         )
     return (
         "The loss did not fall at any rate, beyond the noise of its batches: there is "
-        f"nothing to be learnt up to a rate of {number_of(planned[-1])}, or something "
+        f"nothing to be learnt up to a rate of {number(planned[-1])}, or something "
         "is wrong with the model; `keras_babysit.overfit_subset` can tell"
     )
