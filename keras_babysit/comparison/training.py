@@ -25,7 +25,7 @@ from keras_babysit.comparison.result import (
 from keras_babysit.comparison.run import OptimizerRun
 from keras_babysit.comparison.start import Start, names_kept, start_of
 from keras_babysit.document.words import clean
-from keras_babysit.errors import first_line
+from keras_babysit.errors import first_line, number, whole
 
 
 def compare_optimizers(
@@ -109,7 +109,8 @@ def compare_optimizers(
     ```
     """
     _check(make_model, x, validation_data, epochs, seed, verbose)
-    target = _checked_target(target_loss)
+    if target_loss is not None:
+        target_loss = number("target_loss", target_loss, "a number", lambda loss: True)
     fit = {
         **fit,
         "x": x,
@@ -148,7 +149,7 @@ def compare_optimizers(
     return OptimizerComparison(
         runs=tuple(runs),
         metric=shown_metric(runs),
-        target_loss=usual_target(runs) if target is None else target,
+        target_loss=usual_target(runs) if target_loss is None else target_loss,
         log_dir=kept,
     )
 
@@ -264,23 +265,10 @@ def _check(
                 "arrays, a dataset or a PyDataset. Received: "
                 f"{name} of type {type(value).__name__}, which is used up by the first"
             )
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        raise ValueError(
-            f"`epochs` must be a positive integer. Received: epochs={epochs!r}"
-        )
+    whole("epochs", epochs)
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}")
     if verbose not in ("auto", 0, 1, 2):
         raise ValueError(
             f'`verbose` must be "auto", 0, 1 or 2. Received: verbose={verbose!r}'
         )
-
-
-def _checked_target(loss: Any) -> float | None:
-    if loss is None:
-        return None
-    if not isinstance(loss, int | float) or isinstance(loss, bool) or loss != loss:
-        raise ValueError(
-            f"`target_loss` must be a number or None. Received: target_loss={loss!r}"
-        )
-    return float(loss)

@@ -14,7 +14,7 @@ import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.errors import first_line
+from keras_babysit.errors import first_line, whole
 from keras_babysit.inspection.arrays import numeric
 from keras_babysit.inspection.rows import is_array, leaves, rows_of, spread
 
@@ -240,10 +240,7 @@ def check_bounds(samples: Any, limit: Any, far: Any) -> None:
     Raises:
         ValueError: if `samples` is not a positive integer, or not 0 < limit < far.
     """
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise ValueError(
-            f"`samples` must be a positive integer. Received: samples={samples!r}"
-        )
+    whole("samples", samples)
     if not 0 < limit < far:
         raise ValueError(
             "`limit` and `far` must be positive, and `far` the larger. Received: "

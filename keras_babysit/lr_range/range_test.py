@@ -17,6 +17,7 @@ from keras_babysit.checks.fitting.training import (
     rate_of,
 )
 from keras_babysit.document.progress_line import Progress, shown
+from keras_babysit.errors import number, whole
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.rows import leaves, rows_of
 from keras_babysit.inspection.sample import are_arrays, as_arrays, ready, sample_of
@@ -112,30 +113,15 @@ def find_learning_rate(
 
 def _check_arguments(low: Any, high: Any, steps: Any, batch_size: Any) -> None:
     for name, value in (("min_rate", low), ("max_rate", high)):
-        real = isinstance(value, int | float | np.number)
-        if not real or isinstance(value, bool) or not 0 < value < math.inf:
-            raise ValueError(
-                f"`{name}` must be a positive number. Received: {name}={value!r}"
-            )
+        number(name, value, "a positive number", lambda v: 0 < v < math.inf)
     if not low < high:
         raise ValueError(
             "`min_rate` must be less than `max_rate`. Received: "
             f"min_rate={low!r}, max_rate={high!r}"
         )
-    if not _is_whole(steps) or steps < MIN_STEPS:
-        raise ValueError(
-            f"`steps` must be an integer of at least {MIN_STEPS}. "
-            f"Received: steps={steps!r}"
-        )
-    if batch_size is not None and (not _is_whole(batch_size) or batch_size < 1):
-        raise ValueError(
-            "`batch_size` must be a positive integer or None. "
-            f"Received: batch_size={batch_size!r}"
-        )
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    whole("steps", steps, MIN_STEPS)
+    if batch_size is not None:
+        whole("batch_size", batch_size)
 
 
 def _checked_data(
