@@ -162,6 +162,56 @@ def test_ends_at_nan():
     assert np.isfinite(found.suggestion)
 
 
+# ------------------------------------------------------------------- noisy batches
+
+
+def noisy(targets, trained=False):
+    """A healthy network for eight features, and targets with noise of some kind."""
+    rng = np.random.default_rng(0)
+    keras.utils.set_random_seed(0)
+    x = rng.normal(size=(2000, 8)).astype("float32")
+    y = {
+        "gaussian": lambda: x[:, 0] + 0.3 * rng.normal(size=2000),
+        "lognormal": lambda: np.exp(1.5 * x[:, 0] + rng.normal(size=2000)),
+        "student": lambda: x[:, 0] + rng.standard_t(1.5, size=2000),
+        "outliers": lambda: x[:, 0] * np.where(rng.random(2000) < 0.01, 50, 1),
+        "classes": lambda: x[:, 0] > 0,
+    }[targets]().astype("float32")
+    model = keras.Sequential([keras.Input((8,)), L.Dense(32, "relu"), L.Dense(1)])
+    loss = keras.losses.BinaryCrossentropy(True) if targets == "classes" else "mse"
+    model.compile(keras.optimizers.Adam(1e-2), loss)
+    if trained:
+        model.fit(x, y, epochs=3, verbose=0)
+    return model, x, y
+
+
+@pytest.mark.parametrize("targets", ["gaussian", "classes"])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 8, 64, 1024])
+def test_small_batches_show_what_large_ones_do(targets, batch_size):
+    found = find_learning_rate(*noisy(targets), batch_size=batch_size)
+    assert found.suggestion is not None
+    assert 3e-5 < found.suggestion < 0.2
+    assert (found.diverged_at or np.inf) > 0.01
+
+
+@pytest.mark.parametrize("targets", ["lognormal", "student", "outliers"])
+@pytest.mark.parametrize("batch_size", [4, 32])
+def test_heavy_tails_are_no_divergence(targets, batch_size):
+    found = find_learning_rate(*noisy(targets), batch_size=batch_size)
+    assert (found.diverged_at or np.inf) > 0.01
+    if found.suggestion is None:
+        # The model is not blamed for what its data hides.
+        assert "no fault of the model" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize("targets", ["gaussian", "student"])
+@pytest.mark.parametrize("batch_size", [1, 8, 256])
+def test_a_trained_model_does_not_diverge_at_low_rates(targets, batch_size):
+    found = find_learning_rate(*noisy(targets, trained=True), batch_size=batch_size)
+    assert (found.diverged_at or np.inf) > 0.003
+    assert "rose without having fallen" not in " ".join(found.notes)
+
+
 # ------------------------------------------------------------- it leaves no trace
 
 
