@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numbers
 import re
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 #: Colours in messages of Keras, names of its own functions in those of TensorFlow.
 _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w*\]( name:)?")
@@ -43,3 +46,41 @@ def warn(message: str) -> None:
         warnings.warn(message, stacklevel=3)
     except Warning:
         print(f"UserWarning: {message}", file=sys.stderr)
+
+
+def number(
+    name: str, value: Any, expected: str, holds: Callable[[float], bool]
+) -> float:
+    """Returns an argument as a float.
+
+    Args:
+        name: of the argument.
+        value: what was received.
+        expected: what it must be: `"a positive number"`.
+        holds: says whether a number is. NaN never is.
+
+    Raises:
+        ValueError: if it is no number, or does not hold.
+    """
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or value != value or not holds(float(value)):
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """Returns an argument that must be a positive number."""
+    return number(name, value, "a positive number", lambda v: v > 0)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Returns an argument that must be an integer, at least so large.
+
+    Raises:
+        ValueError: if it is none, or less.
+    """
+    real = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not real or value < least:
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"`{name}` must be {kind}. Received: {name}={value!r}")
+    return int(value)

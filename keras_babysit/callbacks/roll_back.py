@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import keras
 import numpy as np
 
+from keras_babysit.errors import number, whole
 from keras_babysit.step import watch
 
 
@@ -57,19 +57,11 @@ class RollBack(keras.callbacks.Callback):
         verbose: int = 1,
     ):
         super().__init__()
-        if not _is_number(factor) or not 0 < factor < 1:
-            raise ValueError(
-                f"`factor` must be between 0 and 1. Received: factor={factor!r}"
-            )
-        if not isinstance(tries, int) or isinstance(tries, bool) or tries < 1:
-            raise ValueError(
-                f"`tries` must be a positive number. Received: tries={tries!r}"
-            )
-        if not _is_number(limit) or limit <= 1:
-            raise ValueError(
-                f"`limit` must be greater than 1. Received: limit={limit!r}"
-            )
-        self.factor, self.tries, self.limit = float(factor), tries, float(limit)
+        self.factor = number(
+            "factor", factor, "between 0 and 1", lambda value: 0 < value < 1
+        )
+        self.tries = whole("tries", tries)
+        self.limit = number("limit", limit, "greater than 1", lambda value: value > 1)
         self.verbose = verbose
         self.repairs: list[str] = []
         self._good: tuple[list[np.ndarray], list[np.ndarray]] | None = None
@@ -169,7 +161,3 @@ class RollBack(keras.callbacks.Callback):
             babysitter.note(line)
         if self.verbose:
             print(f"\nRollBack: {line}", flush=True)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""What a check is, and what it says.
+"""What a check is, and what it finds.
 
 A check is one file in `keras_babysit/checks/` with a public function of a model and
 some data that returns a `CheckResult`, and with a `CHECK` by which `preflight` finds
@@ -7,18 +7,31 @@ it. It leaves the model as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_babysit.document import Block, Column, FindingCard, Row, Shown, Table
 from keras_babysit.document.progress_line import Progress
+from keras_babysit.document.values import plain
+from keras_babysit.document.words import sentence
 
 #: From good to bad; a check that does not apply to the model is skipped.
 VERDICTS = ("passed", "skipped", "worrying", "failed")
+#: How each verdict looks.
+TONES = {
+    "passed": "good",
+    "skipped": "skipped",
+    "worrying": "warning",
+    "failed": "error",
+}
+#: Longer cells of a table of details are sentences.
+_LONG = 30
 
 
-@dataclass(frozen=True)
-class CheckResult:
+@dataclass(frozen=True, repr=False)
+class CheckResult(Shown):
     """What a check found.
 
     Attributes:
@@ -47,13 +60,38 @@ class CheckResult:
         """Whether nothing wrong was found."""
         return self.verdict in ("passed", "skipped")
 
-    def __str__(self) -> str:
-        """The result as text, with its table."""
-        from keras_babysit.checks import printing
+    @property
+    def title(self) -> str:
+        """The check's name as people write it, `"initial loss"`."""
+        return self.check.replace("_", " ")
 
-        return printing.plain_text([self], details=True)
+    def content(self) -> list[Block]:
+        """Returns what was seen and what to do, and the table of details."""
+        others = (f"Or: {other.rstrip('.')}." for other in self.alternatives)
+        advice = (sentence(self.action), *others)
+        card = FindingCard(
+            status=self.verdict,
+            tone=TONES[self.verdict],
+            seen=f"{self.title}: {self.summary.rstrip('.')}.",
+            advice=" ".join(filter(None, advice)),
+            also=" ".join(map(sentence, self.notes)).rstrip("."),
+        )
+        return [card, *self.details()]
 
-    __repr__ = __str__
+    def details(self) -> list[Table]:
+        """Returns the table of details, if there is one."""
+        return [_table(self.rows)] if self.rows else []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain values that JSON can hold; NaN as the string `"nan"`.
+
+        What some checks find beyond these fields is for Python only.
+        """
+        names = [each.name for each in dataclasses.fields(CheckResult)]
+        found = {name: plain(getattr(self, name)) for name in names}
+        return {**found, "ok": self.ok}
+
+    __repr__ = Shown.__str__
 
 
 @dataclass(frozen=True)
@@ -76,3 +114,18 @@ class Check:
 def worst(verdicts: Sequence[str]) -> str:
     """Returns the worst of some verdicts; `"passed"` of none."""
     return max(verdicts, key=VERDICTS.index, default="passed")
+
+
+def _table(rows: Iterable[Mapping[str, str]]) -> Table:
+    titles = list(dict.fromkeys(title for row in rows for title in row))
+    cells = [tuple(str(row.get(title, "")) for title in titles) for row in rows]
+    columns = (
+        _column(title, of_one)
+        for title, of_one in zip(titles, zip(*cells, strict=True), strict=True)
+    )
+    return Table(tuple(columns), tuple(map(Row, cells)))
+
+
+def _column(title: str, cells: Sequence[str]) -> Column:
+    numbers = all(cell[:1] in "0123456789-–≤" for cell in cells) and any(cells)
+    return Column(title, number=numbers, wide=max(map(len, cells)) > _LONG)

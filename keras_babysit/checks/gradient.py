@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_babysit.borrowing import layers_of
 from keras_babysit.checks.check import Check, CheckResult, worst
-from keras_babysit.checks.derivatives import words
+from keras_babysit.checks.derivatives import summary as words
 from keras_babysit.checks.derivatives.differences import tolerated
 from keras_babysit.checks.derivatives.faulty_layer import (
     LayerGradient,
@@ -34,6 +34,7 @@ from keras_babysit.checks.derivatives.twin import (
     twin_of,
 )
 from keras_babysit.document.progress_line import Progress, silent
+from keras_babysit.errors import whole
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample, ready, sample_of
 
@@ -163,15 +164,9 @@ def gradient_check(
 def _check_arguments(
     n: Any, n_coordinates: Any, burn_in: Any, max_seconds: Any
 ) -> None:
-    for name, value, least in (
-        ("n", n, 1),
-        ("n_coordinates", n_coordinates, 1),
-        ("burn_in", burn_in, 0),
-    ):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < least:
-            kind = "a positive integer" if least else "an integer of at least 0"
-            raise ValueError(f"`{name}` must be {kind}. Received: {name}={value!r}")
+    whole("n", n)
+    whole("n_coordinates", n_coordinates)
+    whole("burn_in", burn_in, least=0)
     if max_seconds is not None and not max_seconds > 0:
         raise ValueError(
             "`max_seconds` must be positive, or None for no limit. Received: "

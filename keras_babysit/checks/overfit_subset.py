@@ -30,6 +30,7 @@ from keras_babysit.checks.fitting.training import (
 )
 from keras_babysit.checks.fitting.verdict import Told, evidence, furthest, judged, table
 from keras_babysit.document.progress_line import Progress, shown
+from keras_babysit.errors import positive, whole
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample, ready, sample_of
 from keras_babysit.records import Finding
@@ -128,25 +129,13 @@ def overfit_subset(
     print(keras_babysit.overfit_subset(model, x_train, y_train))
     ```
     """
-    _check_arguments(n, steps, seconds)
+    whole("n", n)
+    whole("steps", steps)
+    positive("seconds", seconds)
     sample = sample_of(x, y, sample_weight, n=_POOL * n)
     _ready(model, sample)
     with shown("Overfitting a few samples", progress, verbose) as tell:
         return _checked(model, balanced(sample, n), steps, seconds, tell)
-
-
-def _check_arguments(n: Any, steps: Any, seconds: Any) -> None:
-    for name, value in (("n", n), ("steps", steps)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value!r}"
-            )
-    real = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not real or not seconds > 0:
-        raise ValueError(
-            f"`seconds` must be a positive number. Received: seconds={seconds!r}"
-        )
 
 
 def _ready(model: Any, sample: Sample) -> None:

@@ -14,7 +14,6 @@ import keras
 
 from keras_babysit.borrowing import borrowed, without_noise
 from keras_babysit.checks.check import Check, CheckResult
-from keras_babysit.checks.losses.parts import thinned
 from keras_babysit.checks.losses.penalty_share import Penalty, Seen, weighed
 from keras_babysit.document.progress_line import Progress, silent
 from keras_babysit.inspection.model import model_facts
@@ -95,7 +94,7 @@ def check_regularization(
 
 def run(model: Any, sample: Sample, progress: Progress = silent) -> CheckResult:
     """Checks the regularization of a built, compiled model on a sample."""
-    return _check(model, thinned(sample, SAMPLES), progress)
+    return _check(model, sample.spread(SAMPLES), progress)
 
 
 def _check(

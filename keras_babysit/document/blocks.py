@@ -14,6 +14,7 @@ from keras_babysit.document.plots import Figure
 
 #: What is said in which tone: `""` is plain. The first five have signs.
 TONES = ("error", "warning", "info", "good", "skipped", "strong", "faint", "")
+SIGNS = {"error": "✖", "warning": "▲", "info": "•", "good": "✔", "skipped": "–"}
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,11 @@ class Details:
 
 
 Block: TypeAlias = Union[Heading, Text, Table, "FindingCard", Items, Figure, "Details"]
+
+
+def signed(text: str, tone: str) -> tuple[Span, ...]:
+    """Returns a word in a tone with its sign before it, for a table's cell."""
+    return (Span(f"{SIGNS.get(tone, '')} {text}".strip(), tone),)
 
 
 def figures_in(blocks: Iterable[Block]) -> Iterator[Figure]:

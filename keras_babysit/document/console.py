@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 from keras_babysit.document.blocks import (
+    SIGNS,
     Block,
     Column,
     FindingCard,
@@ -34,11 +36,11 @@ if TYPE_CHECKING:
 
 #: Sign and style of each tone.
 LOOKS = {
-    "error": ("✖", "bold red"),
-    "warning": ("▲", "yellow"),
-    "info": ("•", "cyan"),
-    "good": ("✔", "green"),
-    "skipped": ("–", "dim"),
+    "error": (SIGNS["error"], "bold red"),
+    "warning": (SIGNS["warning"], "yellow"),
+    "info": (SIGNS["info"], "cyan"),
+    "good": (SIGNS["good"], "green"),
+    "skipped": (SIGNS["skipped"], "dim"),
     "strong": ("", "bold"),
     "faint": ("", "dim"),
     "": ("", ""),
@@ -48,7 +50,7 @@ _SIGNED = ("error", "warning", "good", "info", "skipped")
 #: Columns of a sign and its status, at least.
 _MARK = 9
 #: Letters of a line of a column's title, unless a word is longer.
-_TITLE = 12
+_TITLE = 10
 #: A column of sentences has room for so many letters, or the table is no table.
 _SENTENCE = 30
 #: Names of rules, at the end of what they found.
@@ -193,19 +195,20 @@ def _flat(table: Table, kept: Sequence[int]) -> RichTable:
     return found
 
 
-def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RichText]:
-    """Each row as lines of its own, for consoles too narrow for a table."""
+def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RenderableType]:
+    """Each row as lines of its own, for consoles too narrow for a table.
+
+    A row whose first cell is empty goes on with the one before.
+    """
     for row in table.rows:
         style = LOOKS[row.tone][1]
-        lines = [
-            (table.columns[i], cell)
-            for i, cell in zip(kept, _cells(row, kept), strict=True)
-            if cell.plain.strip()
-        ]
-        for n, (column, cell) in enumerate(lines):
-            title = "" if column.wide else f"{clean(column.title)}: "
-            before = f"  {title}" if n else ""
-            yield RichText.assemble((before, "dim"), cell, style=style)
+        for n, (i, cell) in enumerate(zip(kept, _cells(row, kept), strict=True)):
+            if not cell.plain.strip():
+                continue
+            column = table.columns[i]
+            title = "" if column.wide or not n else f"{clean(column.title)}: "
+            line = RichText.assemble((title, "dim"), cell, style=style)
+            yield Padding(line, (0, 0, 0, 2)) if n else line
 
 
 def _cells(row: Row, kept: Sequence[int]) -> list[RichText]:

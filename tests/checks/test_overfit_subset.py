@@ -432,7 +432,7 @@ def test_all_samples_if_there_are_few():
 def test_a_line_is_shown_on_a_terminal(monkeypatch):
     file = io.StringIO()
     terminal = Console(file=file, force_terminal=True, width=100)
-    monkeypatch.setattr("rich.console.Console", lambda: terminal)
+    monkeypatch.setattr("rich.console.Console", lambda **options: terminal)
     with shown("Overfitting") as tell:
         tell(0.5, "step 7, loss 0.3")
     assert "Overfitting" in file.getvalue()

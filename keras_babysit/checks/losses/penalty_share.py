@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from keras_babysit.checks.losses import penalties
-from keras_babysit.checks.losses.guesses import guesses_of
-from keras_babysit.checks.losses.parts import batches_of, parts_of, tensors_of
+from keras_babysit.checks.losses.chance import guesses_of
+from keras_babysit.checks.losses.parts import parts_of
 from keras_babysit.checks.losses.penalties import Losses, Regularizer
 from keras_babysit.document.progress_line import Progress
 from keras_babysit.facts import ModelFacts
@@ -123,7 +123,7 @@ def weighed(model: Any, sample: Sample, facts: ModelFacts, progress: Progress) -
     """
     weights, frozen = penalties.of_weights(model)
     outputs = penalties.of_outputs(model)
-    batches = batches_of(sample)
+    batches = sample.batches()
     reference = _untrained(model, batches[0])
     measured = []
     for count, batch in enumerate(batches):
@@ -137,7 +137,7 @@ def weighed(model: Any, sample: Sample, facts: ModelFacts, progress: Progress) -
     progress(0.6, "raising the strength")
     rise = _rise(model, batches[0], weights, outputs, known, measured[0])
     progress(0.7, "comparing the gradients")
-    few = batches_of(sample.first(_OF_GRADIENTS))
+    few = sample.first(_OF_GRADIENTS).batches()
     ratio, each = _gradient_ratios(model, few, weights, outputs)
     known = [replace(one, gradient=each.get(one.where, math.nan)) for one in known]
     added = (
@@ -219,7 +219,7 @@ def _rise(
 
 def _untrained(model: Any, batch: Sample) -> float:
     """The loss of equal scores, as far as it is known."""
-    y_pred = model(tensors_of(batch.x), training=True)
+    y_pred = model(batch.tensors.x, training=True)
     total = 0.0
     for part in parts_of(model, batch, y_pred, training=True):
         known = guesses_of(part, None)

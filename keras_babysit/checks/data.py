@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -143,8 +144,5 @@ def _mixed(sample: Sample, n: int) -> Sample:
     n = min(n, sample.size)
     places = np.arange(sample.size) * _GOLDEN % 1
     order = np.argsort(np.argsort(places))[:n]
-    x, y, weight = (
-        None if part is None else keras.tree.map_structure(lambda a: a[order], part)
-        for part in (sample.x, sample.y, sample.sample_weight)
-    )
-    return Sample(x, y, weight, size=n, whole=sample.whole and n == sample.size)
+    found = sample.at(order)
+    return dataclasses.replace(found, whole=sample.whole and n == sample.size)

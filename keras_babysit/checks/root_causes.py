@@ -32,7 +32,7 @@ _NOT_FOR_A_FEW = {
 _CHECKS = {"overfit_subset": ("gradient",)}
 
 
-def causes(results: Sequence[CheckResult]) -> dict[str, tuple[str, ...]]:
+def root_causes(results: Sequence[CheckResult]) -> dict[str, tuple[str, ...]]:
     """Returns which results others likely explain.
 
     Args:
@@ -63,9 +63,9 @@ def may_be_explained(result: CheckResult) -> bool:
 def _rules_for(result: CheckResult, results: Sequence[CheckResult]) -> list[str]:
     return [
         group.rule
-        for told in results
-        if isinstance(told, RulesResult)
-        for group in told.groups
+        for by_rules in results
+        if isinstance(by_rules, RulesResult)
+        for group in by_rules.groups
         if _explains(group.rule, group.severity, result)
     ]
 

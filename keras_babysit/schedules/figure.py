@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_babysit.document import figures
+from keras_babysit.document.plots import Axes, Figure, Line
 from keras_babysit.schedules import lengths
 from keras_babysit.schedules.schedule import Schedule, rate_of
 
@@ -59,7 +60,7 @@ def plot(
     # Epochs cannot be told where the schedules have epochs of different sizes.
     in_epochs = epochs is not None or len(set(sizes.values()) - {None}) == 1
     common = next((n for n in sizes.values() if n is not None), 1)
-    figure, axes = _figure()
+    lines = []
     for name, schedule in named.items():
         if steps is not None:
             n, total = common, lengths.whole("steps", steps)
@@ -67,14 +68,19 @@ def plot(
             n = sizes[name] or common
             total = lengths.in_steps(lengths.epochs_length("epochs", epochs), n)
         at = np.linspace(0, total, min(total, _POINTS) + 1).astype("int64")
-        axes.plot(at / n if in_epochs else at, _rates(schedule, at), label=name)
-    axes.set(xlabel="epoch" if in_epochs else "step", ylabel="learning rate")
-    axes.set_yscale("log" if log else "linear")
-    if isinstance(schedules, Mapping):
-        figure.legend(loc="outside right upper", frameon=False)
+        lines.append(Line(at / n if in_epochs else at, _rates(schedule, at), name))
+    axes = Axes(
+        tuple(lines),
+        x_label="epoch" if in_epochs else "step",
+        y_label="learning rate",
+        y_scale="log" if log else "linear",
+    )
+    drawn = figures.drawn(
+        [Figure("Learning rate", (axes,), legend="below")], "schedules"
+    )
     if path is not None:
-        figure.savefig(path, dpi=150)
-    return figure
+        drawn.savefig(path, dpi=150)
+    return drawn
 
 
 def _named(schedules: Any) -> dict[str, Any]:
@@ -123,11 +129,3 @@ def _rates(schedule: Any, at: np.ndarray) -> np.ndarray:
     if isinstance(schedule, Schedule):
         return schedule(at)
     return rate_of(schedule, at, np)
-
-
-def _figure() -> tuple[Any, Any]:
-    figure = figures.figure(7, 4, "schedules")
-    axes = figure.add_subplot()
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
