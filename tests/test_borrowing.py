@@ -18,6 +18,9 @@ from keras_babysit.borrowing import (
 )
 
 
+pytestmark = pytest.mark.usefixtures("optimized_graphs")
+
+
 class Twice(keras.layers.Layer):
     """Cannot be made again from its configuration."""
 

@@ -19,6 +19,8 @@ from keras_babysit.search.trial.checkpoints import load_model
 from keras_babysit.search.trial.task import Work, run_trial
 from keras_babysit.search.trials import EpochResult, Objective, Trial, plain
 
+pytestmark = pytest.mark.usefixtures("optimized_graphs")
+
 EPOCHS = 4
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
