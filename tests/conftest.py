@@ -42,7 +42,7 @@ tf.config.optimizer.set_experimental_options(GRAPHS)
 
 @pytest.fixture(scope="session", autouse=True)
 def _modules_stay():
-    """Collecting garbage takes 0.3 s if it looks at all that TensorFlow has imported."""
+    """What is imported is no garbage; to look at it takes 0.3 s each time."""
     gc.collect()
     gc.freeze()
 

@@ -17,7 +17,6 @@ from keras_babysit.borrowing import (
     without_regularization,
 )
 
-
 pytestmark = pytest.mark.usefixtures("optimized_graphs")
 
 
