@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -36,6 +36,7 @@ def is_one(found, expected):
 
 @settings(deadline=None, max_examples=150)
 @given(hnp.arrays(np.float32, SHAPES, elements=ANY_FLOATS))
+@example(np.array([1.5 * TINY, -TINY], np.float32))  # Their sum is denormal.
 def test_describe_is_numpys(x):
     found = described(x)
     finite = x[np.isfinite(x)].astype(np.float64)
