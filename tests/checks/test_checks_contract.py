@@ -137,7 +137,7 @@ def fitted(first=lambda model: None):
 
 
 @pytest.fixture(scope="module")
-def without():
+def without(optimized_graphs):
     """A fit before which nothing was checked."""
     return fitted()
 

@@ -1,8 +1,6 @@
 """`Ensemble`: a plain Keras model that averages what its members put out."""
 
 import pickle
-import subprocess
-import sys
 import warnings
 
 import keras
@@ -11,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers as L
-from support import models
+from support import fresh, models
 
 from keras_babysit.ensemble import Ensemble, load_members
 from keras_babysit.ensemble.scoring import scoring
@@ -518,9 +516,7 @@ def in_a_fresh_process(tmp_path_factory):
             ensemble.save(path)
         (folder / f"{name}.x").write_bytes(pickle.dumps(data))
     expected = {name: arrays(model(data)) for name, (model, data) in cases.items()}
-    command = [sys.executable, "-c", LOAD, str(folder), *cases]
-    ended = subprocess.run(command, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    ended = fresh.run(LOAD, folder, *cases)
     assert "Skipping variable loading" not in ended.stderr
     return expected, pickle.loads((folder / "found").read_bytes())
 

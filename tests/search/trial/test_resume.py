@@ -1,9 +1,6 @@
 """A trial whose process was killed ends as if it had not been, to the last bit."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,12 +9,15 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras import layers as L
+from support import fresh
 
 from keras_babysit.search.store import Store, append_line
 from keras_babysit.search.trial import resume
 from keras_babysit.search.trial.checkpoints import load_model
 from keras_babysit.search.trial.task import Work, run_trial
 from keras_babysit.search.trials import EpochResult, Objective, Trial, plain
+
+pytestmark = pytest.mark.usefixtures("optimized_graphs")
 
 EPOCHS = 4
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -341,14 +341,14 @@ def long_work(folder):
 def test_killed_in_the_middle_of_an_epoch(tmp_path):
     broken = long_work(tmp_path / "broken")
     script = SCRIPT.format(tests=PATHS, folder=broken.directory)
-    process = subprocess.Popen([sys.executable, "-c", script])
+    process = fresh.start(script)
     lines = Store(broken.directory).folder(0) / "epochs.jsonl"
     limit = time.monotonic() + 240
     while not (lines.exists() and lines.read_bytes().count(b"\n") >= 1):
         assert process.poll() is None
         assert time.monotonic() < limit
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     assert process.wait() == -signal.SIGKILL
     before = Store(broken.directory).epochs(0)
     assert len(before) < LONG
