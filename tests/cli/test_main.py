@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from support import findings as made
 
 from keras_babysit import rules
-from keras_babysit.cli import main
+from keras_babysit.cli.main import main
 from keras_babysit.report import make_report
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 
