@@ -13,12 +13,12 @@ SEARCH = [
     "optuna>=5.0",
     "pandas>=3.0",
     "scikit-learn>=1.9",
+    *SCIPY,
 ]
 RAY = [*SEARCH, "ray>=2.60"]
 EXAMPLES = [*TENSORFLOW, *PLOT, "mlxtend>=0.25", "scikit-learn>=1.9"]
 DEVELOPMENT = [
     *EXAMPLES,
-    *SCIPY,
     *RAY,
     "hypothesis>=6.170",
     "mypy>=2.4",
@@ -57,7 +57,7 @@ setup(
         "scipy": SCIPY,
         "search": SEARCH,
         "ray": RAY,
-        "search-gp": [*SEARCH, *SCIPY, "torch>=2.8"],
+        "search-gp": [*SEARCH, "torch>=2.8"],
         "examples": EXAMPLES,
         "dev": DEVELOPMENT,
     },

@@ -177,8 +177,13 @@ def _table(table: Table, width: int) -> Iterator[RenderableType]:
 
 
 def _flat(table: Table, kept: Sequence[int]) -> RichTable:
+    titled = any(table.columns[i].title for i in kept)
     found = RichTable(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold"
+        box=box.SIMPLE_HEAD if titled else None,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+        show_header=titled,
     )
     for i in kept:
         column = table.columns[i]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,7 +66,12 @@ def drawn(pictures: Sequence[Figure], what: str) -> Any:
 
 def _draw(part: Any, picture: Figure) -> None:
     """Draws one picture on a figure, or a part of one."""
-    all_axes = part.subplots(1, len(picture.axes), squeeze=False)[0]
+    count = len(picture.axes)
+    columns = min(picture.columns or count, count)
+    grid = part.subplots(math.ceil(count / columns), columns, squeeze=False)
+    all_axes, left = grid.flat[:count], grid.flat[count:]
+    for axes in left:
+        axes.axis("off")
     for axes, values in zip(all_axes, picture.axes, strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(which="major", alpha=0.3)
@@ -77,16 +83,24 @@ def _draw(part: Any, picture: Figure) -> None:
             axes.sharey(all_axes[0])
     handles, labels = all_axes[0].get_legend_handles_labels()
     if picture.legend == "inside" and labels:
-        all_axes[0].legend(frameon=False)
+        _plain(all_axes[0].legend(frameon=False))
     elif picture.legend == "below" and labels:
         across = _LEGEND // (max(map(len, labels)) + _SAMPLE)
-        part.legend(
-            handles,
-            labels,
-            loc="outside lower center",
-            ncols=max(1, min(len(labels), across)),
-            frameon=False,
+        _plain(
+            part.legend(
+                handles,
+                labels,
+                loc="outside lower center",
+                ncols=max(1, min(len(labels), across)),
+                frameon=False,
+            )
         )
+
+
+def _plain(legend: Any) -> None:
+    """Names are users': a dollar sign in them begins no formula."""
+    for label in legend.get_texts():
+        label.set_parse_math(False)
 
 
 def _mark(axes: Any, mark: Line | Reference | Band | Drawing) -> None:
@@ -129,10 +143,15 @@ def _line(axes: Any, line: Line) -> None:
 def _finish(axes: Any, values: Axes) -> None:
     axes.set_xscale(values.x_scale)
     axes.set_yscale(values.y_scale)
-    axes.set_xlabel(values.x_label)
-    axes.set_ylabel(values.y_label)
+    axes.set_xlabel(values.x_label, parse_math=False)
+    axes.set_ylabel(values.y_label, parse_math=False)
     if values.title:
-        axes.set_title(values.title, fontsize=11)
+        axes.set_title(values.title, fontsize=11, parse_math=False)
+    small = {"fontsize": 8, "parse_math": False}
+    if values.x_ticks:
+        axes.set_xticks(*zip(*values.x_ticks, strict=True), **small)
+    if values.y_ticks:
+        axes.set_yticks(*zip(*values.y_ticks, strict=True), **small)
     if values.x_limits:
         axes.set_xlim(*values.x_limits)
     if values.y_limits:

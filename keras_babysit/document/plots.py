@@ -86,6 +86,8 @@ class Axes:
         y_scale: `"linear"` or `"log"`.
         x_limits: lower and upper end; `None` for as the marks need.
         y_limits: likewise.
+        x_ticks: places of ticks with their labels; `None` for matplotlib's own.
+        y_ticks: likewise.
     """
 
     marks: tuple[Mark, ...]
@@ -96,11 +98,13 @@ class Axes:
     y_scale: str = "linear"
     x_limits: tuple[float | None, float | None] | None = None
     y_limits: tuple[float | None, float | None] | None = None
+    x_ticks: tuple[tuple[float, str], ...] | None = None
+    y_ticks: tuple[tuple[float, str], ...] | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture: axes beside each other.
+    """A picture: axes beside each other, or in rows.
 
     Attributes:
         title: what it shows, for those who cannot see it.
@@ -110,6 +114,7 @@ class Figure:
         caption: how to read it.
         legend: `"below"` the picture, `"inside"` the first axes, or `""` for none.
         share_y: whether the axes have the same y-axis.
+        columns: so many axes beside each other, the others below; 0 for all.
     """
 
     title: str
@@ -119,3 +124,4 @@ class Figure:
     caption: str = ""
     legend: str = "inside"
     share_y: bool = False
+    columns: int = 0

@@ -9,10 +9,10 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.search.executors import Executor, InPlace
 from keras_babysit.search.oracles.directions import direction_of
 from keras_babysit.search.space import refinement
 from keras_babysit.search.space.borders import checked_limits
+from keras_babysit.search.trial.executors import Executor, InPlace
 from keras_babysit.search.trials import Objective
 
 #: KerasTuner's own distributed mode is on if one of them is set.

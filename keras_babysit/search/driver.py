@@ -11,18 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from keras_babysit.records import Finding
-from keras_babysit.search.executors import Executor, InPlace, Lost
 from keras_babysit.search.oracles.methods import method_name
 from keras_babysit.search.oracles.pruners import Stopper
-from keras_babysit.search.plan import End, NextStage, NextTrial, Step
+from keras_babysit.search.plan import End, NextStage, Step
 from keras_babysit.search.progress import Progress
 from keras_babysit.search.ray.mirror import DRIVER
 from keras_babysit.search.replay import ABORTED, INTERRUPTED, LOST, Past
 from keras_babysit.search.results import ranking
 from keras_babysit.search.results.hparams import HParams
-from keras_babysit.search.scheduler import Course
+from keras_babysit.search.scheduler import Scheduler
 from keras_babysit.search.store import Store
 from keras_babysit.search.trial.checkpoints import Checkpoints
+from keras_babysit.search.trial.executors import Executor, InPlace, Lost
 from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import (
     EpochResult,
@@ -40,11 +40,11 @@ ATTEMPTS = 3
 class Driver:
     """Drives a search to its end.
 
-    Whatever happens is written down before the course is told of it. So if the process
-    is killed at any moment, the events are what has happened.
+    Whatever happens is written down before the scheduler is told. So if the process is
+    killed at any moment, the events are what has happened.
 
     Args:
-        course: with what has happened.
+        scheduler: with what has happened.
         store: the folder.
         executor: trains the trials.
         stopper: ends hopeless ones.
@@ -55,7 +55,7 @@ class Driver:
 
     def __init__(
         self,
-        course: Course,
+        scheduler: Scheduler,
         store: Store,
         executor: Executor,
         stopper: Stopper,
@@ -63,7 +63,7 @@ class Driver:
         past: Past,
         keep_top: int | None,
     ):
-        self._course, self._store, self._executor = course, store, executor
+        self._scheduler, self._store, self._executor = scheduler, store, executor
         self._stopper, self._progress = stopper, progress
         # A worker elsewhere is not to blame for the driver's death.
         in_place = isinstance(executor, InPlace)
@@ -121,21 +121,21 @@ class Driver:
         """Whether the search had ended, and no more is asked for now."""
         if not self._finished:
             return False
-        self._coming = self._course.next()
+        self._coming = self._scheduler.next()
         return isinstance(self._coming, End)
 
     def _fill(self) -> bool:
         """Starts trials while there is room; returns whether to wait for any."""
         while len(self._running) < self._executor.capacity:
-            left = [t for t in self._course.open if t.number not in self._running]
+            left = [t for t in self._scheduler.open if t.number not in self._running]
             if left:  # By the process before this one.
                 self._start_again(left[0], "")
                 continue
-            step, self._coming = self._coming or self._course.next(), None
+            step, self._coming = self._coming or self._scheduler.next(), None
             if isinstance(step, NextStage):
                 self._begin(step)
-            elif isinstance(step, NextTrial):
-                self._start(step.trial)
+            elif isinstance(step, Trial):
+                self._start(step)
             elif isinstance(step, End):
                 self._end(step)
                 return False
@@ -147,7 +147,7 @@ class Driver:
 
     def _begin(self, step: NextStage) -> None:
         self._say_shortfall()
-        plan = self._course.plan
+        plan = self._scheduler.plan
         stage = plan.stages[step.index]
         method = method_name(plan.method_of(step.index))
         self._append(
@@ -161,12 +161,12 @@ class Driver:
             findings=list(step.findings),
         )
         self._say_findings(step.findings)
-        self._course.begun(step)
+        self._scheduler.begun(step)
         self._progress.stage(step.index, stage.trials, stage.epochs, method)
 
     def _start(self, trial: Trial) -> None:
         self._append("started", **_as_started(trial))
-        self._course.started(trial)
+        self._scheduler.started(trial)
         self._submit(trial)
 
     def _submit(self, trial: Trial) -> None:
@@ -175,7 +175,7 @@ class Driver:
         self._progress.began(trial)
         self._hparams.update()
         # A copy: KerasTuner's `from_config` puts objects into what it is given.
-        space = copy.deepcopy(self._course.spaces[trial.stage])
+        space = copy.deepcopy(self._scheduler.spaces[trial.stage])
         self._executor.submit(trial, space)
 
     def _start_again(self, trial: Trial, reason: str) -> None:
@@ -186,11 +186,11 @@ class Driver:
             return
         trial = replace(trial, attempts=trial.attempts + 1)
         self._append("started", **_as_started(trial))
-        self._submit(self._course.restarted(trial.number, trial.attempts))
+        self._submit(self._scheduler.restarted(trial.number, trial.attempts))
 
     def _came(self, number: int, result: Outcome | Lost) -> None:
         self._running.discard(number)
-        trial = self._course.trials[number]
+        trial = self._scheduler.trials[number]
         if isinstance(result, Lost):
             self._append(LOST, numbers=[number], reason=result.reason)
             self._lost[number] += 1
@@ -205,11 +205,11 @@ class Driver:
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
         self._append("ended", number=trial.number, outcome=plain(outcome))
         trial = replace(trial, outcome=outcome)
-        self._course.ended(trial)
+        self._scheduler.ended(trial)
         self._progress.ended(with_outcome(trial, outcome))
         self._hparams.update()
         self._sweep()
-        self._end_if_failed(self._course.failure())
+        self._end_if_failed(self._scheduler.failure())
 
     def _end_if_failed(self, failure: str) -> None:
         if failure:
@@ -219,7 +219,7 @@ class Driver:
             )
 
     def _end(self, step: End) -> None:
-        self._end_if_failed(self._course.failure(at_end=True))
+        self._end_if_failed(self._scheduler.failure(at_end=True))
         self._say_shortfall()
         self._append("finished", findings=list(step.findings), verdict=step.verdict)
         self._say_findings(step.findings)
@@ -227,7 +227,7 @@ class Driver:
             self._progress.say(step.verdict)
 
     def _say_shortfall(self) -> None:
-        told = self._course.shortfall()
+        told = self._scheduler.shortfall()
         if told:
             self._progress.say(told)
 
@@ -242,7 +242,7 @@ class Driver:
         return self._stopper.should_stop(trial, known, self._others(trial))
 
     def _others(self, trial: Trial) -> Iterator[tuple[Trial, list[EpochResult]]]:
-        for other in self._course.trials.values():
+        for other in self._scheduler.trials.values():
             if other.number == trial.number:
                 continue
             if other.number not in self._epochs:
@@ -251,7 +251,7 @@ class Driver:
 
     def _check_objective(self, result: EpochResult) -> None:
         self._checks_objective = False
-        name = self._course.plan.objective.name
+        name = self._scheduler.plan.objective.name
         if name in result.logs:
             return
         close = difflib.get_close_matches(name, list(result.logs), 1)
@@ -272,11 +272,11 @@ class Driver:
         """Deletes the checkpoints that are not kept."""
         if self._keep_top is None:
             return
-        trials = list(self._course.trials.values())
+        trials = list(self._scheduler.trials.values())
         # Repeats may yet turn the best ones round.
         count = self._keep_top
-        count = count if at_end else max(count, self._course.plan.repeat_top)
-        kept = ranking.kept(trials, self._course.plan.objective, count)
+        count = count if at_end else max(count, self._scheduler.plan.repeat_top)
+        kept = ranking.kept(trials, self._scheduler.plan.objective, count)
         for trial in trials:
             done = trial.number in self._swept or trial.outcome is None
             if not done and trial.number not in kept:

@@ -1,16 +1,45 @@
-"""The folder of a search: made, gone on with, or begun anew."""
+"""The folder of a search: locked, made, resumed, or begun anew."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from keras_babysit.search.replay import ABORTED
 from keras_babysit.search.settings import check_same
-from keras_babysit.search.store import EVENTS, SETTINGS, TRIALS, Store
+from keras_babysit.search.store import EVENTS, LOCK, SETTINGS, TRIALS, Store
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Holds the folder's lock; the system lets go of it when the process ends.
+
+    Args:
+        directory: the folder, which exists.
+
+    Raises:
+        RuntimeError: if another process, or another search of this one, holds it.
+        OSError: if there can be no lock in the folder.
+    """
+    lock = filelock.FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0.2)  # `search status` looks whether it is free.
+    except filelock.Timeout:
+        raise RuntimeError(
+            f"Another process is searching in {str(directory)!r}: its lock is held. "
+            "Wait until it has ended, or choose another `project_name`. "
+            "`keras-babysit search status` shows how it is getting on."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def make(directory: Path) -> None:

@@ -66,13 +66,6 @@ class NextStage:
 
 
 @dataclass(frozen=True)
-class NextTrial:
-    """A trial is to begin."""
-
-    trial: Trial
-
-
-@dataclass(frozen=True)
 class Wait:
     """Nothing can be said until a trial has ended."""
 
@@ -90,7 +83,8 @@ class End:
     verdict: str = ""
 
 
-Step = NextStage | NextTrial | Wait | End
+#: What may come next; a trial is to begin.
+Step = NextStage | Trial | Wait | End
 
 
 def seed_of(*numbers: int) -> int:

@@ -6,21 +6,20 @@ import contextlib
 import functools
 import math
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from keras_babysit.document.words import clean, count
-from keras_babysit.search.pace import epochs_left
-from keras_babysit.search.results.ranking import candidates
-from keras_babysit.search.results.report_parts import Best, best_of
+from keras_babysit.search.results.ranking import Candidate, candidates
 from keras_babysit.search.results.table import (
     counts,
     duration,
@@ -168,9 +167,8 @@ class Progress:
         with contextlib.suppress(Exception):
             live.stop()
 
-    def _best_of_ended(self) -> Best | None:
-        found = candidates(self._ended.values(), self._objective)
-        return best_of(found[0]) if found else None
+    def _best_of_ended(self) -> Candidate | None:
+        return next(iter(candidates(self._ended.values(), self._objective)), None)
 
     def _out(self) -> Console:
         # Standard output may be another one by now.
@@ -204,11 +202,11 @@ class Progress:
 
     def _line(self, trial: Trial) -> str:
         """One trial that has ended: what came out, with what, and what is best."""
-        parts = [f"[{len(self._ended)}/{self._total}] {told(trial, self._objective)}"]
+        parts = [f"[{len(self._ended)}/{self._total}] {_told(trial, self._objective)}"]
         best = self._best
         if best is not None:
-            is_new = best.trial == trial.number
-            there = f"trial {best.trial}, {_score(best)}"
+            is_new = best.trial.number == trial.number
+            there = f"trial {best.trial.number}, {_score(best)}"
             parts.append("best so far" if is_new else f"best so far: {there}")
         left = self.seconds_left()
         if left is not None and self._total > len(self._ended):
@@ -217,93 +215,108 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """Returns how long the search likely takes from now; `None` if unknown."""
-        if self._began is None or not self._epochs:
-            return None
-        elapsed = self._clock() - self._began
-        if elapsed < _WARM_UP:
+        elapsed = 0.0 if self._began is None else self._clock() - self._began
+        if elapsed < _WARM_UP or not self._epochs:
             return None
         running = [(trial, done) for trial, done, _ in self._running.values()]
-        ended = self._ended.values()
-        return (
-            elapsed
-            / self._epochs
-            * epochs_left(self._plan, self._folds, ended, running)
-        )
+        left = epochs_left(self._plan, self._folds, self._ended.values(), running)
+        return elapsed / self._epochs * left
 
     def _picture(self) -> Group:
         """The live display."""
         done, total = len(self._ended), self._total
-        head = Table.grid(padding=(0, 1))
-        found = counts(self._ended.values())
-        told_counts = ", ".join(
-            f"{n} {s}" for s, n in found.items() if s != "completed"
-        )
         left = self.seconds_left() if done < total else None
-        head.add_row(
-            Text(f"{done}/{total} trials"),
-            ProgressBar(total=max(total, 1), completed=done, width=30),
-            Text(f"about {roughly(left)} left" if left is not None else ""),
-            Text(told_counts, style="yellow"),
-        )
-        lines: list[Any] = [head]
+        others = counts(self._ended.values())
+        others.pop("completed", None)
+        lines: list[RenderableType] = [
+            _row(
+                f"{done}/{total} trials",
+                ProgressBar(total=max(total, 1), completed=done, width=30),
+                f"about {roughly(left)} left" if left is not None else "",
+                ", ".join(f"{n} {status}" for status, n in others.items()),
+            )
+        ]
         if self._stage:
             lines.append(Text(self._stage, style="dim"))
         best = self._best
         if best is not None:
-            values = said(self._ended[best.trial].values, _VALUES)
+            score = (f"{self._objective.name} {_score(best)}", "bold green")
+            where = f" trial {best.trial.number}: {said(best.trial.values, _VALUES)}"
+            lines.append(Text.assemble("best ", score, where))
+        for number in sorted(self._running)[:_RUNNING]:
+            trial, epochs, score_now = self._running[number]
+            of = trial.epochs * self._folds
             lines.append(
-                Text.assemble(
-                    "best ",
-                    (f"{self._objective.name} {_score(best)}", "bold green"),
-                    f" trial {best.trial}: {values}",
+                _row(
+                    f"trial {number}",
+                    ProgressBar(total=max(of, 1), completed=epochs, width=15),
+                    f"{epochs}/{of} epochs",
+                    "" if score_now is None else score_text(score_now),
+                    said(trial.values, _VALUES),
                 )
             )
-        shown = sorted(self._running)[:_RUNNING]
-        lines += [self._running_line(*self._running[number]) for number in shown]
         more = len(self._running) - _RUNNING
         if more > 0:
             lines.append(Text(f"and {count(more, 'more trial')} running", style="dim"))
         return Group(*lines)
 
-    def _running_line(self, trial: Trial, done: int, best: float | None) -> Any:
-        total = trial.epochs * self._folds
-        row = Table.grid(padding=(0, 1))
-        row.add_row(
-            Text(f"trial {trial.number}"),
-            ProgressBar(total=max(total, 1), completed=done, width=15),
-            Text(f"{done}/{total} epochs"),
-            Text("" if best is None else score_text(best), style="cyan"),
-            Text(said(trial.values, _VALUES), style="dim", overflow="ellipsis"),
-        )
-        return row
+
+def _row(*cells: RenderableType) -> RenderableType:
+    row = Table.grid(padding=(0, 1))
+    row.add_row(*(Text(c) if isinstance(c, str) else c for c in cells))
+    return row
 
 
-def _score(best: Best) -> str:
+def _score(best: Candidate) -> str:
     """What counts of the best: of one that was repeated, the mean of its repeats."""
-    times = len(best.repeats.scores) if best.repeats else 0
-    mean = f" (mean of {count(times, 'repeat')})" if times else ""
+    mean = f" (mean of {count(best.times, 'repeat')})" if best.times else ""
     return f"{score_text(best.score)}{mean}"
 
 
-def told(trial: Trial, objective: Objective) -> str:
-    """Returns a trial that has ended in a line: `"trial 3: val_loss 0.21 (5 ..."`."""
+def _told(trial: Trial, objective: Objective) -> str:
+    """A trial that has ended in a line: `"trial 3: val_loss 0.21 (5 epochs, ..."`."""
     outcome = trial.outcome
     assert outcome is not None
-    reason = clean(outcome.reason)
-    reason = reason if len(reason) <= _REASON else f"{reason[:_REASON].rstrip()}…"
+    reason = textwrap.shorten(clean(outcome.reason), _REASON, placeholder="…")
     name = f"trial {trial.number}"
     if trial.origin != "oracle" and trial.source is not None:
         verb = "promoted from" if trial.origin == "promoted" else "repeats"
         name += f" ({verb} {trial.source})"
-    score = ""
+    score = "no score"
     if outcome.score is not None and math.isfinite(outcome.score):
         score = f"{clean(objective.name)} {score_text(outcome.score)}"
-    if trial.status == "failed":
-        told_now = f"failed: {reason}" if reason else "failed"
-    elif trial.status == "stopped":
-        told_now = f"{score or 'no score'}, stopped: {reason}"
-    else:
-        told_now = score or "no score"
+    came = {"failed": f"failed: {reason}", "stopped": f"{score}, stopped: {reason}"}
     trained = f"{count(outcome.epochs, 'epoch')}, {duration(outcome.seconds)}"
     tried = f"; {said(trial.values)}" if trial.values else ""
-    return f"{name}: {told_now} ({trained}{tried})"
+    return f"{name}: {came.get(trial.status, score)} ({trained}{tried})"
+
+
+def epochs_left(
+    plan: Sequence[tuple[int, int]],
+    folds: int,
+    ended: Iterable[Trial],
+    running: Iterable[tuple[Trial, int]],
+) -> float:
+    """Returns how many epochs a search has likely still to train.
+
+    Trials are expected to leave out as large a share of their epochs as those that have
+    ended did.
+
+    Args:
+        plan: `(trials, epochs)` of every stage, and of the repeats at the end.
+        folds: number of folds that every trial is trained on.
+        ended: trials that have ended.
+        running: the others that have begun, each with its finished epochs.
+    """
+    ended, running = list(ended), list(running)
+    planned = sum(trial.epochs for trial in ended) * folds
+    trained = sum(trial.outcome.epochs for trial in ended if trial.outcome)
+    share = min(trained / planned, 1.0) if planned else 1.0
+    begun = len(ended) + len(running)
+    left = 0.0
+    for trials, epochs in plan:
+        left += share * max(trials - begun, 0) * epochs * folds
+        begun = max(begun - trials, 0)
+    for trial, done in running:
+        left += max(share * trial.epochs * folds - done, 0.0)
+    return left

@@ -1,4 +1,4 @@
-"""A search that goes on: its course is told what its events say."""
+"""A search that goes on: its scheduler is told what its events say."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_babysit.search.plan import NextStage
-from keras_babysit.search.scheduler import Course
+from keras_babysit.search.scheduler import Scheduler
 from keras_babysit.search.store import started
 from keras_babysit.search.trials import outcome_of
 
@@ -19,7 +19,7 @@ LOST, INTERRUPTED, ABORTED = "lost", "interrupted", "aborted"
 
 @dataclass(frozen=True)
 class Past:
-    """What there is to know of a search that goes on, beside its course.
+    """What there is to know of a search that goes on, beside its scheduler.
 
     Attributes:
         lost: how often each trial was lost by its worker, by number,
@@ -32,11 +32,11 @@ class Past:
     finished: bool
 
 
-def replay(course: Course, events: Iterable[Mapping[str, Any]]) -> Past:
-    """Tells a new course what has happened.
+def replay(scheduler: Scheduler, events: Iterable[Mapping[str, Any]]) -> Past:
+    """Tells a new scheduler what has happened.
 
     Args:
-        course: nothing has happened in it yet.
+        scheduler: nothing has happened in it yet.
         events: of the folder, in their order.
     """
     lost: Counter[int] = Counter()
@@ -46,15 +46,15 @@ def replay(course: Course, events: Iterable[Mapping[str, Any]]) -> Past:
     for event in events:
         kind = event["event"]
         if kind == "stage":
-            course.begun(_next_stage(event))
+            scheduler.begun(_next_stage(event))
         elif kind == "started":
             died.update(open_now & {event["number"]})
             open_now.add(event["number"])
-            _tell_start(course, event)
+            _tell_start(scheduler, event)
         elif kind == "ended":
             open_now.discard(event["number"])
-            trial = course.trials[event["number"]]
-            course.ended(replace(trial, outcome=outcome_of(event["outcome"])))
+            trial = scheduler.trials[event["number"]]
+            scheduler.ended(replace(trial, outcome=outcome_of(event["outcome"])))
         elif kind in (LOST, INTERRUPTED):
             open_now.difference_update(event["numbers"])
             lost.update(event["numbers"] if kind == LOST else ())
@@ -62,11 +62,11 @@ def replay(course: Course, events: Iterable[Mapping[str, Any]]) -> Past:
     return Past(lost, died, kind == "finished")
 
 
-def _tell_start(course: Course, event: Mapping[str, Any]) -> None:
-    if event["number"] in course.trials:
-        course.restarted(event["number"], event["attempts"])
+def _tell_start(scheduler: Scheduler, event: Mapping[str, Any]) -> None:
+    if event["number"] in scheduler.trials:
+        scheduler.restarted(event["number"], event["attempts"])
     else:
-        course.started(started(event), again=True)
+        scheduler.started(started(event), again=True)
 
 
 def _next_stage(event: Mapping[str, Any]) -> NextStage:

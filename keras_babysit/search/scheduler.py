@@ -1,4 +1,4 @@
-"""The course of a search: what comes next, given what has happened.
+"""The scheduler of a search: what comes next, given what has happened.
 
 It reads no clock and no file, and draws no random numbers but those of the seed. So
 when the same has happened the same comes next, and a search that goes on is one that is
@@ -7,6 +7,7 @@ told again what its events say.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,6 @@ from keras_babysit.search.oracles.staged_oracles import Earlier
 from keras_babysit.search.plan import (
     End,
     NextStage,
-    NextTrial,
     Plan,
     Step,
     Wait,
@@ -24,12 +24,12 @@ from keras_babysit.search.plan import (
 )
 from keras_babysit.search.results import ranking
 from keras_babysit.search.space import refinement, scales
+from keras_babysit.search.space.hypermodel import searchable
 from keras_babysit.search.space.spaces import linear_scale_warnings
-from keras_babysit.search.space.trial_build import searchable
 from keras_babysit.search.trials import Trial, to_json
 
 
-class Course:
+class Scheduler:
     """What has happened in a search, and what comes next.
 
     Args:
@@ -56,7 +56,7 @@ class Course:
         return [t for t in self.trials.values() if t.outcome is None]
 
     def next(self) -> Step:
-        """Returns what comes next. It has only happened when the course is told so."""
+        """Returns what comes next. It only happens when this is told so."""
         if self._asker is None:
             space = self.plan.space
             warnings = tuple(f.to_dict() for f in linear_scale_warnings(space))
@@ -166,12 +166,11 @@ class Course:
         sources = {t.source for t in own if t.origin == "promoted"}
         for source in self._promoted:
             if source not in sources:
-                values = self.values_of(self.trials[source])
+                trial = self.trials[source]
                 # What has turned up since has its default.
-                whole = scales.with_values(asker.space.get_config(), values).values
-                return self._next_trial(
-                    to_json(whole), "promoted", source, stage.epochs
-                )
+                config = asker.space.get_config()
+                whole = scales.with_values(config, self.values_of(trial)).values
+                return self._trial(to_json(whole), "promoted", trial)
         if own and not self.open and not searchable(asker.space):
             raise ValueError(
                 f"The search space is empty: after {len(own)} trial(s) no "
@@ -179,30 +178,28 @@ class Course:
             )
         asked = methods.EXHAUSTED if self._exhausted else asker.ask(len(self.trials))
         if not isinstance(asked, str):
-            return self._next_trial(asked, "oracle", None, stage.epochs)
+            return self._trial(asked)
         # What is open may ask for more, and then there is more to try.
         self._exhausted = not self.open
         return None if self._exhausted else Wait()
 
-    def _next_trial(
+    def _trial(
         self,
         values: Mapping[str, Any],
-        origin: str,
-        source: int | None,
-        epochs: int,
+        origin: str = "oracle",
+        source: Trial | None = None,
         stage: int | None = None,
-    ) -> NextTrial:
-        number = len(self.trials)
-        trial = Trial(
+    ) -> Trial:
+        number, stage = len(self.trials), self.stage if stage is None else stage
+        return Trial(
             number=number,
-            stage=self.stage if stage is None else stage,
+            stage=stage,
             values=values,
-            epochs=epochs,
+            epochs=self.plan.stages[stage].epochs,
             seed=seed_of(self.plan.seed, number),
             origin=origin,
-            source=source,
+            source=None if source is None else source.number,
         )
-        return NextTrial(trial)
 
     def _next_stage(self, asker: methods.Asker) -> NextStage:
         plan, index = self.plan, self.stage + 1
@@ -224,23 +221,14 @@ class Course:
             self._findings(asker),
         )
 
-    def _next_repeat(self) -> NextTrial | None:
-        plan, trials = self.plan, self.trials
-        if not plan.repeat_top:
-            return None
-        done: dict[int | None, int] = {}
-        for trial in trials.values():
-            if trial.origin == "repeat":
-                done[trial.source] = done.get(trial.source, 0) + 1
+    def _next_repeat(self) -> Trial | None:
+        plan, trials = self.plan, self.trials.values()
+        done = Counter(t.source for t in trials if t.origin == "repeat")
         # As they were ranked before there were any repeats.
-        first = [t for t in trials.values() if t.origin != "repeat"]
-        best = ranking.best_trials(first, plan.objective, plan.repeat_top)
-        for trial in best:
-            if done.get(trial.number, 0) < plan.repeats:
-                values = self.values_of(trial)
-                return self._next_trial(
-                    values, "repeat", trial.number, trial.epochs, trial.stage
-                )
+        first = [t for t in trials if t.origin != "repeat"]
+        for trial in ranking.best_trials(first, plan.objective, plan.repeat_top):
+            if done[trial.number] < plan.repeats:
+                return self._trial(self.values_of(trial), "repeat", trial, trial.stage)
         return None
 
     def _findings(self, asker: methods.Asker) -> tuple[Mapping[str, Any], ...]:

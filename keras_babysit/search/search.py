@@ -22,18 +22,18 @@ from keras_babysit.search.arguments import (
     objective_of,
 )
 from keras_babysit.search.driver import Driver
-from keras_babysit.search.lock import locked
+from keras_babysit.search.numeric import check_count
 from keras_babysit.search.oracles import methods
 from keras_babysit.search.oracles.pruners import Stopper
-from keras_babysit.search.oracles.stages import check_count, parsed
+from keras_babysit.search.oracles.stages import parsed
 from keras_babysit.search.plan import Plan
 from keras_babysit.search.progress import Progress
 from keras_babysit.search.replay import Past, replay
 from keras_babysit.search.results import ranking
 from keras_babysit.search.results.report import SearchReport, make_report
 from keras_babysit.search.results.table import frame
-from keras_babysit.search.scheduler import Course
-from keras_babysit.search.space import trial_build
+from keras_babysit.search.scheduler import Scheduler
+from keras_babysit.search.space.hypermodel import hypermodel_of, space_of
 from keras_babysit.search.space.scales import with_values
 from keras_babysit.search.store import Store
 from keras_babysit.search.trial.checkpoints import load_model
@@ -137,20 +137,20 @@ class Search:
         verbose: int = 1,
     ):
         check_environment()
-        self._hypermodel = trial_build.hypermodel_of(hypermodel)
+        self._hypermodel = hypermodel_of(hypermodel)
         self._objective = objective_of(objective)
         self._stages = parsed(stages, max_trials, epochs)
         for own in (method, *(s.method for s in self._stages if s.method is not None)):
             methods.check_method(own, len(self._stages))
         self._method, self._seed = method, seed
         if seed is not None:
-            check_count("`seed`", seed, "seed", least=0)
+            check_count("`seed`", seed, least=0)
         if folds is not None:
-            check_count("`folds`", folds, "folds", least=2)
-        check_count("`repeat_top`", repeat_top, "repeat_top", least=0)
-        check_count("`repeats`", repeats, "repeats")
+            check_count("`folds`", folds, least=2)
+        check_count("`repeat_top`", repeat_top, least=0)
+        check_count("`repeats`", repeats)
         if keep_top is not None:
-            check_count("`keep_top`", keep_top, "keep_top")
+            check_count("`keep_top`", keep_top)
         self._folds, self._repeats = folds, (repeat_top, repeats)
         self._widen, self._limits = bool(widen), limits_of(limits, widen)
         check_verbose(verbose)
@@ -194,13 +194,13 @@ class Search:
         given = {"x": x, "y": y, **arguments}
         own_fit = has_own_fit(self._hypermodel)
         check_arguments(given, self._folds, self._objective, own_fit)
-        space = trial_build.space_of(self._hypermodel)
+        space = space_of(self._hypermodel)
         check_limits(self._limits, space)
         folder.make(self.directory)
-        with locked(self.directory):
+        with folder.locked(self.directory):
             plan = self._begun(space)
-            course = Course(plan)
-            past = replay(course, self._store.events())
+            scheduler = Scheduler(plan)
+            past = replay(scheduler, self._store.events())
             work = Work(
                 hypermodel=self._hypermodel,
                 arguments=given,
@@ -212,7 +212,7 @@ class Search:
                 stop_on_error=self._watch[1],
                 verbose=0,
             )
-            self._drive(course, past, work)
+            self._drive(scheduler, past, work)
         return self.report()
 
     def results(self) -> pd.DataFrame:
@@ -244,7 +244,7 @@ class Search:
         """
         self._check_begun()
         if count is not None:
-            check_count("`count`", count, "count")
+            check_count("`count`", count)
         return ranking.best_trials(self._store.trials(), self._objective, count)
 
     def best_hyperparameters(self, count: int = 1) -> list[keras_tuner.HyperParameters]:
@@ -272,7 +272,7 @@ class Search:
         Raises:
             ValueError: for more than `keep_top`, or if a checkpoint is gone.
         """
-        check_count("`count`", count, "count")
+        check_count("`count`", count)
         if self._keep_top is not None and count > self._keep_top:
             raise ValueError(
                 f"Only the best {self._keep_top} trials keep their checkpoints "
@@ -326,8 +326,8 @@ class Search:
         folder.begin(self._store, asked, overwrite)
         return plan
 
-    def _drive(self, course: Course, past: Past, work: Work) -> None:
-        plan = course.plan
+    def _drive(self, scheduler: Scheduler, past: Past, work: Work) -> None:
+        plan = scheduler.plan
         expected = [(stage.trials, stage.epochs) for stage in plan.stages]
         if plan.repeat_top:
             count = plan.repeat_top * plan.repeats
@@ -337,10 +337,10 @@ class Search:
             expected,
             folds=self._folds or 1,
             verbose=self._verbose,
-            trials=list(course.trials.values()),
+            trials=list(scheduler.trials.values()),
         )
         driver = Driver(
-            course,
+            scheduler,
             self._store,
             self._executor,
             self._stopper,

@@ -123,12 +123,14 @@ class Store:
         """Returns the epochs that a trial has finished, as its worker wrote them.
 
         An epoch that was trained twice, since a worker was killed, counts once: the
-        last time.
+        last time. Lines that are no epochs are left out.
         """
         found: dict[tuple[int, int], EpochResult] = {}
         for line in read_lines(self.folder(trial) / EPOCHS):
-            epoch = epoch_of(line)
-            found[epoch.fold, epoch.epoch] = epoch
+            with contextlib.suppress(TypeError, ValueError, KeyError):
+                epoch = epoch_of(line)
+                if isinstance(epoch.logs, Mapping):
+                    found[int(epoch.fold), int(epoch.epoch)] = epoch
         return [found[key] for key in sorted(found)]
 
 

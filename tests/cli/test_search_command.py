@@ -120,13 +120,13 @@ def test_json(call, store):
     assert (told["stage"], told["method"], told["planned"]) == (1, "tpe", 6)
     assert told["counts"] == {"completed": 3, "failed": 1, "running": 2}
     assert told["best"] == {
-        "number": 1,
+        "trial": 1,
         "score": 0.25,
         "repeats": 0,
         "values": {"rate": 0.1, "units": 64},
     }
     assert told["reasons"] == [
-        {"status": "failed", "reason": "ValueError: no [units]", "trials": [2]}
+        {"status": "failed", "text": "ValueError: no [units]", "trials": [2]}
     ]
     assert [row["score"] for row in told["trials"]] == [
         0.5,
@@ -162,14 +162,14 @@ def test_the_best_is_a_mean_where_it_was_repeated(call, store):
     said = " ".join(call("status", store.directory).output.split())
     assert "best so far val_loss 0.4375, mean of 2 repeats, trial 1: rate 0.1" in said
     told = json.loads(call("status", store.directory, "--json").output)["best"]
-    assert (told["number"], told["score"], told["repeats"]) == (1, 0.4375, 2)
+    assert (told["trial"], told["score"], told["repeats"]) == (1, 0.4375, 2)
 
 
 def test_a_search_that_has_just_begun(call, tmp_path):
     store = Store(tmp_path)
     store.begin(SETTINGS | {"repeat_top": 2, "folds": 5})
     said = " ".join(call("status", tmp_path).output.split())
-    assert "interrupted; starting its program again goes on" in said
+    assert "interrupted Starting its program again resumes it." in said
     assert "trials 0 of 12" in said
     start(store, 0, 0.1)
     said = " ".join(call("status", tmp_path).output.split())
@@ -180,7 +180,7 @@ def test_a_search_that_has_just_begun(call, tmp_path):
 def test_a_search_that_was_aborted(call, store):
     store.append("aborted", reason="The first 3 trials all failed: OSError: gone")
     said = " ".join(call("status", store.directory).output.split())
-    assert "mlp: aborted: The first 3 trials all failed: OSError: gone" in said
+    assert "mlp: aborted The first 3 trials all failed: OSError: gone" in said
     assert json.loads(call("status", store.directory, "--json").output)["aborted"]
 
 

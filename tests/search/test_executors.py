@@ -2,8 +2,8 @@
 
 import pytest
 
-from keras_babysit.search import executors
-from keras_babysit.search.executors import InPlace
+from keras_babysit.search.trial import executors
+from keras_babysit.search.trial.executors import InPlace
 from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Objective, Outcome, Trial
 

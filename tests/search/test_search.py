@@ -14,9 +14,9 @@ import pytest
 from support.pretending import Pretend, X, Y, loss, make_model, tiny
 
 from keras_babysit import search
-from keras_babysit.search.lock import locked
+from keras_babysit.search.folder import locked
 from keras_babysit.search.oracles import methods, staged_oracles
-from keras_babysit.search.space import trial_build
+from keras_babysit.search.space.hypermodel import hypermodel_of, space_of
 from keras_babysit.search.trial import isolation
 from keras_babysit.search.trials import Objective, Outcome, Trial
 
@@ -390,7 +390,7 @@ class TestSpaces:
         keras.utils.set_random_seed(1)
         expected = np.random.random()
         keras.utils.set_random_seed(1)
-        space = trial_build.space_of(trial_build.hypermodel_of(hypermodel))
+        space = space_of(hypermodel_of(hypermodel))
         assert np.random.random() == expected
         assert [h.name for h in space.space] == ["kind", "deep", "layers"]
         assert set(seen) == {"a", "b"}

@@ -20,10 +20,10 @@ import ray
 from ray.cluster_utils import Cluster
 from support import closed_form, tiny
 
-from keras_babysit.search.executors import Lost
 from keras_babysit.search.ray.executor import RayExecutor
 from keras_babysit.search.results.status import read_status
 from keras_babysit.search.store import Store
+from keras_babysit.search.trial.executors import Lost
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,6 @@
 """A search that is killed, at any moment, and run again comes to the same end."""
 
 import dataclasses
-import json
 import os
 import runpy
 import signal
@@ -17,7 +16,7 @@ from support import fresh
 from support.pretending import Pretend, X, Y, loss, lost
 
 from keras_babysit import search
-from keras_babysit.search.space import scales, trial_build
+from keras_babysit.search.space import scales
 from keras_babysit.search.store import Store
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -38,7 +37,7 @@ def _no_models(monkeypatch):
         hp.Int("units", 4, 64, sampling="log", default=16)
         return hp
 
-    monkeypatch.setattr(trial_build, "space_of", space)
+    monkeypatch.setattr("keras_babysit.search.search.space_of", space)
 
 
 def made(folder, executor, **settings):
@@ -103,7 +102,7 @@ def killed_at(folder, moment, after, **settings):
 
 def end_of(one):
     """What must be the same: all but times and how often something was started."""
-    report = json.loads(one.report().to_json())
+    report = one.report().to_dict()
     for trial in report["trials"]:
         del trial["attempts"], trial["seconds"]
     best = [(t.number, t.values, t.score) for t in one.best_trials()]

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_babysit import search
-from keras_babysit.search.executors import InPlace, Lost
 from keras_babysit.search.store import CHECKPOINTS, EPOCHS, Store, append_line
+from keras_babysit.search.trial.executors import InPlace, Lost
 from keras_babysit.search.trials import EpochResult, Outcome
 
 X, Y = np.zeros((8, 2), "float32"), np.zeros((8, 1), "float32")

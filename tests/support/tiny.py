@@ -9,7 +9,7 @@ import numpy as np
 from keras_babysit.search import dropout, learning_rate
 from keras_babysit.search.ray.executor import RayExecutor
 from keras_babysit.search.search import Search
-from keras_babysit.search.trial.task import run_trial
+from keras_babysit.search.trial.runner import run_trial
 
 TRIALS, EPOCHS = 3, 12
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib.util
-import numbers
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from keras_babysit.errors import installing
+from keras_babysit.search.numeric import check_count
 from keras_babysit.search.oracles.directions import with_directions
 from keras_babysit.search.space import optuna_space, scales
 
@@ -120,15 +120,10 @@ class OptunaOracle(KeepsValues):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
     ):
-        if max_trials is not None and not _is_count(max_trials, 1):
-            raise ValueError(
-                "`max_trials` must be a positive integer, or None to go on until the "
-                f"space has been tried all over. Received: max_trials={max_trials!r}"
-            )
-        if seed is not None and not _is_count(seed, 0):
-            raise ValueError(
-                f"`seed` must be a non-negative integer. Received: seed={seed!r}"
-            )
+        if max_trials is not None:
+            check_count("`max_trials`", max_trials)
+        if seed is not None:
+            check_count("`seed`", seed, least=0)
         super().__init__(
             objective=with_directions(objective),
             max_trials=max_trials,
@@ -358,8 +353,3 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         optuna.logging.set_verbosity(verbosity)
-
-
-def _is_count(value: Any, least: int) -> bool:
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    return is_integer and value >= least

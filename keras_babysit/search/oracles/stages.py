@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from keras_babysit.search.numeric import check_count, is_number
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -49,8 +51,7 @@ class Stage:
                     f"are some of them. Received: promoted={self.promoted}, "
                     f"trials={self.trials}"
                 )
-        is_number = isinstance(self.factor, int | float)
-        if not is_number or isinstance(self.factor, bool) or not 0 <= self.factor <= 1:
+        if not is_number(self.factor) or not 0 <= self.factor <= 1:
             raise ValueError(
                 f"`factor` of a stage must be between 0 and 1. Received: "
                 f"factor={self.factor!r}"
@@ -90,7 +91,7 @@ def coarse_to_fine(
     coarse_to_fine(20, (1, 5, 30))  # 20 trials of 1 epoch, 10 of 5, 5 of 30.
     ```
     """
-    check_count("`trials`", trials, "trials")
+    check_count("`trials`", trials)
     if isinstance(epochs, numbers.Integral):
         epochs = (int(epochs),)
     halves = [max(1, trials // 2**index) for index in range(len(epochs))]
@@ -141,9 +142,9 @@ def parsed(
     """
     if stages is None:
         trials = 10 if max_trials is None else max_trials
-        check_count("`max_trials`", trials, "max_trials")
+        check_count("`max_trials`", trials)
         trained = 10 if epochs is None else epochs
-        check_count("`epochs`", trained, "epochs")
+        check_count("`epochs`", trained)
         return (Stage(int(trials), int(trained)),)
     if max_trials is not None or epochs is not None:
         given = "max_trials" if max_trials is not None else "epochs"
@@ -171,19 +172,9 @@ def parsed(
 def _stage(given: Any) -> Stage:
     if isinstance(given, Stage):
         return given
-    is_pair = isinstance(given, tuple | list) and len(given) == 2
-    if not is_pair:
+    if not isinstance(given, tuple | list) or len(given) != 2:
         raise ValueError(
             "A stage must be a Stage or (trials, epochs), such as (20, 1). Received: "
             f"{given!r}"
         )
     return Stage(*given)
-
-
-def check_count(what: str, value: Any, name: str, least: int = 1) -> None:
-    """Raises a `ValueError` for what is not an integer of at least `least`."""
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or value < least:
-        kind = "positive" if least == 1 else "non-negative"
-        kind = f"an integer of at least {least}" if least > 1 else f"a {kind} integer"
-        raise ValueError(f"{what} must be {kind}. Received: {name}={value!r}")

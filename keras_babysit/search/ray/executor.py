@@ -12,10 +12,12 @@ from typing import Any
 import keras_tuner
 
 from keras_babysit.search import store
-from keras_babysit.search.executors import Lost
+from keras_babysit.search.numeric import check_count
 from keras_babysit.search.ray import cluster, mirror, setup, worker
 from keras_babysit.search.ray.board import Board
-from keras_babysit.search.trial.task import Work, run_trial
+from keras_babysit.search.trial.executors import Lost
+from keras_babysit.search.trial.runner import run_trial
+from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Outcome, Trial
 
 #: Workers that are told to end are given so many seconds to be gone.
@@ -72,11 +74,8 @@ class RayExecutor:
         address: str | None = None,
     ):
         cluster.import_ray()
-        is_count = isinstance(workers, int) and not isinstance(workers, bool)
-        if workers is not None and not (is_count and workers > 0):
-            raise ValueError(
-                f"`workers` must be a positive integer. Received: workers={workers!r}"
-            )
+        if workers is not None:
+            check_count("`workers`", workers)
         cluster.check_number("cpus_per_trial", cpus_per_trial, least=1e-4)
         cluster.check_number("gpus_per_trial", gpus_per_trial, least=0.0)
         if (address or os.environ.get("RAY_ADDRESS") or "").startswith("ray://"):

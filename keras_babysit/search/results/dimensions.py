@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from keras_babysit.search.numeric import is_number
 from keras_babysit.search.results.table import shown
 from keras_babysit.search.trials import Trial
 
@@ -53,12 +54,13 @@ class Dimension:
         or cannot be on the scale.
         """
         if self.choices:
+            kind = isinstance(value, bool)  # 1 is not True.
             for index, choice in enumerate(self.choices):
-                if choice == value and isinstance(choice, bool) == _is_bool(value):
+                if choice == value and isinstance(choice, bool) == kind:
                     return (index + 0.5) / len(self.choices)
             return math.nan
         low, high = self.low, self.high
-        if not _is_number(value):
+        if not is_number(value):
             return math.nan
         if low == high:
             return 0.5
@@ -181,7 +183,7 @@ def _either(a: Dimension, b: Dimension) -> str:
 def _covering(known: Dimension | None, name: str, values: Sequence[Any]) -> Dimension:
     """The dimension with a range or choices that hold these values."""
     if known is None:
-        if all(map(_is_number, values)):
+        if all(map(is_number, values)):
             known = Dimension(
                 name, min(values), max(values), all(isinstance(v, int) for v in values)
             )
@@ -189,21 +191,12 @@ def _covering(known: Dimension | None, name: str, values: Sequence[Any]) -> Dime
             known = Dimension(name, choices=tuple(dict.fromkeys(values)))
     if known.choices:
         return replace(known, choices=tuple(dict.fromkeys([*known.choices, *values])))
-    numbers = [v for v in values if _is_number(v)]
+    numbers = [v for v in values if is_number(v)]
     return replace(
         known,
         low=min([known.low, *numbers]),
         high=max([known.high, *numbers]),
     )
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and math.isfinite(value)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
 
 
 def _log(ratio: float) -> float:

@@ -19,6 +19,7 @@ from typing import Any
 
 from tensorboard.compat.proto import event_pb2, summary_pb2
 from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
+from tensorboard.plugins.hparams import summary_v2 as api
 
 from keras_babysit.document import markdown
 from keras_babysit.event_files import writer as files
@@ -35,13 +36,14 @@ METRIC = "trial/"
 STAGE, ORIGIN = "search/stage", "search/origin"
 
 #: Numbers that every trial has, for those that failed before the first epoch too.
-_ALWAYS = ("best_epoch", "epochs", "seconds", "parameters")
 _ABOUT = {
     "best_epoch": "Epoch with the best score, from 1.",
     "epochs": "Epochs trained, all folds together.",
     "seconds": "Duration of the whole trial.",
     "parameters": "Number of the model's weights.",
 }
+#: Values that the tab knows; others are shown as their text.
+_PLAIN = bool | int | float | str
 
 
 class HParams:
@@ -150,7 +152,7 @@ class HParams:
 
 def _write_end(path: Path, outcome: Outcome, time: float, objective: Objective) -> None:
     numbers = {**outcome.metrics, objective.name: outcome.score}
-    numbers |= {name: getattr(outcome, name) for name in _ALWAYS}
+    numbers |= {name: getattr(outcome, name) for name in _ABOUT}
     values = [
         files.scalar(f"{METRIC}{name}", float(value))
         for name, value in numbers.items()
@@ -172,27 +174,15 @@ def _write_end(path: Path, outcome: Outcome, time: float, objective: Objective) 
 
 
 def _start(trial: Trial, time: float) -> Any:
-    info = plugin_data_pb2.SessionStartInfo(group_name=trial.name, start_time_secs=time)
     values = {**trial.values, STAGE: trial.stage + 1, ORIGIN: trial.origin}
-    for name, value in values.items():
-        if isinstance(value, bool):
-            info.hparams[name].bool_value = value
-        elif isinstance(value, int | float):
-            info.hparams[name].number_value = value
-        else:
-            info.hparams[name].string_value = str(value)
-    return _value(
-        metadata.SESSION_START_INFO_TAG,
-        plugin_data_pb2.HParamsPluginData(session_start_info=info),
-    )
+    known = {n: v if isinstance(v, _PLAIN) else str(v) for n, v in values.items()}
+    return api.hparams_pb(known, trial.name, time).value[0]
 
 
 def _metrics(trials: Iterable[Trial], objective: Objective) -> list[str]:
     """All names of metrics, the objective first; none before a trial has some."""
     names = [name for t in trials if t.outcome for name in t.outcome.metrics]
-    if not names:
-        return []
-    return list(dict.fromkeys([objective.name, *names, *_ALWAYS]))
+    return list(dict.fromkeys([objective.name, *names, *_ABOUT])) if names else []
 
 
 def _experiment(
@@ -205,9 +195,9 @@ def _experiment(
     infos = [_hparam(dimension) for dimension in found]
     if staged:
         stages = sorted({trial.stage + 1 for trial in trials})
-        infos.append(_discrete(STAGE, stages, api_pb2.DATA_TYPE_FLOAT64))
         origins = dict.fromkeys(trial.origin for trial in trials)
-        infos.append(_discrete(ORIGIN, origins, api_pb2.DATA_TYPE_STRING))
+        infos.append(_hparam(Dimension(STAGE, choices=tuple(stages)), ""))
+        infos.append(_hparam(Dimension(ORIGIN, choices=tuple(origins)), ""))
     experiment = api_pb2.Experiment(
         hparam_infos=infos,
         metric_infos=[_metric(name) for name in metrics],
@@ -219,48 +209,31 @@ def _experiment(
     )
 
 
-def _hparam(dimension: Dimension) -> Any:
-    choices = dimension.choices
-    if not choices:
-        return api_pb2.HParamInfo(
-            name=dimension.name,
-            description=str(dimension),
-            type=api_pb2.DATA_TYPE_FLOAT64,
-            domain_interval=api_pb2.Interval(
-                min_value=dimension.low, max_value=dimension.high
-            ),
-            differs=not dimension.is_fixed,
-        )
-    if all(isinstance(choice, bool) for choice in choices):
-        kind = api_pb2.DATA_TYPE_BOOL
-    elif all(isinstance(c, int | float) for c in choices):
-        kind = api_pb2.DATA_TYPE_FLOAT64
+def _hparam(dimension: Dimension, about: str | None = None) -> Any:
+    about = str(dimension) if about is None else about
+    differs = not dimension.is_fixed
+    info = api_pb2.HParamInfo(name=dimension.name, description=about, differs=differs)
+    if dimension.choices:
+        kind: type = str
+        if all(isinstance(c, bool) for c in dimension.choices):
+            kind = bool
+        elif all(isinstance(c, int | float) for c in dimension.choices):
+            kind = float
+        domain = api.Discrete([kind(c) for c in dimension.choices], kind)
     else:
-        kind = api_pb2.DATA_TYPE_STRING
-        choices = tuple(map(str, choices))
-    return _discrete(dimension.name, choices, kind, str(dimension))
-
-
-def _discrete(name: str, values: Iterable[Any], kind: Any, about: str = "") -> Any:
-    info = api_pb2.HParamInfo(name=name, description=about, type=kind)
-    info.domain_discrete.extend(list(values))
-    info.differs = len(info.domain_discrete) > 1
+        domain = api.RealInterval(float(dimension.low), float(dimension.high))
+    domain.update_hparam_info(info)
     return info
 
 
 def _metric(name: str) -> Any:
-    is_validation = name.startswith("val_")
-    about = _ABOUT.get(name, f"{name} at the trial's best epoch.")
-    return api_pb2.MetricInfo(
-        name=api_pb2.MetricName(tag=f"{METRIC}{name}"),
+    kind = api.Metric.VALIDATION if name.startswith("val_") else api.Metric.TRAINING
+    return api.Metric(
+        f"{METRIC}{name}",
         display_name=name,
-        description=about,
-        dataset_type=api_pb2.DATASET_VALIDATION
-        if is_validation
-        else api_pb2.DATASET_TRAINING
-        if name not in _ALWAYS
-        else api_pb2.DATASET_UNKNOWN,
-    )
+        description=_ABOUT.get(name, f"{name} at the trial's best epoch."),
+        dataset_type=None if name in _ABOUT else kind,
+    ).as_proto()
 
 
 def _value(tag: str, data: Any) -> Any:

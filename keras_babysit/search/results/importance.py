@@ -71,14 +71,6 @@ class Importance:
     explained: float = math.nan
     reason: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns it as plain values."""
-        return {
-            **vars(self),
-            "singles": [vars(share) for share in self.singles],
-            "pairs": [vars(share) for share in self.pairs],
-        }
-
 
 @dataclass(frozen=True)
 class _Sample:

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from keras_babysit.search.trials import Objective, Trial
 
@@ -14,30 +15,73 @@ _LUCK = 0.05
 
 
 @dataclass(frozen=True)
+class Repeats:
+    """One of the best trials, run again with other seeds.
+
+    Attributes:
+        trial: number of the one that was repeated.
+        score: its own score. It was chosen for being good, so luck is in it.
+        scores: of the repeats that have one. They were not chosen.
+        failed: how many repeats have none.
+    """
+
+    trial: int
+    score: float | None
+    scores: tuple[float, ...]
+    failed: int = 0
+
+    @property
+    def mean(self) -> float:
+        """Mean of the repeats; NaN if there are none."""
+        return statistics.fmean(self.scores) if self.scores else math.nan
+
+    @property
+    def std(self) -> float:
+        """Their standard deviation (with n - 1); NaN for fewer than two."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else math.nan
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean; NaN for fewer than two."""
+        return self.std / math.sqrt(max(len(self.scores), 1))
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One set of values with all the trials that trained it.
 
     Attributes:
-        trial: the best of its trials.
+        trial: the trial that stands for it: the one that was repeated, else its best.
+        model: the best of its trials, repeats included.
         trials: all that have ended: the first one, those promoted from it, repeats.
-        repeats: scores of the repeats, in their order.
+        repeats: the repeats; `None` if there are none.
     """
 
     trial: Trial
+    model: Trial
     trials: tuple[Trial, ...]
-    repeats: tuple[float, ...] = ()
+    repeats: Repeats | None = None
 
     @property
-    def score(self) -> float | None:
-        """Mean of the repeats where there are some, else the score of `trial`."""
-        return statistics.fmean(self.repeats) if self.repeats else self.trial.score
+    def times(self) -> int:
+        """How many repeats have a score."""
+        return len(self.repeats.scores) if self.repeats else 0
 
     @property
-    def error(self) -> float | None:
-        """Standard error of the mean of the repeats; `None` for fewer than two."""
-        if len(self.repeats) < 2:
-            return None
-        return statistics.stdev(self.repeats) / math.sqrt(len(self.repeats))
+    def score(self) -> float:
+        """What counts: the mean of the repeats, else the score of `trial`."""
+        if self.repeats is not None and self.repeats.scores:
+            return self.repeats.mean
+        return float(self.trial.score or 0.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what counts of it, as plain values."""
+        return {
+            "trial": self.trial.number,
+            "score": self.score,
+            "repeats": self.times,
+            "values": dict(self.trial.values),
+        }
 
 
 def candidates(trials: Iterable[Trial], objective: Objective) -> list[Candidate]:
@@ -55,30 +99,37 @@ def candidates(trials: Iterable[Trial], objective: Objective) -> list[Candidate]
     Ties go to the trial that was begun first. Trials without a score, and failed ones,
     are not among them.
     """
-    ended = [t for t in trials if t.outcome is not None]
-    numbers = {t.number: t for t in ended}
+    numbers = {t.number: t for t in trials if t.outcome is not None}
     families: dict[int, list[Trial]] = {}
-    for trial in sorted(ended, key=lambda t: t.number):
-        families.setdefault(root(trial, numbers), []).append(trial)
-    found = []
-    for family in families.values():
-        good = [t for t in family if has_score(t)]
-        if good:
-            repeats = [t.score for t in good if t.origin == "repeat"]
-            best = min(good, key=lambda t: _key(t.score, objective, t.number))
-            scores = tuple(float(s) for s in repeats if s is not None)
-            found.append(Candidate(best, tuple(family), scores))
+    for number in sorted(numbers):
+        families.setdefault(root(numbers[number], numbers), []).append(numbers[number])
+    made = (_candidate(family, objective) for family in families.values())
     return sorted(
-        found,
-        key=lambda c: (not c.repeats, *_key(c.score, objective, c.trials[0].number)),
+        (candidate for candidate in made if candidate is not None),
+        key=lambda c: (not c.times, *_key(c.score, objective, c.trials[0].number)),
     )
+
+
+def _candidate(family: Sequence[Trial], objective: Objective) -> Candidate | None:
+    good = [trial for trial in family if has_score(trial)]
+    if not good:
+        return None
+    best = min(good, key=lambda t: _key(t.score, objective, t.number))
+    again = [trial for trial in family if trial.origin == "repeat"]
+    if not again:
+        return Candidate(best, best, tuple(family))
+    source = next((t for t in family if t.number == again[0].source), again[0])
+    scores = tuple(float(t.score or 0.0) for t in again if has_score(t))
+    score = source.score if source.origin != "repeat" else None
+    repeats = Repeats(source.number, score, scores, len(again) - len(scores))
+    return Candidate(source if scores else best, best, tuple(family), repeats)
 
 
 def best_trials(
     trials: Iterable[Trial], objective: Objective, count: int | None = None
 ) -> list[Trial]:
     """Returns the best trial of each of the best candidates, best first."""
-    return [candidate.trial for candidate in candidates(trials, objective)[:count]]
+    return [candidate.model for candidate in candidates(trials, objective)[:count]]
 
 
 def of_stage(trials: Iterable[Trial], stage: int, objective: Objective) -> list[Trial]:
@@ -123,20 +174,20 @@ def verdict(trials: Iterable[Trial], objective: Objective) -> str:
     Returns:
         One or two sentences; `""` without two candidates that have two repeats each.
     """
-    found = [c for c in candidates(trials, objective) if len(c.repeats) > 1]
+    all_repeats = (candidate.repeats for candidate in candidates(trials, objective))
+    found = [r for r in all_repeats if r is not None and len(r.scores) > 1]
     if not found:
         return ""
     told = "; ".join(
-        f"trial {_first(c)}: {c.score:.4g} ± {c.error:.2g} ({len(c.repeats)} repeats)"
-        for c in found
+        f"trial {r.trial}: {r.mean:.4g} ± {r.error:.2g} ({len(r.scores)} repeats)"
+        for r in found
     )
     told = f"{objective.name}, mean ± standard error: {told}"
     if len(found) < 2:
         return f"{told}."
-    first, second = found[:2]
-    chance = chance_of_luck(first.repeats, second.repeats)
+    chance = chance_of_luck(found[0].scores, found[1].scores)
     if chance < _LUCK:
-        return f"{told}. Trial {_first(first)} is clearly the best."
+        return f"{told}. Trial {found[0].trial} is clearly the best."
     return (
         f"{told}. The best two may differ by luck only (such a difference between "
         f"equals has a chance of {chance:.0%})."
@@ -144,43 +195,17 @@ def verdict(trials: Iterable[Trial], objective: Objective) -> str:
 
 
 def chance_of_luck(a: Sequence[float], b: Sequence[float]) -> float:
-    """Chance that samples of equal means differ as much as these, two-sided.
-
-    Welch's unequal variances t-test; the degrees of freedom are rounded down, so the
-    chance is never too small.
+    """Chance that samples of equal means differ as much as these, by Welch's t-test.
 
     Args:
         a: at least two numbers.
         b: likewise.
     """
-    parts = [statistics.variance(values) / len(values) for values in (a, b)]
-    difference = abs(statistics.fmean(a) - statistics.fmean(b))
-    if not sum(parts):
-        return 0.0 if difference else 1.0
-    freedom = sum(parts) ** 2 / (
-        parts[0] ** 2 / (len(a) - 1) + parts[1] ** 2 / (len(b) - 1)
-    )
-    whole = max(1, math.floor(freedom + 1e-9))
-    return 1 - _inside(difference / math.sqrt(sum(parts)), whole)
+    from scipy import stats
 
-
-def _inside(t: float, freedom: int) -> float:
-    """Chance that Student's t is between -t and t; Abramowitz & Stegun, 26.7.3-4."""
-    angle = math.atan2(t, math.sqrt(freedom))
-    sine, square = math.sin(angle), math.cos(angle) ** 2
-    odd = freedom % 2
-    term, total = 1.0, 0.0
-    for k in range(odd + 2, freedom + 1, 2):
-        total += term
-        term *= square * (k - 1) / k
-    if odd:
-        return 2 / math.pi * (angle + sine * math.cos(angle) * total)
-    return sine * total
-
-
-def _first(candidate: Candidate) -> int:
-    sources = [t.source for t in candidate.trials if t.origin == "repeat"]
-    return sources[0] if sources and sources[0] is not None else candidate.trial.number
+    if len({*a}) == len({*b}) == 1:  # Without any spread the test has no answer.
+        return float(a[0] == b[0])
+    return float(stats.ttest_ind(a, b, equal_var=False).pvalue)
 
 
 def _key(score: float | None, objective: Objective, number: int) -> tuple[float, int]:

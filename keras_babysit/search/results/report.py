@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from keras_babysit.document.blocks import Block, Heading, Text
+from keras_babysit.document.shown import Shown
 from keras_babysit.document.values import plain
 from keras_babysit.records import Finding
+from keras_babysit.search.results import sections
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.results.importance import Importance, importance_of
-from keras_babysit.search.results.ranking import candidates, verdict
-from keras_babysit.search.results.report_parts import (
-    Best,
-    Reason,
+from keras_babysit.search.results.plots.figures import figures
+from keras_babysit.search.results.ranking import (
+    Candidate,
     Repeats,
+    candidates,
+    verdict,
+)
+from keras_babysit.search.results.summaries import (
+    Reason,
     StageSummary,
     aborted,
-    best_of,
     findings_of,
     notes_of,
     reasons,
-    repeats_of,
     rules_of,
     stages_of,
 )
@@ -37,10 +40,11 @@ BEST = 5
 
 
 @dataclass(frozen=True)
-class SearchReport:
+class SearchReport(Shown):
     """What a search came to so far.
 
-    Shown as it is in a notebook; `print(report)` gives plain text.
+    `print(report)` gives plain text, a notebook shows it with its pictures, and `save`
+    writes either to a file.
 
     Example:
     ```python
@@ -48,7 +52,7 @@ class SearchReport:
     print(report)
     report.save("report.html")
     report.plot("trials.png")
-    report.best[0].score, report.trial(report.best[0].trial).values
+    report.best[0].score, report.best[0].trial.values
     ```
 
     Attributes:
@@ -62,8 +66,10 @@ class SearchReport:
         dimensions: the hyperparameters with their ranges over all stages.
         stages: a `StageSummary` each.
         trials: all of them, by number.
-        best: the best few, a `Best` each, best first.
+        best: the best few sets of values, a `Candidate` each, best first.
         reasons: why trials were stopped or have failed, the most frequent first.
+        rules: what the babysitter found in trials, likewise.
+        notes: what went wrong on the side, likewise.
         findings: on ranges: best values at their borders, linear scales; what to try.
         repeats: of the best trials that were run again, the best mean first.
         verdict: whether the winner is clearly the best, by the repeats; `""` without.
@@ -80,7 +86,7 @@ class SearchReport:
     dimensions: tuple[Dimension, ...] = ()
     stages: tuple[StageSummary, ...] = ()
     trials: tuple[Trial, ...] = ()
-    best: tuple[Best, ...] = ()
+    best: tuple[Candidate, ...] = ()
     reasons: tuple[Reason, ...] = ()
     rules: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
@@ -113,86 +119,52 @@ class SearchReport:
             if t.outcome is not None and t.status == "stopped"
         )
 
+    def content(self) -> list[Block]:
+        """Returns the report as blocks; what has nothing to say is left out."""
+        state = "given up" if self.aborted else "" if self.ended else "not finished"
+        planned, trained = self.epochs_planned, self.epochs_trained
+        best, dimensions = self.best, self.dimensions
+        return [
+            Heading(sections.headline(self.name, self.trials, state)),
+            Text(sections.winner(best, self.objective), "strong"),
+            *sections.searched(
+                self.objective,
+                self.method,
+                self.seed,
+                self.folds,
+                dimensions,
+                self.aborted,
+            ),
+            *sections.stages(self.stages, self.trials),
+            *sections.best_trials(
+                best, self.objective, dimensions, len(self.stages) > 1
+            ),
+            *figures(self.objective, self.trials, dimensions, best, self.importance),
+            *sections.merit(self.repeats, self.verdict, self.ended, len(best)),
+            *sections.listed("Ranges", map(str, self.findings)),
+            *sections.importance(self.importance),
+            *sections.epochs(self.trials, planned, trained, self.epochs_saved),
+            *sections.common("Stopped and failed", self.reasons, "first reason"),
+            *sections.common("What the babysitter found", self.rules, "rule"),
+            *sections.common("Notes", self.notes, "first note"),
+            *sections.all_trials(self.trials, self.objective),
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
-        values = dict(vars(self))
         return plain(
             {
-                **values,
-                "objective": vars(self.objective),
-                "dimensions": [vars(d) for d in self.dimensions],
-                "stages": [vars(s) for s in self.stages],
+                **vars(self),
                 "trials": rows(self.trials, self.objective),
                 "epochs_planned": self.epochs_planned,
                 "epochs_trained": self.epochs_trained,
                 "epochs_saved": self.epochs_saved,
-                "reasons": [vars(r) for r in self.reasons],
-                "rules": [vars(r) for r in self.rules],
-                "notes": [vars(r) for r in self.notes],
-                "findings": [f.to_dict() for f in self.findings],
-                "best": [
-                    {
-                        "trial": best.trial,
-                        "score": best.score,
-                        "values": self.trial(best.trial).values,
-                    }
-                    for best in self.best
-                ],
+                "best": [one.to_dict() for one in self.best],
                 "repeats": [
                     {**vars(r), "mean": r.mean, "std": r.std} for r in self.repeats
                 ],
-                "importance": self.importance and self.importance.to_dict(),
             }
         )
-
-    def to_json(self, indent: int | None = 2) -> str:
-        """Returns `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
-    def print(self) -> None:
-        """Writes it to standard output."""
-        from keras_babysit.search.results import report_text
-
-        report_text.write(self)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes it as one HTML page that needs nothing else, pictures included.
-
-        Args:
-            path: where to.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        from keras_babysit.search.results import report_page
-
-        Path(path).write_text(report_page.document(self), encoding="utf-8")
-
-    def plot(self, path: str | os.PathLike | None = None) -> Any:
-        """Draws the trials: parallel coordinates, and the score along each axis.
-
-        Args:
-            path: file to write it to as well; its ending is the format.
-
-        Returns:
-            A `matplotlib.figure.Figure`.
-
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
-        from keras_babysit.search.results.plots import figure
-
-        return figure.figure(self, path)
-
-    def __str__(self) -> str:
-        from keras_babysit.search.results import report_text
-
-        return report_text.plain_text(self)
-
-    def _repr_html_(self) -> str:
-        from keras_babysit.search.results import report_page
-
-        return report_page.fragment(self)
 
 
 def make_report(
@@ -250,12 +222,12 @@ def report_of(
         dimensions=tuple(found),
         stages=stages_of(settings, trials, objective),
         trials=tuple(trials),
-        best=tuple(map(best_of, best[:BEST])),
+        best=tuple(best[:BEST]),
         reasons=reasons(trials),
         rules=rules_of(trials),
         notes=notes_of(trials),
         findings=findings_of(events),
-        repeats=tuple(r for r in map(repeats_of, best) if r is not None),
+        repeats=tuple(c.repeats for c in best if c.repeats is not None),
         verdict=verdict(trials, objective),
         importance=_importance(trials, objective, found, epochs),
     )

@@ -1,264 +1,295 @@
-"""What the report of a search says, section by section."""
+"""What the report of a search says, section by section, as blocks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
-from keras_babysit.document.words import clean, count, number, share
-from keras_babysit.search.results.table import counts, duration, score_text, shown
-
-if TYPE_CHECKING:
-    from keras_babysit.search.results.importance import Importance
-    from keras_babysit.search.results.report import SearchReport
-    from keras_babysit.search.results.report_parts import Reason, Repeats
+from keras_babysit.document.blocks import (
+    Block,
+    Column,
+    Details,
+    Heading,
+    Items,
+    Row,
+    Table,
+    Text,
+)
+from keras_babysit.document.shown import paragraphs
+from keras_babysit.document.words import count, number, share
+from keras_babysit.search.results.dimensions import Dimension
+from keras_babysit.search.results.importance import Importance
+from keras_babysit.search.results.ranking import Candidate, Repeats
+from keras_babysit.search.results.summaries import Reason, StageSummary
+from keras_babysit.search.results.table import (
+    COLUMNS,
+    counts,
+    duration,
+    rows,
+    score_text,
+    shown,
+    spread,
+)
+from keras_babysit.search.trials import Objective, Trial
 
 #: More trials than this are counted instead of named.
 _NAMED = 8
-#: Shares below are told together.
+#: Smaller shares are listed together.
 _SMALL = 0.05
+#: Columns of the table of all trials that say nothing if they are all the same.
+_DULL = ("origin", "source", "score_std", "attempts", "reason", "stage", "parameters")
+#: Columns of words in it.
+_WORDS = ("status", "origin")
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the report.
-
-    Attributes:
-        title: its heading.
-        lines: sentences.
-        head: titles of a table's columns; empty for no table.
-        rows: the table's cells.
-        words: how many of the columns, from the left, are words and not numbers.
-        bars: lengths, 0 to 1, of a bar behind each row; empty for none.
-    """
-
-    title: str
-    lines: tuple[str, ...] = ()
-    head: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    words: int = 1
-    bars: tuple[float, ...] = ()
-
-
-def headline(report: SearchReport) -> str:
-    """`"mlp: 35 trials, finished. Best val_loss 0.198 (trial 31)."`."""
-    found = counts(report.trials)
-    parts = [count(len(report.trials), "trial")]
+def headline(name: str, trials: Sequence[Trial], state: str) -> str:
+    """`"mlp: 35 trials, 2 failed, not finished."`."""
+    found = counts(trials)
+    parts = [count(len(trials), "trial")]
     parts += [f"{n} {status}" for status, n in found.items() if status != "completed"]
-    if report.aborted:
-        parts.append("given up")
-    elif not report.ended:
-        parts.append("not finished")
-    told = f"{clean(report.name)}: {', '.join(parts)}."
-    if not report.best:
-        return f"{told} No trial has a score."
-    best = report.best[0]
-    name = f"{clean(report.objective.name)} {score_text(best.score)}"
-    repeats = best.repeats
-    if repeats is None or not repeats.scores:
-        return f"{told} Best {name} (trial {best.trial})."
-    std = "" if math.isnan(repeats.std) else f" ± {number(repeats.std)}"
-    times = count(len(repeats.scores), "repeat")
+    return f"{name}: {', '.join([*parts, state] if state else parts)}."
+
+
+def winner(best: Sequence[Candidate], objective: Objective) -> str:
+    """`"Best val_loss 0.198 ± 0.01 (trial 31, mean ± std of 3 repeats)."`."""
+    if not best:
+        return "No trial has a score."
+    first = best[0]
+    name, where = f"{objective.name} {score_text(first.score)}", first.trial.number
+    if first.repeats is None or not first.times:
+        return f"Best {name} (trial {where})."
+    std = _plus_minus(first.repeats.std)
     what = "mean ± std" if std else "mean"  # The verdict's ± is of the mean.
-    return f"{told} Best {name}{std} (trial {best.trial}, {what} of {times})."
+    times = count(first.times, "repeat")
+    return f"Best {name}{std} (trial {where}, {what} of {times})."
 
 
-def sections(report: SearchReport) -> list[Section]:
-    """Returns all sections that have something to say."""
-    found = [
-        _searched(report),
-        _stages(report),
-        _best(report),
-        _repeats(report),
-        _findings(report),
-        _importance(report.importance),
-        _epochs(report),
-        _common("Stopped and failed", report.reasons, "reason (of the first)"),
-        _common("What the babysitter found", report.rules, "rule"),
-        _common("Notes", report.notes, "note (of the first)"),
+def searched(
+    objective: Objective,
+    method: str,
+    seed: int | None,
+    folds: int | None,
+    dimensions: Iterable[Dimension],
+    aborted: str,
+) -> list[Block]:
+    """Returns what was searched for, how, and where."""
+    direction = {"min": "lower", "max": "higher"}[objective.direction]
+    line = f"{objective.name}, {direction} is better; method {method}"
+    line += f"; seed {seed}" if seed is not None else ""
+    line += f"; {folds} folds." if folds else "; one validation set."
+    found = [(d.name, str(d)) for d in dimensions]
+    return [
+        Heading("What was searched", 2),
+        *paragraphs(f"Given up: {aborted}" if aborted else "", tone="error"),
+        Text(line),
+        Table.of(("hyperparameter", "values"), found),
     ]
-    return [section for section in found if section.lines or section.rows]
 
 
-def _searched(report: SearchReport) -> Section:
-    direction = {"min": "lower", "max": "higher"}[report.objective.direction]
-    line = f"{clean(report.objective.name)}, {direction} is better"
-    line += f"; method {clean(report.method)}"
-    line += f"; seed {report.seed}" if report.seed is not None else ""
-    line += f"; {report.folds} folds" if report.folds else "; one validation set"
-    rows = tuple((clean(d.name), clean(str(d))) for d in report.dimensions)
-    aborted = (f"Given up: {clean(report.aborted)}",) if report.aborted else ()
-    return Section(
-        "What was searched",
-        (*aborted, f"{line}."),
-        ("hyperparameter", "values") if rows else (),
-        rows,
-        words=2,
-    )
-
-
-def _stages(report: SearchReport) -> Section:
-    rows = []
-    for stage in report.stages:
-        best = report.trial(stage.best) if stage.best is not None else None
+def stages(found: Sequence[StageSummary], trials: Sequence[Trial]) -> list[Block]:
+    """Returns a row for each stage, if there are several."""
+    if len(found) < 2:
+        return []
+    scores = {trial.number: trial.score for trial in trials}
+    lines = []
+    for stage in found:
         done = len(stage.trials)
-        rows.append(
+        of = "" if done == stage.planned else f" of {stage.planned}"
+        number_of_best = "–" if stage.best is None else str(stage.best)
+        score = None if stage.best is None else scores[stage.best]
+        lines.append(
             (
                 str(stage.index + 1),
-                f"{done}" if done == stage.planned else f"{done} of {stage.planned}",
+                f"{done}{of}",
                 str(stage.epochs),
-                clean(stage.method),
-                "–" if best is None else str(best.number),
-                "–" if best is None else score_text(best.score),
+                stage.method,
+                number_of_best,
+                score_text(score),
             )
         )
-    if len(rows) < 2:
-        return Section("Stages")
     head = ("stage", "trials", "epochs", "method", "best trial", "score")
-    return Section("Stages", (), head, tuple(rows), words=0)
+    return [Heading("Stages", 2), _table(head, lines, words=("method",))]
 
 
-def _best(report: SearchReport) -> Section:
-    """Trials as columns: there are few of them, and many hyperparameters."""
-    trials = [report.trial(best.trial) for best in report.best]
+def best_trials(
+    best: Sequence[Candidate],
+    objective: Objective,
+    dimensions: Iterable[Dimension],
+    staged: bool,
+) -> list[Block]:
+    """Returns the best trials as columns: they are few, hyperparameters are many."""
+    trials = [one.trial for one in best]
+    outcomes = [trial.outcome for trial in trials if trial.outcome is not None]
     if not trials:
-        return Section("Best trials")
-    scores = [score_text(best.score) for best in report.best]
-    rows = [(clean(report.objective.name), *scores)]
-    if report.repeats:
-        stds = [best.repeats.std if best.repeats else math.nan for best in report.best]
-        shown_stds = ["–" if math.isnan(std) else number(std) for std in stds]
-        rows.append(("± over repeats", *shown_stds))
-    if report.folds:
-        spread = [_spread(t.outcome.fold_scores if t.outcome else ()) for t in trials]
-        rows.append(("± over folds", *spread))
-    names = dict.fromkeys(name for t in trials for name in t.values)
-    ordered = [d.name for d in report.dimensions if d.name in names]
-    ordered += [name for name in names if name not in ordered]
-    rows += [(clean(n), *(shown(t.values.get(n)) for t in trials)) for n in ordered]
-    outcomes = [t.outcome for t in trials if t.outcome is not None]
-    more = {
-        "best epoch": [shown(o.best_epoch) for o in outcomes],
-        "epochs": [shown(o.epochs) for o in outcomes],
-        "weights": [number(o.parameters) or "–" for o in outcomes],
-        "time": [duration(o.seconds) for o in outcomes],
-    }
-    if len(report.stages) > 1:
-        more["stage"] = [str(t.stage + 1) for t in trials]
-    rows += [(name, *cells) for name, cells in more.items()]
-    head = ("trial", *(str(t.number) for t in trials))
-    return Section("Best trials", (), head, tuple(rows))
+        return []
+    lines = [(objective.name, *(score_text(one.score) for one in best))]
+    if any(one.times for one in best):
+        stds = (one.repeats.std if one.repeats else math.nan for one in best)
+        lines.append(("± over repeats", *map(_or_dash, stds)))
+    if any(outcome.fold_scores for outcome in outcomes):
+        folds = (spread(outcome.fold_scores) for outcome in outcomes)
+        lines.append(("± over folds", *map(_or_dash, folds)))
+    names = [d.name for d in dimensions if any(d.name in t.values for t in trials)]
+    lines += [(n, *(shown(t.values.get(n)) for t in trials)) for n in names]
+    lines += [
+        ("best epoch", *(shown(o.best_epoch) for o in outcomes)),
+        ("epochs", *(shown(o.epochs) for o in outcomes)),
+        ("weights", *(_or_dash(o.parameters) for o in outcomes)),
+        ("time", *(duration(o.seconds) for o in outcomes)),
+    ]
+    if staged:
+        lines.append(("stage", *(str(t.stage + 1) for t in trials)))
+    head = ("trial", *(str(trial.number) for trial in trials))
+    return [Heading("Best trials", 2), _table(head, lines, words=("trial",))]
 
 
-def _spread(scores: tuple[float, ...]) -> str:
-    if len(scores) < 2:
-        return "–"
-    mean = sum(scores) / len(scores)
-    return number(math.sqrt(sum((s - mean) ** 2 for s in scores) / (len(scores) - 1)))
-
-
-def _repeats(report: SearchReport) -> Section:
-    rows = tuple(_repeat_row(one) for one in report.repeats)
-    lines = []
-    if report.verdict:
-        # The table has the means.
-        last = report.verdict.partition(". ")[2]
-        lines = [last] if last else []
-    elif report.ended and len(report.best) > 1 and not rows:
-        lines = [
+def merit(
+    repeats: Sequence[Repeats], verdict: str, ended: bool, best: int
+) -> list[Block]:
+    """Returns whether the best are so by merit, from their repeats."""
+    # The table has the means.
+    said = verdict.partition(". ")[2]
+    if ended and best > 1 and not repeats:
+        said = (
             "Each was trained once, so the order of the best may be luck: repeat_top=3 "
             "trains the best three again, with other seeds."
-        ]
-    head = ("trial", "mean ± std", "repeats", "without score", "first score")
-    return Section("Merit or luck", tuple(lines), head if rows else (), rows, words=0)
-
-
-def _repeat_row(repeats: Repeats) -> tuple[str, ...]:
-    std = "" if math.isnan(repeats.std) else f" ± {number(repeats.std)}"
-    mean = "–" if math.isnan(repeats.mean) else f"{score_text(repeats.mean)}{std}"
-    return (
-        str(repeats.trial),
-        mean,
-        str(len(repeats.scores)),
-        str(repeats.failed or "–"),
-        score_text(repeats.score),
-    )
-
-
-def _findings(report: SearchReport) -> Section:
-    return Section("Ranges", tuple(clean(f"{f}") for f in report.findings))
-
-
-def _importance(found: Importance | None) -> Section:
-    title = "What matters"
-    if found is None:
-        return Section(title)
-    if not found.singles:
-        return Section(title, (f"Not known: {found.reason}.",))
-    told = [s for s in (*found.singles, *found.pairs) if s.share >= _SMALL]
-    told = sorted(told, key=lambda s: -s.share)
-    small = [s.name for s in found.singles if s.share < _SMALL]
-    rows = tuple((clean(s.name), share(s.share), str(s.trials)) for s in told)
-    lines = [
-        f"Share of the score's variance over the whole ranges (functional ANOVA), of "
-        f"{count(found.trials, 'trial')} after {count(found.epochs, 'epoch')}"
-        f"{_worst(found.worst)}. The forest that it is worked out from explains "
-        f"{share(found.explained)} of the scores of trials that it has not seen."
-    ]
-    if small:
-        lines.append(f"Below {share(_SMALL)} each: {', '.join(map(clean, small))}.")
-    if found.reason:
-        lines.append(f"Of the others it is not known: {found.reason}.")
-    if found.pairs:
-        lines.append("a × b: what the two do together beyond what each does alone.")
-    return Section(
-        title,
-        tuple(lines),
-        ("hyperparameter", "share", "trials"),
-        rows,
-        bars=tuple(s.share for s in told),
-    )
-
-
-def _worst(trials: int) -> str:
-    return f", {trials} of them without a score counted as the worst" if trials else ""
-
-
-def _epochs(report: SearchReport) -> Section:
-    planned, trained = report.epochs_planned, report.epochs_trained
-    if not planned:
-        return Section("Epochs")
-    line = f"{trained:,} of {planned:,} planned epochs were trained"
-    if report.epochs_saved:
-        stopped = sum(t.status == "stopped" for t in report.trials)
-        line += (
-            f"; stopping {count(stopped, 'trial')} saved {report.epochs_saved:,} "
-            f"({share(report.epochs_saved / planned)})"
         )
-    seconds = sum(t.outcome.seconds for t in report.trials if t.outcome)
-    return Section(
-        "Epochs", (f"{line}. All trials together took {duration(seconds)}.",)
+    lines = [
+        (
+            str(one.trial),
+            _or_dash(one.mean, score_text) + _plus_minus(one.std),
+            str(len(one.scores)),
+            str(one.failed or "–"),
+            score_text(one.score),
+        )
+        for one in repeats
+    ]
+    head = ("trial", "mean ± std", "repeats", "without score", "first score")
+    return _section("Merit or luck", [*paragraphs(said), _table(head, lines)])
+
+
+def importance(found: Importance | None) -> list[Block]:
+    """Returns which hyperparameters matter, with a bar for each."""
+    if found is None:
+        return []
+    heading = Heading("What matters", 2)
+    if not found.singles:
+        return [heading, Text(f"Not known: {found.reason}.")]
+    worst = f", {found.worst} of them without a score counted as the worst"
+    said = (
+        "Share of the score's variance over the whole ranges (functional ANOVA), of "
+        f"{count(found.trials, 'trial')} after {count(found.epochs, 'epoch')}"
+        f"{worst if found.worst else ''}. The forest that it is computed from explains "
+        f"{share(found.explained)} of the scores of trials that it has not seen."
     )
+    small = ", ".join(s.name for s in found.singles if s.share < _SMALL)
+    large = [s for s in (*found.singles, *found.pairs) if s.share >= _SMALL]
+    large.sort(key=lambda s: -s.share)
+    longest = max((s.share for s in large), default=1.0)
+    lines = [
+        (s.name, share(s.share), str(s.trials), f"{s.share / longest:.3f}")
+        for s in large
+    ]
+    pairs = "a × b: what the two do together beyond what each does alone."
+    return [
+        heading,
+        *paragraphs(
+            said,
+            f"Below {share(_SMALL)} each: {small}." if small else "",
+            f"Of the others it is not known: {found.reason}." if found.reason else "",
+            pairs if found.pairs else "",
+        ),
+        _table(("hyperparameter", "share", "trials", ""), lines, ("hyperparameter",)),
+    ]
 
 
-def _common(title: str, groups: tuple[Reason, ...], what: str) -> Section:
-    rows = tuple(_reason_row(group) for group in groups)
-    head = ("trials", "", what, "which") if rows else ()
-    return Section(title, (), head, rows, words=4)
+def epochs(
+    trials: Sequence[Trial], planned: int, trained: int, saved: int
+) -> list[Block]:
+    """Returns how many epochs were trained, and how many stopping trials saved."""
+    if not planned:
+        return []
+    line = f"{trained:,} of {planned:,} planned epochs were trained"
+    if saved:
+        stopped = count(sum(t.status == "stopped" for t in trials), "trial")
+        line += f"; stopping {stopped} saved {saved:,} ({share(saved / planned)})"
+    seconds = sum(t.outcome.seconds for t in trials if t.outcome)
+    took = f"All trials together took {duration(seconds)}."
+    return [Heading("Epochs", 2), Text(f"{line}. {took}")]
 
 
-def _reason_row(reason: Reason) -> tuple[str, ...]:
+def common(title: str, groups: Iterable[Reason], what: str) -> list[Block]:
+    """Returns what several trials have in common."""
+    lines = [
+        (str(len(g.trials)), g.status, g.text or "–", ", ".join(_numbers(g.trials)))
+        for g in groups
+    ]
+    head = ("trials", "status", what, "which")
+    return _section(title, [_table(head, lines, ("status", "which"), what)])
+
+
+def listed(title: str, points: Iterable[str]) -> list[Block]:
+    """Returns a list of points under a title."""
+    points = tuple(points)
+    return [Heading(title, 2), Items(points)] if points else []
+
+
+def all_trials(trials: Sequence[Trial], objective: Objective) -> list[Block]:
+    """Returns a row for each trial, folded away."""
+    found = rows(trials, objective)
+    names = [
+        name
+        for name in (found[0] if found else ())
+        if name not in _DULL or len({str(row[name]) for row in found}) > 1
+    ]
+    names.sort(key=lambda name: name == "reason")  # Long ones last.
+    lines = [[_cell(name, row[name]) for name in names] for row in found]
     return (
-        str(len(reason.trials)),
-        reason.status,
-        clean(reason.text) or "–",
-        ", ".join(_numbers(reason.trials)),
+        [Details("All trials", (_table(names, lines, _WORDS, "reason"),))]
+        if found
+        else []
     )
 
 
-def _numbers(numbers: tuple[int, ...]) -> Iterator[str]:
+def _or_dash(value: float | None, said: Callable[[float], str] = number) -> str:
+    return "–" if value is None or math.isnan(value) else said(value)
+
+
+def _plus_minus(std: float) -> str:
+    return "" if math.isnan(std) else f" ± {number(std)}"
+
+
+def _cell(name: str, value: Any) -> str:
+    if name == "reason":
+        return str(value or "")
+    if name == "stage":
+        return str(value + 1)  # People count from 1.
+    is_score = isinstance(value, float) and name not in COLUMNS[8:]
+    return score_text(value) if is_score else shown(value)
+
+
+def _section(title: str, blocks: Sequence[Block]) -> list[Block]:
+    """A title with blocks below, of which at least one has something to say."""
+    said = [b for b in blocks if not isinstance(b, Table) or b.rows]
+    return [Heading(title, 2), *said] if said else []
+
+
+def _table(
+    head: Sequence[str],
+    lines: Iterable[Sequence[str]],
+    words: Sequence[str] = (),
+    wide: str = "",
+) -> Table:
+    """A table of numbers but for some columns; one without a title holds bars."""
+    columns = tuple(
+        Column(t, number=t not in (*words, wide), bar=not t, wide=t == wide != "")
+        for t in head
+    )
+    return Table(columns, tuple(Row(tuple(line)) for line in lines))
+
+
+def _numbers(numbers: Sequence[int]) -> Iterator[str]:
     yield from map(str, numbers[:_NAMED])
     if len(numbers) > _NAMED:
         yield f"and {len(numbers) - _NAMED} more"

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import filelock
 
+from keras_babysit.document.blocks import (
+    Block,
+    Column,
+    Heading,
+    Row,
+    Span,
+    Table,
+    Text,
+    Words,
+)
+from keras_babysit.document.shown import Shown
 from keras_babysit.document.values import plain
-from keras_babysit.search.results.ranking import candidates
-from keras_babysit.search.results.report import Reason, reasons
-from keras_babysit.search.results.report_parts import Best, best_of
-from keras_babysit.search.results.table import counts, rows
+from keras_babysit.document.words import count
+from keras_babysit.search.progress import epochs_left
+from keras_babysit.search.results.ranking import Candidate, candidates
+from keras_babysit.search.results.summaries import Reason, reasons
+from keras_babysit.search.results.table import counts, duration, rows, said, score_text
 from keras_babysit.search.store import LOCK, SETTINGS, Store
 from keras_babysit.search.trials import EpochResult, Objective, Trial
 
+_TONES = {
+    "running": "good",
+    "finished": "good",
+    "interrupted": "warning",
+    "aborted": "error",
+}
+
 
 @dataclass(frozen=True)
-class Status:
-    """A search as it is now.
+class Status(Shown):
+    """A search as it is now, which shows itself.
 
     Attributes:
         directory: its folder.
@@ -58,13 +77,9 @@ class Status:
         return max(sum(trials for trials, _ in self.plan), len(self.trials))
 
     @property
-    def best(self) -> Best | None:
+    def best(self) -> Candidate | None:
         """What is best so far, as the report has it; `None` if no trial has a score."""
-        return next(map(best_of, candidates(self.trials, self.objective)), None)
-
-    def trial(self, number: int) -> Trial:
-        """Returns the trial with a number."""
-        return next(trial for trial in self.trials if trial.number == number)
+        return next(iter(candidates(self.trials, self.objective)), None)
 
     @property
     def open(self) -> tuple[Trial, ...]:
@@ -76,35 +91,72 @@ class Status:
         """Why trials were stopped or failed, the most frequent reason first."""
         return reasons(self.trials)
 
+    def content(self) -> list[Block]:
+        """Returns a line for each thing there is to know."""
+        columns = Column(""), Column("", wide=True)
+        lines = tuple(
+            Row(((Span(name, "faint"),), text)) for name, text in self._lines()
+        )
+        heading = f"{self.directory}: {self.state}"
+        more = {
+            "interrupted": "Starting its program again resumes it.",
+            "aborted": self.aborted,
+        }.get(self.state, "")
+        return [
+            Heading(heading, tone=_TONES[self.state]),
+            *([Text(more)] if more else []),
+            Table(columns, lines),
+        ]
+
+    def _lines(self) -> Iterator[tuple[str, Words]]:
+        """What is shown: a word, and what there is to say."""
+        if self.stage is not None:
+            stages = len(self.plan)
+            trials, epochs = self.plan[min(self.stage, stages - 1)]
+            of = f"{self.stage + 1} of {stages}: " if stages > 1 else ""
+            method = f", {self.method}" if self.method else ""
+            what = f"{count(trials, 'trial')} of {count(epochs, 'epoch')}"
+            yield "stage", f"{of}{what}{method}"
+        is_running = self.state == "running"
+        words = {} if is_running else {"running": "open"}
+        each = [f"{n} {words.get(s, s)}" for s, n in counts(self.trials).items()]
+        ended = len(self.trials) - len(self.open)
+        listed = f": {', '.join(each)}" if each else ""
+        yield "trials", f"{ended} of {self.planned}{listed}"
+        best = self.best
+        if best is not None:
+            score = f"{self.objective.name} {score_text(best.score)}"
+            mean = f", mean of {count(best.times, 'repeat')}" if best.times else ""
+            where = f"{mean}, trial {best.trial.number}: {said(best.trial.values)}"
+            yield "best so far", (Span(score, "strong"), Span(where))
+        if self.seconds_left is not None:
+            yield "time left", f"about {duration(self.seconds_left)}"
+        for trial in self.open:
+            yield "running" if is_running else "open", self._open_trial(trial)
+        for reason in self.reasons:
+            numbers = ", ".join(map(str, reason.trials))
+            word = "trial" if len(reason.trials) == 1 else "trials"
+            yield reason.status, f"{word} {numbers}: {reason.text}"
+
+    def _open_trial(self, trial: Trial) -> str:
+        epochs = self.epochs.get(trial.number, ())
+        best = self.objective.best(e.logs.get(self.objective.name) for e in epochs)
+        done = f"{len(epochs)}/{trial.epochs * self.folds} epochs"
+        parts = [f"trial {trial.number}: {done}"]
+        parts += [score_text(best)] if best is not None else []
+        parts += [said(trial.values)] if trial.values else []
+        parts += [f"attempt {trial.attempts}"] if trial.attempts > 1 else []
+        return ", ".join(parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Returns all of it as values that JSON can hold, a row for each trial."""
-        best = self.best
         return plain(
             {
-                "directory": self.directory,
-                "state": self.state,
-                "aborted": self.aborted,
-                "objective": {
-                    "name": self.objective.name,
-                    "direction": self.objective.direction,
-                },
-                "stage": self.stage,
-                "stages": [{"trials": t, "epochs": e} for t, e in self.plan],
-                "method": self.method,
+                **vars(self),
                 "planned": self.planned,
                 "counts": counts(self.trials),
-                "best": best
-                and {
-                    "number": best.trial,
-                    "score": best.score,
-                    "repeats": len(best.repeats.scores) if best.repeats else 0,
-                    "values": self.trial(best.trial).values,
-                },
-                "seconds_left": self.seconds_left,
-                "reasons": [
-                    {"status": r.status, "reason": r.text, "trials": r.trials}
-                    for r in self.reasons
-                ],
+                "best": self.best and self.best.to_dict(),
+                "reasons": self.reasons,
                 "trials": rows(self.trials, self.objective, self.epochs),
             }
         )
@@ -183,35 +235,21 @@ def _plan(settings: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
 def _seconds_left(
     trials: Sequence[Trial],
     epochs: Mapping[int, Sequence[EpochResult]],
-    plan: Iterable[tuple[int, int]],
+    plan: Sequence[tuple[int, int]],
     folds: int,
 ) -> float | None:
-    """What an epoch took, times those to come, by how many run at a time.
-
-    Trials are expected to leave out as large a share of their epochs as those that have
-    ended.
-    """
-    ended = [(trial, trial.outcome) for trial in trials if trial.outcome is not None]
-    trained = sum(outcome.epochs for _, outcome in ended)
-    took = sum(outcome.seconds for _, outcome in ended)
+    """What an epoch took, times those to come, by how many run at a time."""
+    ended = [trial for trial in trials if trial.outcome is not None]
+    running = [(t, len(epochs.get(t.number, ()))) for t in trials if t.outcome is None]
+    trained = sum(trial.outcome.epochs for trial in ended if trial.outcome)
+    took = sum(trial.outcome.seconds for trial in ended if trial.outcome)
     if not trained or not took:
-        trained = sum(len(of_one) for of_one in epochs.values())
+        trained = sum(done for _, done in running)
         took = sum(epoch.seconds for of_one in epochs.values() for epoch in of_one)
     if not trained:
         return None
-    allowed = sum(trial.epochs for trial, _ in ended) * folds
-    done = sum(outcome.epochs for _, outcome in ended)
-    share = min(done / allowed, 1.0) if done else 1.0
-    to_come, begun = 0.0, len(trials)
-    for count, each in plan:
-        to_come += share * folds * each * max(count - begun, 0)
-        begun = max(begun - count, 0)
-    for trial in trials:
-        if trial.outcome is None:
-            so_far = len(epochs.get(trial.number, ()))
-            to_come += max(share * folds * trial.epochs - so_far, 0.0)
-    at_a_time = max(len(trials) - len(ended), 1)
-    return took / trained * to_come / at_a_time
+    to_come = epochs_left(plan, folds, ended, running)
+    return took / trained * to_come / max(len(running), 1)
 
 
 def _hint(directory: Path) -> str:

@@ -28,6 +28,7 @@ COLUMNS = (
     "attempts",
     "reason",
 )
+_OF_OUTCOME = ("best_epoch", "seconds", "parameters")
 #: Those with whole numbers, some of which may be missing.
 _WHOLE = ("source", "best_epoch", "parameters")
 
@@ -131,6 +132,12 @@ def counts(trials: Iterable[Trial]) -> dict[str, int]:
     return {status: found[status] for status in order if status in found}
 
 
+def spread(scores: Sequence[float]) -> float | None:
+    """Returns the standard deviation of scores (with n - 1); `None` for one of them."""
+    finite = all(math.isfinite(score) for score in scores)
+    return statistics.stdev(scores) if len(scores) > 1 and finite else None
+
+
 def said(values: Mapping[str, Any], most: int | None = None) -> str:
     """Returns hyperparameters in words: `"learning_rate 3.1e-4, units 64"`.
 
@@ -213,22 +220,13 @@ def _columns(trials: Iterable[Trial]) -> dict[tuple[str, str], str]:
 
 
 def _fixed(trial: Trial) -> dict[str, Any]:
+    """The columns that every search has; what only an outcome has is `None` before."""
     outcome = trial.outcome
-    values = {
-        **{name: getattr(trial, name) for name in ("number", "stage", "status")},
-        "origin": trial.origin,
-        "source": trial.source,
-        "score": trial.score,
-        "score_std": _std(outcome.fold_scores) if outcome else None,
-        "best_epoch": outcome.best_epoch if outcome else None,
-        "epochs": outcome.epochs if outcome else 0,
-        "epochs_planned": trial.epochs,
-        "seconds": outcome.seconds if outcome else None,
-        "parameters": outcome.parameters if outcome else None,
-        "attempts": trial.attempts,
-        "reason": outcome.reason if outcome else "",
-    }
-    return {name: values[name] for name in COLUMNS}
+    row = {n: getattr(trial, n, None) for n in COLUMNS}
+    row |= {n: getattr(outcome, n, None) for n in _OF_OUTCOME}
+    row |= {"epochs_planned": trial.epochs, "epochs": outcome.epochs if outcome else 0}
+    row["score_std"] = spread(outcome.fold_scores) if outcome else None
+    return row | {"reason": outcome.reason if outcome else ""}
 
 
 def _running(epochs: Sequence[EpochResult], objective: Objective) -> dict[str, Any]:
@@ -241,11 +239,6 @@ def _running(epochs: Sequence[EpochResult], objective: Objective) -> dict[str, A
         "epochs": len(epochs),
         "seconds": sum(epoch.seconds for epoch in epochs),
     }
-
-
-def _std(scores: Sequence[float]) -> float | None:
-    finite = all(math.isfinite(score) for score in scores)
-    return statistics.stdev(scores) if len(scores) > 1 and finite else None
 
 
 def _nullable(values: Iterable[Any]) -> str | None:

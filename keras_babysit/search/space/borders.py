@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras_tuner
+from scipy import stats
 
 from keras_babysit.records import Finding
+from keras_babysit.search.numeric import is_number
 from keras_babysit.search.space import scales
 
 types = scales.types
 
+#: As limits: none.
+_ENDS = (-math.inf, math.inf)
 #: Chance of an agreement by luck above which nothing is said.
 _LUCK = 0.01
 
@@ -97,7 +101,7 @@ def widened(
         ValueError: as `at_border` does; for a factor that is not positive, or limits
             that are not two numbers in order.
     """
-    if not _is_number(factor) or factor <= 0:
+    if not is_number(factor) or factor <= 0:
         raise ValueError(f"`factor` must be a positive number. Received: {factor!r}")
     given = (limits or {}).items()
     allowed = {name: checked_limits(name, pair) for name, pair in given}
@@ -115,7 +119,7 @@ def widened(
 
 def _borders(hps: Any, best_values: Any, tolerance: float) -> Iterator[Border]:
     found = scales.found_values(best_values)
-    if not _is_number(tolerance) or not 0 < tolerance < 0.5:
+    if not is_number(tolerance) or not 0 < tolerance < 0.5:
         raise ValueError(
             f"`tolerance` must be above 0 and below 0.5. Received: {tolerance!r}"
         )
@@ -127,7 +131,7 @@ def _borders(hps: Any, best_values: Any, tolerance: float) -> Iterator[Border]:
             if values and not _is_natural(hp, upper):
                 edge, share = _edge(hp, upper, tolerance)
                 inside = [v >= edge if upper else v <= edge for v in values]
-                luck = 2 * _chance(len(values), sum(inside), share)
+                luck = 2 * stats.binom.sf(sum(inside) - 1, len(values), share)
                 if inside[0] and luck < _LUCK:
                     yield Border(hp, upper, values, sum(inside))
 
@@ -155,14 +159,6 @@ def _edge(hp: Any, upper: bool, tolerance: float) -> tuple[Any, float]:
     edge = math.ceil(edge) if upper else math.floor(edge)
     part = (hp.max_value + 1) / edge if upper else (edge + 1) / hp.min_value
     return edge, math.log(part) / math.log((hp.max_value + 1) / hp.min_value)
-
-
-def _chance(count: int, agreeing: int, share: float) -> float:
-    """Chance that so many or more of `count` values drawn at random are at an edge."""
-    return sum(
-        math.comb(count, k) * share**k * (1 - share) ** (count - k)
-        for k in range(agreeing, count + 1)
-    )
 
 
 def _moved(hp: Any, upper: bool, factor: float, limit: tuple[float, float]) -> Any:
@@ -270,14 +266,10 @@ def _short(value: float) -> str:
 def checked_limits(name: str, pair: Any) -> tuple[float, float]:
     """Returns the smallest and the largest value that a range may have."""
     is_pair = isinstance(pair, tuple | list) and len(pair) == 2
-    if not is_pair or not all(map(_is_number, pair)) or not pair[0] <= pair[1]:
+    are_numbers = is_pair and all(is_number(v) or v in _ENDS for v in pair)
+    if not are_numbers or not pair[0] <= pair[1]:
         raise ValueError(
             f"`limits` must give the smallest and the largest value of {name!r}, two "
             f"numbers in order. Received: {pair!r}"
         )
     return pair[0], pair[1]
-
-
-def _is_number(value: Any) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and not math.isnan(value)

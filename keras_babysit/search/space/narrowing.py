@@ -8,6 +8,7 @@ from typing import Any
 
 import keras_tuner
 
+from keras_babysit.search.numeric import is_number
 from keras_babysit.search.space import scales
 
 types = scales.types
@@ -46,8 +47,7 @@ def narrowed(
         "depending on where the best results are turning up".
     """
     found = scales.found_values(best_values)
-    is_number = isinstance(factor, int | float) and not isinstance(factor, bool)
-    if not is_number or not 0 <= factor <= 1:
+    if not is_number(factor) or not 0 <= factor <= 1:
         raise ValueError(f"`factor` must be between 0 and 1. Received: {factor!r}")
     return scales.space_of(_narrowed(hp, found, factor) for hp in hps.space)
 

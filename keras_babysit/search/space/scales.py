@@ -10,6 +10,8 @@ from typing import Any
 
 import keras_tuner
 
+from keras_babysit.search.numeric import is_number
+
 types = keras_tuner.engine.hyperparameters
 
 
@@ -120,12 +122,11 @@ def with_values(
     return made
 
 
-def found_values(best: Any, name: str = "best_values") -> list[Mapping[str, Any]]:
+def found_values(best: Any) -> list[Mapping[str, Any]]:
     """Returns the values of trials as mappings.
 
     Args:
         best: mappings of names to values, or `HyperParameters`, best first.
-        name: the argument's name for the error.
 
     Raises:
         ValueError: if there are none, or one is neither.
@@ -133,12 +134,14 @@ def found_values(best: Any, name: str = "best_values") -> list[Mapping[str, Any]
     if isinstance(best, Mapping | str) or not isinstance(best, Iterable):
         given: list[Any] = []
     else:
-        given = [getattr(b, "values", None) if _is_hps(b) else b for b in best]
+        hps = keras_tuner.HyperParameters
+        given = [b.values if isinstance(b, hps) else b for b in best]
     if not given or not all(isinstance(one, Mapping) for one in given):
         raise ValueError(
-            f"`{name}` must be a list, best first, of the values of at least one "
+            "`best_values` must be a list, best first, of the values of at least one "
             "trial: dictionaries of names to values, or HyperParameters such as "
-            f"`tuner.get_best_hyperparameters(5)` returns. Received: {name}={best!r}"
+            "`tuner.get_best_hyperparameters(5)` returns. Received: "
+            f"best_values={best!r}"
         )
     return given
 
@@ -151,13 +154,8 @@ def values_of(hp: Any, found: Iterable[Mapping[str, Any]]) -> list[Any]:
     """
     values = [f[hp.name] for f in found if hp.name in f and is_active(hp, f)]
     for value in values:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if not is_number(value):
             raise ValueError(
                 f"The values of {hp.name!r} must be finite numbers. Received: {value!r}"
             )
     return values
-
-
-def _is_hps(one: Any) -> bool:
-    return isinstance(one, keras_tuner.HyperParameters)

@@ -14,6 +14,7 @@ from typing import Any
 import keras_tuner
 
 from keras_babysit.records import Finding
+from keras_babysit.search.numeric import is_number
 
 types = keras_tuner.engine.hyperparameters
 
@@ -209,8 +210,7 @@ def _log(
 
 def _check_range(what: str, name: str, low: Any, high: Any) -> None:
     for value in (low, high):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if not is_number(value):
             raise ValueError(
                 f"The range of {name!r} must be two finite numbers. Received: "
                 f"min_value={low!r}, max_value={high!r}"

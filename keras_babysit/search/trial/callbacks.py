@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from keras_babysit.records import (
     StepRecord,
     scalars,
 )
+from keras_babysit.search.trial import record_file
 
 #: In a trial, the first step of each epoch is observed, and one in so many.
 EVERY = 100
@@ -95,19 +95,23 @@ class TrialBabysitter(Babysitter):
             OSError: if it cannot be written.
         """
         new, self._unsaved = self._unsaved, []
-        with open(self._kept, "ab") as file:
-            for record in new:
-                pickle.dump(record, file)
+        record_file.append(self._kept, new)
 
-    def replay(self, step: int) -> None:
-        """Takes the records of the first so many updates once more, from the file."""
-        records = [r for r in _records(self._kept) if _ended_at(r) <= step]
+    def replay(self, step: int) -> int:
+        """Takes the records of the first so many updates once more, from the file.
+
+        Returns:
+            How many of its lines were damaged, and are not among them.
+        """
+        found, damaged = record_file.read(self._kept)
+        records = [r for r in found if _ended_at(r) <= step]
         self._kept.unlink(missing_ok=True)
         for record in records:
             self._unsaved.append(record)
             self.history.append(record)
             self._diagnose("recorded", record)
         self._replayed = True
+        return damaged
 
 
 class _Forgiving:
@@ -126,16 +130,6 @@ class _Forgiving:
                 self._on_trouble(error)
 
         return call
-
-
-def _records(path: Path) -> list[StepRecord | EpochRecord]:
-    found = []
-    try:
-        with open(path, "rb") as file:
-            while True:
-                found.append(pickle.load(file))
-    except (OSError, EOFError, pickle.UnpicklingError):
-        return found  # Its end, which may have been cut off.
 
 
 def _ended_at(record: StepRecord | EpochRecord) -> int:

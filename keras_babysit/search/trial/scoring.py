@@ -56,14 +56,25 @@ def score_of(epochs: Sequence[EpochResult], objective: Objective) -> Score:
     known = [epoch for epoch in best if epoch is not None]
     if not known:
         return Score()
-    values = [float(epoch.logs[objective.name]) for epoch in known]
-    names = [n for n in known[0].logs if all(n in epoch.logs for epoch in known)]
-    return Score(
-        value=math.fsum(values) / len(values),
-        best_epoch=known[0].epoch,
-        metrics={n: math.fsum(e.logs[n] for e in known) / len(known) for n in names},
-        folds=tuple(values) if len(folds) > 1 else (),
-    )
+    return _mean([e.logs for e in known], objective, len(folds), known[0].epoch)
+
+
+def _mean(
+    metrics: Sequence[Mapping[str, float]],
+    objective: Objective,
+    folds: int,
+    best_epoch: int | None = None,
+) -> Score:
+    means = _means(metrics)
+    scores = tuple(float(one[objective.name]) for one in metrics)
+    value = means[objective.name]
+    return Score(value, best_epoch, means, scores if folds > 1 else ())
+
+
+def _means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of what all have."""
+    names = [n for n in metrics[0] if all(n in one for one in metrics)]
+    return {n: math.fsum(one[n] for one in metrics) / len(metrics) for n in names}
 
 
 def missing(epochs: Sequence[EpochResult], objective: Objective) -> str:
@@ -87,16 +98,9 @@ def score_of_returned(
     """
     if not results:
         return None
-    values = [value_of(metrics, objective) for metrics in results]
-    finite = [value for value in values if value is not None]
-    if len(finite) < len(values):
+    if any(value_of(metrics, objective) is None for metrics in results):
         return Score()
-    names = [n for n in results[0] if all(n in metrics for metrics in results)]
-    return Score(
-        value=math.fsum(finite) / len(finite),
-        metrics={n: math.fsum(m[n] for m in results) / len(results) for n in names},
-        folds=tuple(finite) if len(finite) > 1 else (),
-    )
+    return _mean(results, objective, len(results))
 
 
 def returned_by(results: Any, objective: Objective) -> dict[str, float] | None:
@@ -119,9 +123,7 @@ def returned_by(results: Any, objective: Objective) -> dict[str, float] | None:
         return None
     if isinstance(results, list) and results:
         parts = [returned_by(part, objective) or {} for part in results]
-        names = [n for n in parts[0] if all(n in part for part in parts)]
-        means = {n: math.fsum(p[n] for p in parts) / len(parts) for n in names}
-        return means or None
+        return _means(parts) or None
     if isinstance(results, Mapping) and objective.name in results:
         return {name: float(value) for name, value in results.items()}
     if isinstance(results, int | float | np.number | np.ndarray):

@@ -16,10 +16,10 @@ import ray
 from support import closed_form
 from support.closed_form import OBJECTIVE, Work, lines, loss, trial
 
-from keras_babysit.search.executors import Lost
 from keras_babysit.search.ray import cluster, mirror, setup
 from keras_babysit.search.ray.board import Board
 from keras_babysit.search.ray.executor import RayExecutor
+from keras_babysit.search.trial.executors import Lost
 from keras_babysit.search.trials import EpochResult
 
 CPUS = 3

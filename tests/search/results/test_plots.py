@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from support import made_up_search as made
 
-from keras_babysit.document import figures
+from keras_babysit.document.figures import drawn as drawn_by_matplotlib
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.results.plots import axes, parallel, slices
-from keras_babysit.search.results.plots import figure as drawing
+from keras_babysit.search.results.plots.figures import figures
 from keras_babysit.search.results.report import report_of
 
 
@@ -20,6 +20,19 @@ from keras_babysit.search.results.report import report_of
 def report():
     settings, events, trials, _ = made.made_up()
     return report_of(settings, events, trials)
+
+
+@pytest.fixture(scope="module")
+def view(report):
+    drawn = tuple(t for t in report.trials if t.origin != "repeat")
+    shown = tuple(d for d in report.dimensions if not d.is_fixed)
+    best = report.best[0].trial.number
+    return axes.View(drawn, shown, axes.scores_of(drawn, report.objective), best)
+
+
+def scores_of(scores, objective):
+    trials = [made.trial(i, score) for i, score in enumerate(scores)]
+    return axes.scores_of(trials, objective)
 
 
 def test_places_on_their_scales():
@@ -91,10 +104,10 @@ def test_ticks(dimension, labels):
 
 def test_the_axis_of_scores_leaves_out_what_is_far_out():
     scores = [*np.linspace(1, 2, 20), 1000.0, None, math.nan]
-    found = axes.score_axis(scores, made.LOSS)
+    found = scores_of(scores, made.LOSS)
     assert found.cut
-    assert found.low == 1.0
-    assert found.high < 10
+    assert found.axis.low == 1.0
+    assert found.axis.high < 10
     assert found.place(1000.0) == 1.0
     assert found.ticks()[-1][1].startswith("≥ ")
     assert found.badness(1.0) == 0.0
@@ -103,26 +116,24 @@ def test_the_axis_of_scores_leaves_out_what_is_far_out():
 
 
 def test_the_axis_of_scores_where_more_is_better():
-    found = axes.score_axis([0.5, 0.9, 0.7, 0.8], made.ACCURACY)
+    found = scores_of([0.5, 0.9, 0.7, 0.8], made.ACCURACY)
     assert not found.cut
-    assert not found.log
+    assert found.axis.sampling == "linear"
     assert found.badness(0.9) == 0.0
     assert found.badness(0.5) == 1.0
     assert found.without < 0
 
 
 def test_scores_of_many_magnitudes_are_on_a_logarithmic_axis():
-    found = axes.score_axis([0.01, 0.1, 1.0], made.LOSS)
-    assert found.log
+    found = scores_of([0.01, 0.1, 1.0], made.LOSS)
+    assert found.axis.sampling == "log"
     assert found.place(0.1) == pytest.approx(0.5)
-    assert axes.score_axis([0.5], made.LOSS).ticks() == [(0.5, "0.5")]
-    assert axes.score_axis([None, math.nan], made.LOSS) is None
+    assert scores_of([0.5], made.LOSS).ticks() == [(0.5, "0.5")]
+    assert scores_of([None, math.nan], made.LOSS) is None
 
 
-def test_a_line_for_each_trial(report):
-    view = drawing.view_of(report)
-    figure = figures.figure(8, 4, "searches")
-    parallel.draw(figure, view)
+def test_a_line_for_each_trial(report, view):
+    figure = drawn_by_matplotlib([parallel.figure(view)], "searches")
     lines = figure.axes[0].patches
     drawn = [t for t in report.trials if t.origin != "repeat"]
     assert len(lines) == len(drawn)
@@ -132,7 +143,7 @@ def test_a_line_for_each_trial(report):
     }
     dashed = [line for line in lines if line.get_linestyle() != "solid"]
     assert len(dashed) == sum(t.score is None for t in drawn)
-    best = report.trial(report.best[0].trial)
+    best = report.best[0].trial
     rates = view.shown[0].place(best.values["learning_rate"])
     thick = max(lines, key=lambda line: line.get_linewidth())
     assert thick.get_path().vertices[0, 1] == pytest.approx(rates)
@@ -142,16 +153,15 @@ def test_a_line_for_each_trial(report):
     assert "task" not in texts  # It does not vary.
 
 
-def test_a_panel_for_each_hyperparameter(report):
-    view = drawing.view_of(report)
-    figure = figures.figure(8, 6, "searches")
-    slices.draw(figure, view)
+def test_a_panel_for_each_hyperparameter(report, view):
+    figure = drawn_by_matplotlib([slices.figure(view)], "searches")
     panels = {p.get_title(): p for p in figure.axes if p.get_title()}
     assert list(panels) == [d.name for d in view.shown]
     drawn = [t for t in report.trials if t.origin != "repeat"]
-    assert len(panels["learning_rate"].lines) == len(drawn)
+    points = {n: sum(len(x.get_xdata()) for x in p.lines) for n, p in panels.items()}
+    assert points["learning_rate"] == len(drawn)
     active = [t for t in drawn if "momentum" in t.values]
-    assert len(panels["momentum"].lines) == len(active)
+    assert points["momentum"] == len(active)
     legend = [text.get_text() for text in figure.legends[0].texts]
     assert legend[:3] == [
         "stage 1, 2 epochs",
@@ -161,13 +171,13 @@ def test_a_panel_for_each_hyperparameter(report):
     assert legend[-2:] == ["no score", "the best"]
 
 
-def test_a_file(report, tmp_path):
+def test_a_file(report, view, tmp_path):
     path = tmp_path / "search.png"
     figure = report.plot(path)
     picture = np.asarray(Image.open(path).convert("L"))
     assert picture.shape[0] > 600
     assert picture.std() > 10
-    assert len(figure.axes) > len(drawing.view_of(report).shown)
+    assert len(figure.axes) > len(view.shown)
 
 
 def test_odd_searches():
@@ -200,8 +210,8 @@ def test_nothing_to_draw(report):
         [made.trial(0, 0.5, values={"a": 1})],
     ):
         found = report_of(settings, [], trials)
-        assert drawing.figures(found) == []
-        with pytest.raises(ValueError, match="nothing to draw yet"):
+        assert figures(found.objective, found.trials, found.dimensions) == []
+        with pytest.raises(ValueError, match="nothing to draw"):
             found.plot()
 
 

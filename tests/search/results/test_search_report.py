@@ -10,8 +10,12 @@ import sys
 import pytest
 from support import made_up_search as made
 
+from keras_babysit.document import console
+from keras_babysit.document.blocks import Details, Heading
+from keras_babysit.document.plots import Figure
+from keras_babysit.search.results.ranking import Repeats
 from keras_babysit.search.results.report import make_report, report_of
-from keras_babysit.search.results.report_parts import Reason, Repeats
+from keras_babysit.search.results.summaries import Reason
 from keras_babysit.search.store import Store
 
 
@@ -61,7 +65,9 @@ def test_the_best_are_those_whose_repeats_are_best(report):
         assert repeats.mean == pytest.approx(statistics.fmean(scores))
         assert repeats.std == pytest.approx(statistics.stdev(scores))
     assert report.repeats[0].mean < report.repeats[1].mean
-    assert [b.trial for b in report.best[:2]] == [r.trial for r in report.repeats]
+    assert [b.trial.number for b in report.best[:2]] == [
+        r.trial for r in report.repeats
+    ]
     assert report.best[0].score == report.repeats[0].mean
     assert "clearly the best" in report.verdict or "by luck only" in report.verdict
 
@@ -139,10 +145,11 @@ def test_what_was_found_in_trials_and_on_the_side():
 
 def test_text(report):
     text = str(report)
-    first = text.splitlines()[0]
+    first, second = text.splitlines()[:2]
     stopped = sum(t.status == "stopped" for t in report.trials)
-    assert first.startswith(f"mlp: 42 trials, {stopped} stopped, 2 failed. Best ")
-    assert "mean ± std of 3 repeats" in " ".join(text.split())
+    assert first == f"mlp: 42 trials, {stopped} stopped, 2 failed."
+    assert second.startswith("Best val_loss 0.17")
+    assert "mean ± std of 3 repeats" in second
     for words in (
         "val_loss, lower is better; method random; seed 0; one validation set.",
         "1e-6 to 10, log",
@@ -156,14 +163,34 @@ def test_text(report):
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_it_is_shown(report, capsys):
-    report.print()
-    assert capsys.readouterr().out.startswith("mlp: 42 trials")
+def test_the_pictures_are_between_the_sections(report):
+    blocks = report.content()
+    figures = [block.title for block in blocks if isinstance(block, Figure)]
+    assert figures == ["Trials across all axes", "Score along each hyperparameter"]
+    titles = [b.text if isinstance(b, Heading) else type(b) for b in blocks]
+    at = titles.index(Figure)
+    assert titles[at - 2] == "Best trials"
+    assert isinstance(blocks[-1], Details)
 
 
-def test_as_json(report):
-    found = json.loads(report.to_json())
-    assert found["best"][0]["trial"] == report.best[0].trial
+@pytest.mark.parametrize("width", [45, 80, 120])
+def test_on_consoles_of_any_width(report, width):
+    lines = console.text(report.content(), width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("learning_rate" in line for line in lines)
+
+
+def test_as_markdown(report, tmp_path):
+    text = report.save(tmp_path / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("## mlp: 42 trials")
+    assert "| learning\\_rate | 1e-6 to 10, log |" in text
+    assert "### All trials" in text
+
+
+def test_as_json(report, tmp_path):
+    path = report.save(tmp_path / "report.json")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["best"][0]["trial"] == report.best[0].trial.number
     assert found["best"][0]["values"]["task"] == "digits"
     assert len(found["trials"]) == 42
     assert found["trials"][0]["learning_rate"] > 0
@@ -173,7 +200,7 @@ def test_as_json(report):
     assert found["epochs_saved"] == report.epochs_saved
     # NaN and infinity, of which JSON knows nothing, too.
     odd = small([made.trial(0, 0.1, metrics={"loss": float("nan")})])
-    assert json.loads(odd.to_json())["trials"][0]["loss"] == "nan"
+    assert odd.to_dict()["trials"][0]["loss"] == "nan"
 
 
 def test_the_page_needs_nothing_else(report, page):
@@ -181,9 +208,11 @@ def test_the_page_needs_nothing_else(report, page):
     assert page.count('src="data:image/svg+xml;base64,') == 2
     assert "<script" not in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
-    assert html.escape(report.findings[0].action) in page
-    rows = page.split("<summary>All trials</summary>")[1].count("<tr>")
+    assert report.findings[0].action in html.unescape(page)
+    rows = page.split("<summary>All trials</summary>")[1].count("<tr")
     assert rows == len(report.trials) + 1
+    assert "<h4>Best trials</h4>" in page
+    assert '<td class="bar"><div style="width:100.0%">' in page
     assert page.count("<div") == page.count("</div>")
     assert page.count("<td") == page.count("</td>")
 
@@ -208,7 +237,7 @@ def test_all_text_is_escaped(tmp_path):
 def test_without_matplotlib_the_page_says_so(report, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     report.save(tmp_path / "report.html")
-    assert "No pictures: " in (tmp_path / "report.html").read_text()
+    assert "No picture: " in (tmp_path / "report.html").read_text()
 
 
 def test_without_scikit_learn_it_says_so(store, monkeypatch):
@@ -224,9 +253,8 @@ def test_a_search_that_goes_on(tmp_path):
     assert "2 trials, 1 running, not finished." in str(report).replace("\n", " ")
     assert "needs at least" in str(report)
     empty = make_report(made.stored(tmp_path / "b", events=[]))
-    assert str(empty).splitlines()[0] == (
-        "mlp: 0 trials, not finished. No trial has a score."
-    )
+    assert str(empty).splitlines()[0] == ("mlp: 0 trials, not finished.")
+    assert "No trial has a score." in str(empty)
     empty.save(tmp_path / "empty.html")
 
 

@@ -1,5 +1,6 @@
 """A trial whose process was killed ends as if it had not been, to the last bit."""
 
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,8 @@ from support import fresh
 from keras_babysit.search.store import Store, append_line
 from keras_babysit.search.trial import resume
 from keras_babysit.search.trial.checkpoints import load_model
-from keras_babysit.search.trial.task import Work, run_trial
+from keras_babysit.search.trial.runner import run_trial
+from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Objective, Trial, plain
 
 pytestmark = pytest.mark.usefixtures("optimized_graphs")
@@ -325,7 +327,7 @@ SCRIPT = """
 import sys
 sys.path[:0] = {tests!r}
 import test_resume as t
-from keras_babysit.search.trial.task import run_trial
+from keras_babysit.search.trial.runner import run_trial
 task = t.long_work({folder!r})
 run_trial(task, t.trial(epochs=t.LONG), t.space(), t.go_on)
 """
@@ -362,3 +364,41 @@ def test_killed_in_the_middle_of_an_epoch(tmp_path):
     assert curves(broken) == curves(unbroken)
     for a, b in zip(weights(broken, outcome), weights(unbroken, expected), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+#: What a file may hold after its disk, or someone else, was at it.
+GARBAGE = [
+    b"",
+    b"\x80\x04\x95\xff\x00" * 40,
+    b'[{"rule": 3}, 4, null]\n{"epoch": "x", "logs": 3}\n{}\n',
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE, ids=["empty", "bytes", "json"])
+def test_what_are_no_epochs_are_none(tmp_path, garbage):
+    left(tmp_path, [(0, 1, 0.5), (0, 2, 0.25)])
+    store = Store(tmp_path)
+    path = store.folder(0) / "epochs.jsonl"
+    path.write_bytes(path.read_bytes() + garbage)
+    assert [e.epoch for e in store.epochs(0)] == [1, 2]
+
+
+@pytest.mark.slow
+def test_a_damaged_file_costs_that_file(tmp_path):
+    cut_off(work(tmp_path / "all", folds=2, babysit=True), after=EPOCHS + 2)
+    files = (p for p in (tmp_path / "all").rglob("*") if p.is_file())
+    # One of each kind: all that end alike, with the same garbage in them.
+    kinds = {}
+    for path in files:
+        kinds.setdefault(path.suffix, []).append(path.relative_to(tmp_path / "all"))
+    assert set(kinds) >= {".jsonl", ".json", ".keras"}
+    for index, (suffix, names) in enumerate(sorted(kinds.items())):
+        folder = tmp_path / str(index)
+        shutil.copytree(tmp_path / "all", folder)
+        for name in names:
+            (folder / name).write_bytes(GARBAGE[1 + index % 2])
+        outcome = run_trial(
+            work(folder, folds=2, babysit=True), trial(2), space(), go_on
+        )
+        assert outcome.status == "completed", (suffix, outcome.reason)
+        assert len(outcome.fold_scores) == 2

@@ -16,8 +16,9 @@ from keras import layers as L
 from keras_babysit.search.store import Store
 from keras_babysit.search.trial.checkpoints import Checkpoints, load_model, stem_of
 from keras_babysit.search.trial.isolation import in_one_line
+from keras_babysit.search.trial.runner import run_trial
 from keras_babysit.search.trial.scoring import returned_by, score_of, score_of_returned
-from keras_babysit.search.trial.task import Work, run_trial
+from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import (
     EpochResult,
     Objective,

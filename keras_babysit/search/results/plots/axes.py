@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_babysit.search.results.dimensions import Dimension
-from keras_babysit.search.results.table import score_text, shown
+from keras_babysit.search.results.table import shown
 from keras_babysit.search.trials import Objective, Trial
 
 #: Okabe and Ito's vermilion for what has no score, and their orange for the best.
@@ -29,42 +29,34 @@ Tick = tuple[float, str]
 def ticks(dimension: Dimension) -> list[Tick]:
     """Returns the places and labels of a hyperparameter's ticks."""
     if dimension.choices:
-        labels = [shown(choice) for choice in dimension.choices]
-        return [
-            (dimension.place(c), labels[i]) for i, c in enumerate(dimension.choices)
-        ]
+        return [(dimension.place(c), shown(c)) for c in dimension.choices]
     low, high = dimension.low, dimension.high
+    kind = int if dimension.whole else float
     if low == high:
-        return [(0.5, shown(low))]
+        return [(0.5, shown(kind(low)))]
     if dimension.sampling == "log":
         values = _decades(low, high)
     elif dimension.sampling == "reverse_log":
-        values = [dimension.value(place) for place in (0.0, 0.5, 1.0)]
+        values = [dimension.value(0.5)]
     else:
         values = _round(low, high, dimension.whole)
-    kind = int if dimension.whole else float
     found = [(dimension.place(value), shown(kind(value))) for value in values]
-    ends = [(place, shown(kind(end))) for place, end in ((0.0, low), (1.0, high))]
     # The ends say what was searched, so they come first.
     inner = [tick for tick in found if _ROOM < tick[0] < 1 - _ROOM]
-    return [ends[0], *inner, ends[1]]
+    return [(0.0, shown(kind(low))), *inner, (1.0, shown(kind(high)))]
 
 
 @dataclass(frozen=True)
-class ScoreAxis:
-    """The axis of the scores.
+class Scores:
+    """The axis of the scores, from the lowest to the highest.
 
     Attributes:
-        low: value at its lower end.
-        high: value at its upper end.
-        log: whether it is logarithmic.
+        axis: as a dimension.
         direction: `"min"` or `"max"`.
         cut: whether worse scores are drawn at its bad end.
     """
 
-    low: float
-    high: float
-    log: bool
+    axis: Dimension
     direction: str
     cut: bool = False
 
@@ -72,11 +64,7 @@ class ScoreAxis:
         """Returns where a score lies; NaN for none."""
         if score is None or not math.isfinite(score):
             return math.nan
-        low, high = self._scaled(self.low), self._scaled(self.high)
-        if low == high:
-            return 0.5
-        score = min(max(score, self.low), self.high)
-        return (self._scaled(score) - low) / (high - low)
+        return self.axis.place(min(max(score, self.axis.low), self.axis.high))
 
     def badness(self, score: float | None) -> float:
         """Returns 0 for the best score, 1 for the worst; NaN for none."""
@@ -90,19 +78,11 @@ class ScoreAxis:
 
     def ticks(self) -> list[Tick]:
         """Returns places and labels; the bad end says if scores are cut off there."""
-        if self.low == self.high:
-            return [(0.5, score_text(self.low))]
-        make = _decades if self.log else _round
-        found = [(self.place(v), shown(float(v))) for v in make(self.low, self.high)]
-        if not self.cut:
-            return found
-        bad, sign = (1.0, "≥") if self.direction == "min" else (0.0, "≤")
-        end = self.high if self.direction == "min" else self.low
-        kept = [tick for tick in found if abs(tick[0] - bad) > 0.08]
-        return [*kept, (bad, f"{sign} {shown(float(f'{end:.2g}'))}")]
-
-    def _scaled(self, value: float) -> float:
-        return math.log(value) if self.log else value
+        found = ticks(self.axis)
+        if self.cut:
+            bad, sign = (-1, "≥") if self.direction == "min" else (0, "≤")
+            found[bad] = (found[bad][0], f"{sign} {found[bad][1]}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -110,64 +90,56 @@ class View:
     """What is drawn.
 
     Attributes:
-        objective: what is searched for.
         trials: the trials.
         shown: the hyperparameters, in their order.
         scores: the axis of the scores.
         best: number of the best trial.
     """
 
-    objective: Objective
     trials: tuple[Trial, ...]
     shown: tuple[Dimension, ...]
-    scores: ScoreAxis
+    scores: Scores
     best: int | None
 
 
-def score_axis(
-    scores: Iterable[float | None], objective: Objective
-) -> ScoreAxis | None:
+def scores_of(trials: Iterable[Trial], objective: Objective) -> Scores | None:
     """Returns an axis that holds the scores, but for those far out on the bad side.
 
     `None` if there is no finite score.
     """
-    finite = [s for s in scores if s is not None and math.isfinite(s)]
-    if not finite:
+    scores = [t.score for t in trials if t.score is not None and np.isfinite(t.score)]
+    if not scores:
         return None
-    values = np.array(finite)
-    log = values.min() > 0 and values.max() / values.min() > _WIDE
-    scaled = np.log(values) if log else values
-    first, third = np.quantile(scaled, [0.25, 0.75])
-    low, high = scaled.min(), scaled.max()
-    if objective.direction == "min":
-        fence = third + 1.5 * (third - first)
-        cut, high = high > fence, min(high, fence)
-    else:
-        fence = first - 1.5 * (third - first)
-        cut, low = low < fence, max(low, fence)
-    low, high = (math.exp(low), math.exp(high)) if log else (float(low), float(high))
-    return ScoreAxis(low, high, bool(log), objective.direction, bool(cut))
+    log = min(scores) > 0 and max(scores) > _WIDE * min(scores)
+    sign = 1 if objective.direction == "min" else -1
+    losses = sign * (np.log(scores) if log else np.array(scores))
+    first, third = np.quantile(losses, [0.25, 0.75])
+    fence = third + 1.5 * (third - first)  # Tukey's.
+    ends = sorted(sign * np.array([losses.min(), min(losses.max(), fence)]))
+    low, high = map(float, np.exp(ends) if log else ends)
+    axis = Dimension(objective.name, low, high, sampling="log" if log else "linear")
+    return Scores(axis, objective.direction, bool(losses.max() > fence))
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten, and where there are few, twice and five times them."""
+    """Powers of ten, and where there are few, thrice, or twice and five times them."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1,), (1, 3), (1, 2, 5)):
         values = [s * 10.0**e for e in exponents for s in steps]
         inside = [v for v in values if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
         if len(inside) >= 3:
-            return inside[:: math.ceil(len(inside) / _MOST)]
-    return sorted({low, *inside, high}) if len(inside) < 2 else inside
+            break
+    return inside[:: max(1, math.ceil(len(inside) / _MOST))]
 
 
 def _round(low: float, high: float, whole: bool = False) -> list[float]:
-    from matplotlib.ticker import MaxNLocator
-
-    if whole and high - low < _MOST:
-        return list(range(int(low), int(high) + 1))
-    found = MaxNLocator(_MOST - 1, integer=whole).tick_values(low, high)
-    slack = 1e-9 * (high - low)
-    return [float(v) for v in found if low - slack <= v <= high + slack]
+    """Round numbers at equal distances."""
+    rough = (high - low) / (_MOST - 1)
+    base = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * base for s in (1, 2, 2.5, 5, 10) if s * base >= rough * (1 - 1e-9))
+    step = max(math.ceil(step), 1) if whole else step
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [n * step for n in range(first, last + 1)]
 
 
 def room(dimension: Dimension) -> float:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit.document.plots import Axes, Drawing, Figure
 from keras_babysit.document.words import clean
 from keras_babysit.search.results.plots.axes import (
     BEST,
     FAILED,
     NONE,
-    ScoreAxis,
     View,
     room,
     shift,
@@ -32,25 +32,36 @@ _LIGHTEST = 0.92
 _TITLE = 14
 
 
-def size(view: View) -> tuple[float, float]:
-    """Width and height in inches."""
-    return min(max(1.45 * (len(view.shown) + 1), 8.0), 22.0), 4.8
+def figure(view: View) -> Figure:
+    """Returns a line for each trial across an axis for each hyperparameter."""
+    good = "low" if view.scores.direction == "min" else "high"
+    return Figure(
+        "Trials across all axes",
+        (Axes((Drawing(lambda axes: draw(axes, view)),)),),
+        width=min(max(1.45 * (len(view.shown) + 1), 8.0), 22.0),
+        height=4.8,
+        caption=f"One line a trial. Dark: a {good} {view.scores.axis.name}; the thick "
+        "one is the best. Dashed: no score. Values below an axis: not active.",
+        legend="",
+    )
 
 
-def draw(figure: Any, view: View) -> None:
-    """Draws a line for each trial across an axis for each hyperparameter."""
-    axes = figure.subplots()
-    last = len(view.shown)
-    for trial in sorted(view.trials, key=lambda t: -_or_worse(view.scores, t)):
+def draw(axes: Any, view: View) -> None:
+    """Draws the lines, the best scores last, and the axes over them."""
+    scores, last = view.scores, len(view.shown)
+    missing = [t for t in view.trials if math.isnan(scores.place(t.score))]
+    scored = [t for t in view.trials if t not in missing]
+    scored.sort(key=lambda t: -scores.badness(t.score))
+    for trial in (*missing, *scored):
         _draw_line(axes, _heights(trial, view), trial, view)
     for index, dimension in enumerate(view.shown):
         _draw_axis(axes, index, dimension.name, ticks(dimension))
         if any(dimension.name not in t.values for t in view.trials):
             _label(axes, index, -NONE, "not active", _FAINT)
-    _draw_axis(axes, last, view.objective.name, view.scores.ticks(), bold=True)
-    _draw_colours(axes, last, view.objective.direction)
-    if any(math.isnan(view.scores.place(t.score)) for t in view.trials):
-        _label(axes, last, view.scores.without, "no score", FAILED)
+    _draw_axis(axes, last, scores.axis.name, scores.ticks(), bold=True)
+    _draw_colours(axes, last, scores.direction)
+    if missing:
+        _label(axes, last, scores.without, "no score", FAILED)
     axes.set_xlim(-0.62, last + 0.25)
     axes.set_ylim(-1.7 * NONE, 1 + 1.3 * NONE)
     axes.axis("off")
@@ -78,18 +89,16 @@ def _draw_line(axes: Any, heights: Sequence[float], trial: Trial, view: View) ->
         points += [(index + 0.4, a), (index + 0.6, b), (index + 1.0, b)]
         codes += [Path.CURVE4] * 3
     badness = view.scores.badness(trial.score)
+    look: dict[str, Any]
     if trial.number == view.best:
-        look: dict[str, Any] = {"color": BEST, "linewidth": 3.2, "zorder": 5}
+        look = {"edgecolor": BEST, "linewidth": 3.2, "zorder": 5}
     elif math.isnan(badness):
-        look = {"color": FAILED, "linewidth": 1.0, "linestyle": (0, (4, 3))}
-        look |= {"alpha": 0.8, "zorder": 2}
-    else:
-        look = {"color": _colour(badness), "linewidth": 1.5 - 0.6 * badness}
-        look |= {"alpha": 0.95 - 0.35 * badness, "zorder": 3 + (1 - badness)}
-    color = look.pop("color")
-    axes.add_patch(PathPatch(Path(points, codes), fill=False, edgecolor=color, **look))
-    if math.isnan(badness):
+        look = {"edgecolor": FAILED, "linestyle": (0, (4, 3)), "alpha": 0.8}
         axes.plot(len(heights) - 1, heights[-1], "x", color=FAILED, markersize=6)
+    else:
+        look = {"edgecolor": _colour(badness), "linewidth": 1.5 - 0.6 * badness}
+        look |= {"alpha": 0.95 - 0.35 * badness, "zorder": 3 + (1 - badness)}
+    axes.add_patch(PathPatch(Path(points, codes), fill=False, **look))
 
 
 def _draw_axis(
@@ -150,8 +159,3 @@ def _colour(badness: float) -> Any:
     from matplotlib import colormaps
 
     return colormaps[_COLOURS](_LIGHTEST * badness)
-
-
-def _or_worse(scores: ScoreAxis, trial: Trial) -> float:
-    badness = scores.badness(trial.score)
-    return 2.0 if math.isnan(badness) else badness

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from keras_babysit.records import Finding
-from keras_babysit.search.results.ranking import Candidate, of_stage
+from keras_babysit.search.results.ranking import of_stage
 from keras_babysit.search.trials import Objective, Trial
 
 
@@ -48,48 +46,6 @@ class Reason:
     status: str
     text: str
     trials: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """One of the best trials, run again with other seeds.
-
-    Attributes:
-        trial: number of the one that was repeated.
-        score: its own score. It was chosen for being good, so luck is in it.
-        scores: of the repeats that have one. They were not chosen.
-        failed: how many repeats have none.
-    """
-
-    trial: int
-    score: float | None
-    scores: tuple[float, ...]
-    failed: int = 0
-
-    @property
-    def mean(self) -> float:
-        """Mean of the repeats; NaN if there are none."""
-        return statistics.fmean(self.scores) if self.scores else math.nan
-
-    @property
-    def std(self) -> float:
-        """Their standard deviation (with n - 1); NaN for fewer than two."""
-        return statistics.stdev(self.scores) if len(self.scores) > 1 else math.nan
-
-
-@dataclass(frozen=True)
-class Best:
-    """One of the best sets of values.
-
-    Attributes:
-        trial: number of the trial; of the one that was repeated, if one was.
-        score: what counts: the mean of the repeats, else its own score.
-        repeats: the repeats, if there are some.
-    """
-
-    trial: int
-    score: float
-    repeats: Repeats | None = None
 
 
 def reasons(trials: Iterable[Trial]) -> tuple[Reason, ...]:
@@ -140,25 +96,6 @@ def _grouped(told: Iterable[tuple[Trial, str, str]]) -> tuple[Reason, ...]:
         for (status, _), (text, numbers) in found.items()
     ]
     return tuple(sorted(groups, key=lambda r: (-len(r.trials), r.trials)))
-
-
-def best_of(candidate: Candidate) -> Best:
-    """Returns what the report says of one of the best candidates."""
-    repeats = repeats_of(candidate)
-    trial = repeats.trial if repeats and repeats.scores else candidate.trial.number
-    return Best(trial, float(candidate.score or 0.0), repeats)
-
-
-def repeats_of(candidate: Candidate) -> Repeats | None:
-    """Returns a candidate's repeats; `None` if it has none."""
-    again = [t for t in candidate.trials if t.origin == "repeat"]
-    if not again:
-        return None
-    number = again[0].source if again[0].source is not None else again[0].number
-    source = next((t for t in candidate.trials if t.number == number), None)
-    failed = len(again) - len(candidate.repeats)
-    score = source.score if source is not None else None
-    return Repeats(number, score, candidate.repeats, failed)
 
 
 def aborted(events: Sequence[Mapping[str, Any]]) -> str:

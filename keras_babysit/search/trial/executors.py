@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from keras_babysit.search.trial.task import Work, run_trial
+from keras_babysit.search.trial.runner import run_trial
+from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Outcome, Trial
 
 #: Is told each epoch of each trial; returns why the trial should end, or `""`.
