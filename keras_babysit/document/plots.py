@@ -86,6 +86,7 @@ class Axes:
         y_scale: `"linear"` or `"log"`.
         x_limits: lower and upper end; `None` for as the marks need.
         y_limits: likewise.
+        x_whole: whether the x-axis has ticks at whole numbers only.
     """
 
     marks: tuple[Mark, ...]
@@ -96,6 +97,7 @@ class Axes:
     y_scale: str = "linear"
     x_limits: tuple[float | None, float | None] | None = None
     y_limits: tuple[float | None, float | None] | None = None
+    x_whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_babysit.ensemble.arguments import check_arrays, check_batch_size
-from keras_babysit.ensemble.distilling.lesson import (
+from keras_babysit.ensemble.distilling.mixed_loss import (
     LABELS,
     TEACHER,
     Lesson,

@@ -21,14 +21,14 @@ from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.arguments import check_whole
 from keras_babysit.ensemble.members.checkpoints import BestCheckpoints
-from keras_babysit.ensemble.members.member import (
+from keras_babysit.ensemble.members.settings import first_difference, settings_of
+from keras_babysit.ensemble.members.snapshots import SnapshotCheckpoint
+from keras_babysit.ensemble.members.training import (
     Job,
     Trained,
     listed_callbacks,
     trained,
 )
-from keras_babysit.ensemble.members.settings import first_difference, settings_of
-from keras_babysit.ensemble.members.snapshots import SnapshotCheckpoint
 
 _SETTINGS = "members.json"
 

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import random_numbers_kept
-from keras_babysit.ensemble.members.member import Job, made, numbered_anew
+from keras_babysit.ensemble.members.training import Job, made, numbered_anew
 
 #: Of `fit`: how it tells, not what it does.
 _SILENT = ("verbose",)

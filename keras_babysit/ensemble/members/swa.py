@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from keras_babysit.ensemble.arguments import check_batch_size, check_whole
-from keras_babysit.ensemble.averaging.averaging import RunningMean, copied, finish
 from keras_babysit.ensemble.averaging.batch_statistics import batch_normalization_in
+from keras_babysit.ensemble.averaging.weight_average import RunningMean, copied, finish
 
 
 class StochasticWeightAveraging(keras.callbacks.Callback):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.scoring import metrics
 
 #: A class needs so many samples before its confusion says something.
 _SAMPLES = 5
@@ -27,14 +27,14 @@ def another_order(probabilities: Any, labels: Any, *, kind: str | None = None) -
     that the data hold too few samples of (fewer than 5 predicted), say nothing.
 
     Args:
-        probabilities: as for `scoring.error`.
-        labels: as for `scoring.error`.
-        kind: as for `scoring.error`.
+        probabilities: as for `metrics.error`.
+        labels: as for `metrics.error`.
+        kind: as for `metrics.error`.
 
     Returns:
         A sentence; empty if there is no such order.
     """
-    p, y = scoring.checked(probabilities, labels, kind)
+    p, y = metrics.checked(probabilities, labels, kind)
     classes = p.shape[1]
     predicted = p.argmax(1)
     counts = np.zeros((classes, classes), int)

@@ -11,7 +11,7 @@ from support import models
 
 from keras_babysit.ensemble import Ensemble, LazyEnsemble, files, greedy_weights
 from keras_babysit.ensemble.combining import lazy as lazy_module
-from keras_babysit.ensemble.combining import outputs
+from keras_babysit.ensemble.outputs import predictions as outputs
 
 
 def member(units=3, loss=None, inputs=4):
@@ -57,7 +57,7 @@ def test_predicts_what_an_ensemble_does(weights, average, x, tmp_path):
     lazy = LazyEnsemble(paths, weights, average=average)
     whole = Ensemble(members, weights, average=average)
     assert len(lazy) == len(whole.members)
-    assert lazy.numbers == ((1, 3) if average == "geometric" else (1, 2, 3))
+    assert lazy.combination.numbers == ((1, 3) if average == "geometric" else (1, 2, 3))
     made = lazy.predict(x)
     assert made.dtype == np.float32
     assert made == pytest.approx(np.asarray(whole(x)), abs=1e-6, rel=1e-6)

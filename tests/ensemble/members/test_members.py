@@ -16,8 +16,7 @@ from keras import layers as L
 from support import models as zoo
 
 from keras_babysit.ensemble import SnapshotCheckpoint, load_members, train_members
-from keras_babysit.ensemble.members import member as single
-from keras_babysit.ensemble.members import on_ray
+from keras_babysit.ensemble.members import on_ray, training
 from keras_babysit.search import RayExecutor
 
 RNG = np.random.default_rng(0)
@@ -240,12 +239,12 @@ def test_on_ray_so_many_at_a_time_and_each_as_it_is_done(monkeypatch):
             self.cancelled.append(task)
 
     ray = Ray()
-    cluster = on_ray.ray_cluster
+    cluster = on_ray.cluster
     monkeypatch.setattr(cluster, "import_ray", lambda: ray)
     monkeypatch.setattr(cluster, "connect", lambda address, cpus: "")
     monkeypatch.setattr(cluster, "capacity", lambda workers, *rest: workers)
     monkeypatch.setattr(on_ray, "_packed", lambda job: job)
-    jobs = [single.Job(i, i + 4, make_model, None, {}) for i in range(4)]
+    jobs = [training.Job(i, i + 4, make_model, None, {}) for i in range(4)]
     results = on_ray.results_on_ray(jobs, RayExecutor(workers=2))
     assert [next(results) for _ in range(2)] == [
         (1, "task 1 of seed 5"),

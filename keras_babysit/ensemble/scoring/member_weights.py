@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.ensemble.arguments import check_whole
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.ensemble.scoring.validation import (
     Validation,
     as_values,
@@ -179,13 +179,13 @@ def _measure(loss: str | Loss | None, data: Validation) -> Loss:
     if loss is None:
         loss = "rmse" if data.kind == "values" else "nll"
     known: dict[str, Any] = {
-        "nll": scoring.negative_log_likelihood,
-        "error": scoring.error,
-        "brier": scoring.brier,
+        "nll": metrics.negative_log_likelihood,
+        "error": metrics.error,
+        "brier": metrics.brier,
     }
     if loss == "rmse":
         values = as_values(data)
-        return lambda predictions, _: scoring.rmse(predictions, values)
+        return lambda predictions, _: metrics.rmse(predictions, values)
     if loss not in known or data.kind == "values":
         names = ["rmse"] if data.kind == "values" else [*known, "rmse"]
         raise ValueError(

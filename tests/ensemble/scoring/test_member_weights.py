@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from keras import layers as L
 
 from keras_babysit.ensemble import Ensemble, greedy_weights, simplex_weights
-from keras_babysit.ensemble.scoring import scoring, validation
+from keras_babysit.ensemble.scoring import metrics, validation
 
 SCORES = {
-    "nll": scoring.negative_log_likelihood,
-    "error": scoring.error,
-    "brier": scoring.brier,
+    "nll": metrics.negative_log_likelihood,
+    "error": metrics.error,
+    "brier": metrics.brier,
 }
 seeds = st.integers(0, 2**31)
 
@@ -158,14 +158,14 @@ def test_predictions_are_arrays_of_any_kind():
 
 def test_a_loss_of_the_users(rng):
     p, y = classifiers(1, 4)
-    weights = greedy_weights(p, y=y, loss=scoring.error)
+    weights = greedy_weights(p, y=y, loss=metrics.error)
     assert weights.tolist() == greedy_weights(p, y=y, loss="error").tolist()
     # A member whose loss is NaN is passed over.
     p[0] = 1 / 3
 
     def odd(predictions, labels):
         flat = np.ptp(predictions) < 1e-12
-        return np.nan if flat else scoring.negative_log_likelihood(predictions, labels)
+        return np.nan if flat else metrics.negative_log_likelihood(predictions, labels)
 
     assert np.isfinite(greedy_weights(p, y=y, loss=odd)).all()
     with pytest.raises(ValueError, match="NaN for every member"):

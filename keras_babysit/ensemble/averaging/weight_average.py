@@ -19,7 +19,7 @@ from keras_babysit.ensemble.averaging.batch_statistics import (
     batch_normalization_in,
     reestimate_batch_normalization,
 )
-from keras_babysit.ensemble.combining.copies import copy_values
+from keras_babysit.ensemble.copies import copy_values
 
 
 def average_weights(
