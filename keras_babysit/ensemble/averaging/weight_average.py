@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ import numpy as np
 from keras.src.saving.serialization_lib import SafeModeScope
 
 from keras_babysit.borrowing import layers_of, random_numbers_kept
+from keras_babysit.document.words import sentence
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.arguments import check_batch_size, weights_of
 from keras_babysit.ensemble.averaging.architecture import first_difference
@@ -20,6 +21,7 @@ from keras_babysit.ensemble.averaging.batch_statistics import (
     reestimate_batch_normalization,
 )
 from keras_babysit.ensemble.copies import copy_values
+from keras_babysit.errors import first_line
 
 
 def average_weights(
@@ -56,7 +58,6 @@ def average_weights(
     Raises:
         ValueError: if there are no members, they are not of one architecture, a file is
             no model, or `weights` or `batch_size` are out of range.
-        TypeError: if a member is neither a model nor a path.
 
     Warns:
         UserWarning: if there is batch normalization and no `x`.
@@ -68,7 +69,7 @@ def average_weights(
     ```
     """
     check_batch_size(batch_size)
-    found = _listed(members)
+    found = files.listed("members", members)
     shares = weights_of(weights, len(found))
     models = _one_by_one(found, custom_objects)
     first, name = next(models)
@@ -155,8 +156,8 @@ def copied(model: keras.Model) -> keras.Model:
                 copy.build_from_config(model.get_build_config() or {})
     except Exception as e:
         raise ValueError(
-            f"{model.name!r} cannot be copied: {files.first_line(e)} Models and layers "
-            "of your own need `get_config`, as for `model.save`."
+            f"{model.name!r} cannot be copied: {sentence(first_line(e))} Models and "
+            "layers of your own need `get_config`, as for `model.save`."
         ) from None
     if len(copy.variables) != len(model.variables):
         raise ValueError(
@@ -181,33 +182,14 @@ def _theirs(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def _listed(members: Any) -> list[Any]:
-    if isinstance(members, str | os.PathLike):
-        return files.models_in(members)
-    if isinstance(members, keras.Model) or not isinstance(members, Iterable):
-        raise ValueError(
-            "`members` must be a list of models or paths, or a directory. "
-            f"Received: members={members!r}"
-        )
-    found = list(members)
-    if not found:
-        raise ValueError("There are no members to average. Received: members=[]")
-    return found
-
-
 def _one_by_one(
     members: list[Any], custom_objects: dict[str, Any] | None
 ) -> Iterator[tuple[keras.Model, str]]:
     for i, member in enumerate(members):
         if files.is_path(member):
             yield _built(files.load(member, custom_objects), str(member))
-        elif isinstance(member, keras.Model):
-            yield _built(member, f"member {i}")
         else:
-            raise TypeError(
-                "A member must be a keras.Model or the path of a `.keras` file. "
-                f"Received: member {i} is {member!r}"
-            )
+            yield _built(member, f"member {i}")
 
 
 def _built(model: keras.Model, name: str) -> tuple[keras.Model, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -17,13 +17,10 @@ from keras_babysit.ensemble.combining.spread import spreads
 from keras_babysit.ensemble.outputs.averages import from_average, to_average
 from keras_babysit.ensemble.outputs.combination import Combination, check_average
 from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of, output_names
-from keras_babysit.ensemble.outputs.predictions import of_each, size_of
+from keras_babysit.ensemble.outputs.predictions import of_each
 from keras_babysit.ensemble.scoring.evaluation import report
 from keras_babysit.ensemble.scoring.report import EnsembleReport
 from keras_babysit.inspection.layers import graph_of
-
-#: Bytes of models that may wait to be collected.
-_GARBAGE = 2**25
 
 
 class LazyEnsemble:
@@ -68,7 +65,7 @@ class LazyEnsemble:
         custom_objects: dict[str, Any] | None = None,
     ):
         check_average(average)
-        given = _paths(paths)
+        given = files.listed("paths", paths, models=False)
         shares = checks.weights_of(weights, len(given))
         self._custom_objects = custom_objects
         forms = self._look_at(given, from_logits)
@@ -97,10 +94,10 @@ class LazyEnsemble:
 
         Whoever keeps one keeps it in memory.
         """
-        free = _Freeing()
         for path in self.paths:
-            yield free.after(files.load(path, self._custom_objects, False))
-            free()
+            yield files.load(path, self._custom_objects, compile=False)
+            # A model is a cycle of references, which stays until Python looks for such.
+            gc.collect()
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Returns what `Ensemble.predict` returns: the average, as NumPy arrays.
@@ -170,15 +167,15 @@ class LazyEnsemble:
         self, paths: Sequence[str | os.PathLike], from_logits: bool | None
     ) -> list[list[OutputForm]]:
         """Loads each file once; returns what the members put out."""
-        forms, specs, names, free = [], [], [], _Freeing()
+        forms, specs, names = [], [], []
         for path in paths:
-            model = free.after(self._compiled(path))
+            model = self._compiled(path)
             forms.append(forms_of(model, from_logits))
             specs.append(_specs(model))
             if specs[-1] is not None:
                 names.append((input_names(model), output_names(model)))
             del model
-            free()
+            gc.collect()
         # Of a subclassed model neither is known before it is called.
         known = [spec for spec in specs if spec is not None]
         for at, what in enumerate(("inputs", "outputs")):
@@ -200,46 +197,6 @@ class LazyEnsemble:
         except ValueError:
             # A loss of the user's that is not known here is no reason not to predict.
             return files.load(path, self._custom_objects, compile=False)
-
-
-class _Freeing:
-    """Collects models that nothing refers to, once there is much of them.
-
-    A model is a cycle of references: without this it stays until Python looks for such
-    cycles. Looking takes about as long as loading a small model.
-    """
-
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def after(self, model: keras.Model) -> keras.Model:
-        self._bytes += size_of(model)
-        return model
-
-    def __call__(self) -> None:
-        if self._bytes > _GARBAGE:
-            gc.collect()
-            self._bytes = 0
-
-
-def _paths(paths: Any) -> list[str | os.PathLike]:
-    if files.is_path(paths):
-        return list(files.models_in(paths))
-    if isinstance(paths, keras.Model) or not isinstance(paths, Iterable):
-        raise ValueError(
-            "`paths` must be a directory or a list of paths of `.keras` files. "
-            f"Received: {paths!r} of type {type(paths).__name__}"
-        )
-    found = list(paths)
-    if not found:
-        raise ValueError("`paths` must name at least one file. Received: none")
-    for number, path in enumerate(found, start=1):
-        if not files.is_path(path):
-            raise ValueError(
-                f"Path {number} must be a string or a Path. Received: {path!r} of type "
-                f"{type(path).__name__}"
-            )
-    return found
 
 
 def _specs(model: keras.Model) -> tuple[Any, Any] | None:

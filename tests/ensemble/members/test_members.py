@@ -355,7 +355,7 @@ def test_what_is_not_a_model(tmp_path, three):
         ([text], "as `model.save` writes it.*notes.keras', which is none"),
         ([whole], "cut.keras', which is none"),
         ([tmp_path / "some.weights.h5"], "Load its weights into a model"),
-        ([], "no members to load"),
+        ([], "at least one member"),
         ([7], "member 0 is 7"),
         (7, "`source` must be a directory or a list"),
         (members[0], "`source` must be a directory or a list"),
