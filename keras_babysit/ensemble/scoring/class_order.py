@@ -27,9 +27,7 @@ def another_order(probabilities: Any, labels: Any, *, kind: str | None = None) -
     that the data hold too few samples of (fewer than 5 predicted), say nothing.
 
     Args:
-        probabilities: as for `metrics.error`.
-        labels: as for `metrics.error`.
-        kind: as for `metrics.error`.
+        probabilities, labels, kind: see `metrics`.
 
     Returns:
         A sentence; empty if there is no such order.

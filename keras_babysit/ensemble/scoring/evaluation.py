@@ -85,12 +85,7 @@ def report(
     arguments.check_whole(0, seed=seed)
     arguments.check_batch_size(batch_size)
     count = arguments.check_arrays(x)
-    targets = arguments.targets_of(y)
-    if targets.shape[:1] != (count,):
-        raise ValueError(
-            "`y` must have a label or target for each sample of `x`. Received: y of "
-            f"shape {targets.shape} for {count} samples"
-        )
+    targets = arguments.targets_of(y, count)
     source = source_of(members, output, from_logits)
     combination, at = source.combination, source.at
     found = source.measured(x, batch_size)

@@ -56,7 +56,6 @@ def validation_of(
         ValueError: if that cannot be done.
     """
     arguments.check_batch_size(batch_size)
-    targets = arguments.targets_of(y)
     if _are_predictions(members):
         if x is not None:
             raise ValueError(
@@ -66,11 +65,7 @@ def validation_of(
         predictions, kind = _stacked(members), None
     else:
         predictions, kind = _predicted(members, x, output, from_logits, batch_size)
-    if predictions.shape[1] != len(targets):
-        raise ValueError(
-            "`y` must have a target for each prediction. Received: "
-            f"{len(targets)} targets for {predictions.shape[1]} predictions"
-        )
+    targets = arguments.targets_of(y, predictions.shape[1])
     for number, one in enumerate(predictions, start=1):
         if not np.isfinite(one).all():
             raise ValueError(
