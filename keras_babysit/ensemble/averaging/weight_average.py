@@ -9,10 +9,8 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.saving.serialization_lib import SafeModeScope
 
-from keras_babysit.borrowing import layers_of, random_numbers_kept
-from keras_babysit.document.words import sentence
+from keras_babysit.borrowing import layers_of
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.arguments import check_batch_size, weights_of
 from keras_babysit.ensemble.averaging.architecture import first_difference
@@ -20,8 +18,7 @@ from keras_babysit.ensemble.averaging.batch_statistics import (
     batch_normalization_in,
     reestimate_batch_normalization,
 )
-from keras_babysit.ensemble.copies import copy_values
-from keras_babysit.errors import first_line
+from keras_babysit.ensemble.copies import copy_values, remade
 
 
 def average_weights(
@@ -74,7 +71,7 @@ def average_weights(
     models = _one_by_one(found, custom_objects)
     first, name = next(models)
     # What comes from a file is nobody else's.
-    average = first if files.is_path(found[0]) else copied(first)
+    average = first if files.is_path(found[0]) else remade(first, compiled=True)
     total = RunningMean(average)
     total.add(first, shares[0])
     for (model, other), share in zip(models, shares[1:], strict=True):
@@ -139,47 +136,6 @@ def finish(model: keras.Model, x: Any, batch_size: int | None, who: str) -> None
             "`reestimate_batch_normalization(model, x_train)`.",
             stacklevel=3,
         )
-
-
-def copied(model: keras.Model) -> keras.Model:
-    """Returns a model of its own with the same weights, compiled the same.
-
-    Raises:
-        ValueError: if the model cannot be built again from its configuration.
-    """
-    # What is in memory already is as safe as it was.
-    trusted = SafeModeScope(False), keras.saving.custom_object_scope(_theirs(model))
-    try:
-        with random_numbers_kept(), trusted[0], trusted[1]:
-            copy = keras.models.clone_model(model)
-            if not copy.built:
-                copy.build_from_config(model.get_build_config() or {})
-    except Exception as e:
-        raise ValueError(
-            f"{model.name!r} cannot be copied: {sentence(first_line(e))} Models and "
-            "layers of your own need `get_config`, as for `model.save`."
-        ) from None
-    if len(copy.variables) != len(model.variables):
-        raise ValueError(
-            f"{model.name!r} cannot be copied: built from its configuration it has "
-            f"{len(copy.variables)} variables, not {len(model.variables)}. Models of "
-            "your own must make all weights in `__init__` and `build`."
-        )
-    copy_values(model, copy)
-    for mine, theirs in zip(layers_of(copy), layers_of(model), strict=True):
-        vars(mine)["_trainable"] = vars(theirs)["_trainable"]
-    return copy
-
-
-def _theirs(model: keras.Model) -> dict[str, Any]:
-    """Returns functions and classes that Keras might not find by their names."""
-    config = model._compile_config.config if model.compiled else {}
-    known = [*keras.tree.flatten(list(config.values())), *layers_of(model)]
-    functions = [thing for thing in known if hasattr(thing, "__name__")]
-    return {
-        **{type(thing).__name__: type(thing) for thing in known},
-        **{function.__name__: function for function in functions},
-    }
 
 
 def _one_by_one(

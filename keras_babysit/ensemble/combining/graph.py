@@ -102,8 +102,10 @@ def _wrapped(member: keras.Model, inputs: Any, name: str) -> keras.Model:
     made = keras.tree.map_structure(
         lambda t: keras.Input(t.shape[1:], dtype=t.dtype, name=t.name), inputs
     )
-    copy = remade(member, made)
-    if copy is None:
+    try:
+        whole = remade(member, made)
+    except ValueError:
+        whole = member
         warnings.warn(
             f"{member.name!r} ({type(member).__name__}) cannot be copied by its "
             "`get_config`: the ensemble uses it itself, changes with it, and cannot "
@@ -113,7 +115,7 @@ def _wrapped(member: keras.Model, inputs: Any, name: str) -> keras.Model:
             stacklevel=5,
         )
     try:
-        return keras.Model(made, (copy or member)(made), name=name)
+        return keras.Model(made, whole(made), name=name)
     except Exception as e:
         raise ValueError(
             f"{member.name!r} ({type(member).__name__}) cannot be called on inputs of "

@@ -9,7 +9,8 @@ import keras
 
 from keras_babysit.ensemble.arguments import check_batch_size, check_whole
 from keras_babysit.ensemble.averaging.batch_statistics import batch_normalization_in
-from keras_babysit.ensemble.averaging.weight_average import RunningMean, copied, finish
+from keras_babysit.ensemble.averaging.weight_average import RunningMean, finish
+from keras_babysit.ensemble.copies import remade
 
 
 class StochasticWeightAveraging(keras.callbacks.Callback):
@@ -101,7 +102,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
                 "There is no average yet: no epoch from "
                 f"start_epoch={self.start_epoch} on has ended."
             )
-        model = copied(self.model)
+        model = remade(self.model, compiled=True)
         self._mean.assign(model)
         self._finish(model, x, batch_size)
         return model

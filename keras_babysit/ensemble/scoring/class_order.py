@@ -26,11 +26,8 @@ def another_order(probabilities: Any, labels: Any, *, kind: str | None = None) -
     It cannot see more than that: a member that is bad for another reason, or classes
     that the data hold too few samples of (fewer than 5 predicted), say nothing.
 
-    Args:
-        probabilities, labels, kind: see `metrics`.
-
-    Returns:
-        A sentence; empty if there is no such order.
+    The arguments are those of all scores, see `metrics`. Returns a sentence; empty if
+    there is no such order.
     """
     p, y = metrics.checked(probabilities, labels, kind)
     classes = p.shape[1]
