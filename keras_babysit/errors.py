@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import numbers
 import re
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 #: Colours in messages of Keras, names of its own functions in those of TensorFlow.
 _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w*\]( name:)?")
@@ -10,8 +15,11 @@ _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w*\]( name:)?")
 
 def first_line(error: BaseException) -> str:
     """Returns what happened, without where: one line; the type if it says nothing."""
-    lines = [line.strip() for line in _NOISE.sub("", str(error)).splitlines()]
-    lines = [line for line in lines if line]
+    # What Keras says of a whole model is followed by what went wrong in it.
+    text = _NOISE.sub("", str(error)).rpartition("Exception encountered: ")[2]
+    # The configuration of a whole model can be pages.
+    text = text.partition(" Full object config:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Keras says in which layer it was first, and then what.
     if len(lines) > 1 and lines[0].startswith("Exception encountered"):
         lines = [f"{lines[0]} {lines[1]}"]
@@ -25,3 +33,57 @@ def installing(extra: str) -> str:
         extra: its name in setup.py: `"search"`.
     """
     return f"`pip install 'keras_babysit[{extra}]'`"
+
+
+def warn(message: str) -> None:
+    """Warns, and never raises.
+
+    Where warnings are errors (`python -W error`, a `filterwarnings` of pytest), a
+    warning of ours would end the training that it is about: there it is written to
+    standard error instead.
+
+    Args:
+        message: what to say, with its full stop.
+    """
+    try:
+        warnings.warn(message, stacklevel=3)
+    except Warning:
+        print(f"UserWarning: {message}", file=sys.stderr)
+
+
+def number(
+    name: str, value: Any, expected: str, holds: Callable[[float], bool]
+) -> float:
+    """Returns an argument as a float.
+
+    Args:
+        name: of the argument.
+        value: what was received.
+        expected: what it must be: `"a positive number"`.
+        holds: says whether a number is. NaN never is.
+
+    Raises:
+        ValueError: if it is no number, or does not hold.
+    """
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not real or value != value or not holds(float(value)):
+        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+    return float(value)
+
+
+def positive(name: str, value: Any) -> float:
+    """Returns an argument that must be a positive number."""
+    return number(name, value, "a positive number", lambda v: v > 0)
+
+
+def whole(name: str, value: Any, least: int = 1) -> int:
+    """Returns an argument that must be an integer, at least so large.
+
+    Raises:
+        ValueError: if it is none, or less.
+    """
+    real = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not real or value < least:
+        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"`{name}` must be {kind}. Received: {name}={value!r}")
+    return int(value)

@@ -17,6 +17,8 @@ from keras_babysit.borrowing import (
     without_regularization,
 )
 
+pytestmark = pytest.mark.usefixtures("optimized_graphs")
+
 
 class Twice(keras.layers.Layer):
     """Cannot be made again from its configuration."""

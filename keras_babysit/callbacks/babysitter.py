@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import keras
 from keras_babysit import probes as all_probes
 from keras_babysit import rules as all_rules
 from keras_babysit.backend import load
+from keras_babysit.errors import warn
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRecord
 from keras_babysit.report import Report, make_report
@@ -22,6 +22,10 @@ from keras_babysit.sinks.console import ConsoleSink
 from keras_babysit.step import budget, watch
 
 _SEE = "Training goes on as if it were not there."
+
+
+class UnwritableError(ValueError):
+    """`log_dir` cannot be written: said before training, not in the middle of it."""
 
 
 class Babysitter(keras.callbacks.Callback):
@@ -65,7 +69,7 @@ class Babysitter(keras.callbacks.Callback):
             `{"update-ratio-too-high": {"limit": 3e-2}}`.
         on_finding: `"warn"` tells each finding once; `"stop"` also ends the training,
             after the batch, at the first finding of severity `"error"`; a function
-            is called with each new `Finding`.
+            is called with each new `Finding`; what it raises ends the training.
         verbose: 0 for no output to the console; 1 for a line a finding and a summary
             at the end.
 
@@ -122,6 +126,8 @@ class Babysitter(keras.callbacks.Callback):
         self._notes: list[str] = []
         self._watch: watch.Watch | None = None
         self._sink: Any = None
+        self._is_aside = False
+        self._users_error: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy gets; it has no part in the `fit` that this one is in."""
@@ -154,10 +160,12 @@ class Babysitter(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the event files and joins the other callbacks of ours."""
         load("step")
-        self._close_sink()
-        self._sink = self._open_sink()
-        self._stopped = ""
+        self._is_aside, self._users_error, self._stopped = False, None, ""
+        # What an interrupted `fit` left behind; its errors were of that one.
+        with contextlib.suppress(Exception):
+            self._close_sink()
         try:
+            self._sink = self._open_sink()
             self._console = ConsoleSink(self.verbose)
             self._watch = watch.join(self, self._watch)
             if not self.model.trainable_variables and self.model.built:
@@ -166,34 +174,51 @@ class Babysitter(keras.callbacks.Callback):
                     "Keras's logs can be recorded"
                 )
             self._diagnose("begin", self.model)
+        except UnwritableError:
+            raise
         except Exception as e:
             self.step_aside(e)
+        self._raise_users_error()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Passes the epoch on."""
         self._lead("epoch_begin", epoch)
+        self._raise_users_error()
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Puts the observed step in place if it is due."""
         self._lead("batch_begin", batch)
+        self._raise_users_error()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch and flushes the files."""
         self._lead("epoch_end", epoch, logs or {})
+        self._raise_users_error()
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Tells the summary and closes the files."""
         self._lead("end")
         try:
-            self._diagnose("end")
-            if self.rules and self._sink is not None:
-                # Once more: told findings are updated without being told again.
-                self._write_findings()
-                self._sink.emit_run(self.report, self.history.position[0])
-                self._console.summary(self.report)
-            self._close_sink()
+            if not self._is_aside:
+                self._finish()
         except Exception as e:
             self.step_aside(e)
+        self._raise_users_error()
+
+    def _finish(self) -> None:
+        self._diagnose("end")
+        if self.rules and self._sink is not None:
+            # Once more: told findings are updated without being told again.
+            self._write_findings()
+            self._sink.emit_run(self.report, self.history.position[0])
+            self._console.summary(self.report)
+        self._close_sink()
+
+    def _raise_users_error(self) -> None:
+        """Raises what `on_finding` has raised: it is the user's, and ends the `fit`."""
+        error, self._users_error = self._users_error, None
+        if error is not None:
+            raise error
 
     # What the watch calls.
 
@@ -230,7 +255,7 @@ class Babysitter(keras.callbacks.Callback):
 
     def warn(self, message: str) -> None:
         """Warns of something that does not stop the watching."""
-        warnings.warn(f"{type(self).__name__}: {message}.", stacklevel=2)
+        warn(f"{type(self).__name__}: {message}.")
 
     def step_aside(self, error: BaseException, quiet: bool = False) -> None:
         """Ends this callback's part in the training, with one warning."""
@@ -238,11 +263,11 @@ class Babysitter(keras.callbacks.Callback):
             self._watch.subscribers.remove(self)
         with contextlib.suppress(Exception):
             self._close_sink()
-        if not quiet:
-            warnings.warn(
+        is_first, self._is_aside = not self._is_aside, True
+        if is_first and not quiet:
+            warn(
                 f"{type(self).__name__} stopped watching because of an error of its "
-                f"own: {type(error).__name__}: {error}. {_SEE}",
-                stacklevel=2,
+                f"own: {type(error).__name__}: {error}. {_SEE}"
             )
 
     def _lead(self, event: str, *args: Any) -> None:
@@ -283,7 +308,10 @@ class Babysitter(keras.callbacks.Callback):
 
     def _act_on(self, finding: Finding) -> None:
         if callable(self.on_finding):
-            self.on_finding(finding)
+            try:
+                self.on_finding(finding)
+            except Exception as e:
+                self._users_error = self._users_error or e
         elif self.on_finding == "stop" and finding.severity == "error":
             self._stopped = self._stopped or f"{finding.rule}: {finding}"
             self.model.stop_training = True
@@ -303,7 +331,7 @@ def _open_sink(log_dir: str) -> Any:
     try:
         return TensorBoardSink(log_dir)
     except OSError as e:
-        raise ValueError(
+        raise UnwritableError(
             "`log_dir` cannot be written: expected a directory, or a path where one "
             f"can be made. {type(e).__name__}: {e.strerror or e}. "
             f"Received: log_dir={log_dir!r}"

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_babysit.borrowing import borrowed
 from keras_babysit.checks.check import Check, CheckResult, worst
-from keras_babysit.checks.losses import chance
+from keras_babysit.checks.losses import loss_kinds
 from keras_babysit.checks.losses.large_losses import (
     STANDARDISE,
     causes,
@@ -25,13 +25,7 @@ from keras_babysit.checks.losses.large_losses import (
     root,
 )
 from keras_babysit.checks.losses.output_loss import OutputLoss
-from keras_babysit.checks.losses.parts import (
-    numpy_of,
-    parts_of,
-    predictions,
-    tensors_of,
-    thinned,
-)
+from keras_babysit.checks.losses.parts import numpy_of, parts_of, predictions
 from keras_babysit.document.progress_line import Progress, silent
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.inspection.model import model_facts
@@ -123,7 +117,7 @@ def check_initial_loss(
 
 def run(model: Any, sample: Sample, progress: Progress = silent) -> CheckResult:
     """Checks the initial loss of a built, compiled model on a sample."""
-    return _check(model, thinned(sample, SAMPLES), progress)
+    return _check(model, sample.spread(SAMPLES), progress)
 
 
 def _check(
@@ -135,7 +129,7 @@ def _check(
 ) -> CheckResult:
     facts = model_facts(model)
     with borrowed(model):
-        sample = thinned(sample, _affordable(model, sample))
+        sample = sample.spread(_affordable(model, sample))
         told = functools.partial(_told, progress)
         fitted = predictions(model, sample, True, functools.partial(told, 0.0))
         later = predictions(model, sample, False, functools.partial(told, 0.4))
@@ -157,8 +151,8 @@ def _told(progress: Progress, start: float, share: float) -> None:
 
 
 def _affordable(model: Any, sample: Sample) -> int:
-    few = thinned(sample, 2)
-    found = keras.tree.flatten(model(tensors_of(few.x), training=False))
+    few = sample.spread(2)
+    found = keras.tree.flatten(model(few.tensors.x, training=False))
     values = sum(int(np.prod(tensor.shape)) for tensor in found) // few.size
     return max(_FEWEST, min(sample.size, _VALUES // max(values, 1)))
 
@@ -224,7 +218,7 @@ def _judged(one: OutputLoss) -> _Found:
 def _wrong_labels(one: OutputLoss) -> _Found | None:
     facts = one.part.facts
     shape = tuple(getattr(one.part.y_pred, "shape", ()))
-    if not (facts.standard and facts.name in chance.SPARSE and len(shape) > 1):
+    if not (facts.standard and facts.name in loss_kinds.SPARSE and len(shape) > 1):
         return None
     labels, units = numpy_of(one.part.y), shape[-1]
     if facts.ignore_class is not None:
@@ -236,7 +230,7 @@ def _wrong_labels(one: OutputLoss) -> _Found | None:
     if labels.min() < 0:
         action = (
             f"pass over them: `{class_name(facts.name)}(ignore_class={low})`"
-            if facts.ignore_class is None and facts.name == chance.SPARSE[0]
+            if facts.ignore_class is None and facts.name == loss_kinds.SPARSE[0]
             else "number the classes from 0"
         )
     return _Found(

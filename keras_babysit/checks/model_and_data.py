@@ -9,7 +9,7 @@ from typing import Any
 from keras_babysit import rules as all_rules
 from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.checks.check import Check, CheckResult
-from keras_babysit.checks.inputs import facts_of, gathered
+from keras_babysit.checks.data import facts_of, gathered
 from keras_babysit.document.progress_line import Progress
 from keras_babysit.document.words import count
 from keras_babysit.facts import DataFacts

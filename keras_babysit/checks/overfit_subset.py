@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit import rules
 from keras_babysit.borrowing import borrowed, without_noise, without_regularization
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.check import Check, CheckResult
@@ -29,10 +30,10 @@ from keras_babysit.checks.fitting.training import (
 )
 from keras_babysit.checks.fitting.verdict import Told, evidence, furthest, judged, table
 from keras_babysit.document.progress_line import Progress, shown
+from keras_babysit.errors import positive, whole
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample, ready, sample_of
 from keras_babysit.records import Finding
-from keras_babysit.rules.evidence.tasks import NOTHING_LEARNED
 
 NAME = "overfit_subset"
 #: So many times `n` samples are read, to pick `n` of different classes.
@@ -115,8 +116,9 @@ def overfit_subset(
     Returns:
         An `OverfitResult`. `passed`; `worrying`: the loss fell far but not to its
         floor, or the same inputs have different targets; `failed`: it cannot be
-        learnt, or not at this learning rate; `skipped`: out of time, too few weights
-        for so many values, or nobody knows how small the loss can get.
+        learnt, or not at this learning rate; `not finished`: out of time, which says
+        nothing of the model; `skipped`: too few weights for so many values, or nobody
+        knows how small the loss can get.
 
     Raises:
         TypeError: if it is not a Keras model.
@@ -128,25 +130,13 @@ def overfit_subset(
     print(keras_babysit.overfit_subset(model, x_train, y_train))
     ```
     """
-    _check_arguments(n, steps, seconds)
+    whole("n", n)
+    whole("steps", steps)
+    positive("seconds", seconds)
     sample = sample_of(x, y, sample_weight, n=_POOL * n)
     _ready(model, sample)
     with shown("Overfitting a few samples", progress, verbose) as tell:
         return _checked(model, balanced(sample, n), steps, seconds, tell)
-
-
-def _check_arguments(n: Any, steps: Any, seconds: Any) -> None:
-    for name, value in (("n", n), ("steps", steps)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < 1:
-            raise ValueError(
-                f"`{name}` must be a positive integer. Received: {name}={value!r}"
-            )
-    real = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not real or not seconds > 0:
-        raise ValueError(
-            f"`seconds` must be a positive number. Received: seconds={seconds!r}"
-        )
 
 
 def _ready(model: Any, sample: Sample) -> None:
@@ -157,11 +147,13 @@ def _ready(model: Any, sample: Sample) -> None:
     rate_of(model.optimizer)
 
 
-def _run(model: Any, sample: Sample, progress: Progress) -> OverfitResult:
-    return _checked(model, balanced(sample, 20), 1000, 30.0, progress)
+def _run(
+    model: Any, sample: Sample, progress: Progress, seconds: float = 30.0
+) -> OverfitResult:
+    return _checked(model, balanced(sample, 20), 1000, seconds, progress)
 
 
-CHECK = Check(NAME, "overfitting a few samples", 60, _run)
+CHECK = Check(NAME, "overfitting a few samples", 60, _run, timed=True)
 
 
 def _checked(
@@ -263,7 +255,7 @@ def _diagnosed(
             if "No gradients" not in str(e):
                 raise
         found = [f for f in babysitter.report.problems if f.rule not in _OF_A_FEW]
-    return tuple(sorted(found, key=lambda f: f.rule in NOTHING_LEARNED))
+    return tuple(sorted(found, key=lambda f: rules.get(f.rule).is_symptom))
 
 
 class _EndsAfter(keras.callbacks.Callback):

@@ -11,32 +11,25 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
-
 from keras_babysit import checks as all_checks
 from keras_babysit import rules as all_rules
 from keras_babysit.borrowing import random_numbers_kept
-from keras_babysit.checks import model_and_data, table
-from keras_babysit.checks.causes import causes
+from keras_babysit.checks import model_and_data
 from keras_babysit.checks.check import Check, CheckResult
-from keras_babysit.checks.inputs import gathered
+from keras_babysit.checks.data import gathered
 from keras_babysit.checks.preflight_result import Preflight
-from keras_babysit.document.progress_line import Progress, silent
-from keras_babysit.errors import first_line
+from keras_babysit.checks.root_causes import root_causes
+from keras_babysit.document.progress_line import Progress, part, shown
+from keras_babysit.errors import first_line, positive
 from keras_babysit.facts import DataFacts
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample
-from keras_babysit.sinks.console import shown
 
 __all__ = ["Preflight", "preflight"]
 
 _log = logging.getLogger(__name__)
 #: Of a longer message the rest is in the result's evidence.
 _LONGEST = 200
-#: What a progress says fits into so many columns.
-_WIDTH = 36
 
 
 def preflight(
@@ -48,6 +41,7 @@ def preflight(
     validation_data: Any = None,
     checks: Sequence[str] | None = None,
     ignore: Iterable[str] = (),
+    seconds: float = 30.0,
     verbose: int | str = "auto",
 ) -> Preflight:
     """Makes all checks before learning, and prints what they came to as one table.
@@ -69,6 +63,8 @@ def preflight(
             split; only arrays are looked at.
         checks: names of the checks to make; all of them for `None`.
         ignore: names of checks, and of rules, to leave out.
+        seconds: time after which `gradient` and `overfit_subset` each begin nothing
+            new; what is not finished then says so.
         verbose: 0 for no output; 1 for the table, and for progress while it works if
             standard error is a terminal; `"auto"` is 1.
 
@@ -94,6 +90,7 @@ def preflight(
         raise ValueError(
             f'`verbose` must be 0, 1 or "auto". Received: verbose={verbose!r}'
         )
+    positive("seconds", seconds)
     chosen, without = _selected(checks, ignore)
     start = time.perf_counter()
     # A generator may draw random numbers; what building draws stays drawn, as it
@@ -101,29 +98,25 @@ def preflight(
     with random_numbers_kept():
         sample, facts = gathered(x, y, sample_weight, validation_data)
     _make_ready(model, sample, facts)
-    runs = {check.name: _run_of(check, facts, without) for check in chosen}
+    runs = {check.name: _run_of(check, facts, without, seconds) for check in chosen}
     results = []
-    with (
-        random_numbers_kept(),
-        _warned_once(),
-        _progress(len(chosen), verbose) as progress_of,
-    ):
+    line = shown("Before learning", verbose="auto" if verbose else 0)
+    with random_numbers_kept(), _warned_once(), line as progress:
         for i, check in enumerate(chosen):
-            progress = progress_of(i, check.title)
-            results.append(
-                _result(check.name, runs[check.name], model, sample, progress)
-            )
+            ends = (i / len(chosen), (i + 1) / len(chosen))
+            tell = part(progress, *ends, check.title)
+            tell(0.0, "")
+            results.append(_result(check.name, runs[check.name], model, sample, tell))
     found = Preflight(
         results=tuple(results),
-        because=causes(results),
+        because=root_causes(results),
         model=model.name,
         samples=sample.size,
         rows=facts.rows,
         seconds=time.perf_counter() - start,
     )
     if verbose:
-        with shown(bar=False) as console:
-            table.write(console, found)
+        found.display()
     return found
 
 
@@ -176,12 +169,12 @@ def _make_ready(model: Any, sample: Sample, facts: DataFacts) -> None:
 
 
 def _run_of(
-    check: Check, facts: DataFacts, without: list[str]
+    check: Check, facts: DataFacts, without: list[str], seconds: float
 ) -> Callable[[Any, Sample, Progress], CheckResult]:
     if check is model_and_data.CHECK:
         # The one check that looks at more of the data than the sample.
         return functools.partial(model_and_data.run, facts=facts, ignore=without)
-    return check.run
+    return functools.partial(check.run, seconds=seconds) if check.timed else check.run
 
 
 def _result(
@@ -216,43 +209,3 @@ def _warned_once() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning, module="keras")
         yield
-
-
-@contextlib.contextmanager
-def _progress(
-    checks: int, verbose: int | str
-) -> Iterator[Callable[[int, str], Progress]]:
-    """How to tell the progress of each check; shows it on a terminal, then is gone."""
-    # What is printed to standard output may be piped somewhere.
-    console = Console(stderr=True, highlight=False)
-    if not verbose or not console.is_terminal:
-        yield lambda index, title: silent
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[what]}", markup=False),
-        TimeElapsedColumn(),
-    )
-    bar = Bar(
-        *columns,
-        console=console,
-        transient=True,
-        # What the model itself prints is not to be caught.
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("", total=checks, what="")
-
-        def of_check(index: int, title: str) -> Progress:
-            def tell(share: float, what: str) -> None:
-                done = index + min(max(float(share), 0.0), 1.0)
-                told = " ".join(what.split())[:_WIDTH]
-                bar.update(task, completed=done, description=title, what=told)
-
-            tell(0.0, "")
-            bar.refresh()  # Before it begins: it may take its time to say more.
-            return tell
-
-        yield of_check

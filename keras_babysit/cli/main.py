@@ -8,20 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.table import Table
 
 from keras_babysit import rules as all_rules
 from keras_babysit.cli import check as check_command
 from keras_babysit.cli import compare, search
-from keras_babysit.report import Report, page
-from keras_babysit.report.text import LOOKS, WIDTH, write
+from keras_babysit.document import html as pages
+from keras_babysit.document.blocks import Block, Column, Heading, Row, Table
+from keras_babysit.document.console import write
+from keras_babysit.document.shown import WIDTH
+from keras_babysit.report import Report
 from keras_babysit.rules import reference
-
-#: Text is hard to read in longer lines.
-_MAX_WIDTH = 100
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -43,17 +41,17 @@ def rules(markdown: bool) -> None:
     if markdown:
         click.echo(reference.markdown(known), nl=False)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("rule", no_wrap=True)
-    table.add_column("severity", no_wrap=True)
-    table.add_column("when")
-    table.add_column("what it says")
-    for rule in known:
-        severity = f"[{LOOKS[rule.severity][1]}]{rule.severity}[/]"
-        table.add_row(
-            rule.name, severity, reference.when(rule), reference.summary(rule)
-        )
-    _console().print(table)
+    columns = (
+        Column("rule"),
+        Column("severity"),
+        Column("when", rank=1),
+        Column("what it says", wide=True),
+    )
+    rows = tuple(
+        Row((rule.name, rule.severity, reference.when(rule), reference.summary(rule)))
+        for rule in known
+    )
+    write(_console(), [Table(columns, rows)])
 
 
 @main.command()
@@ -72,7 +70,7 @@ def explain(rule: str) -> None:
     found = known[name]
     console = _console()
     console.print(f"[bold]{found.name}[/bold]\n")
-    width = min(console.width, _MAX_WIDTH)
+    width = min(console.width, WIDTH)
     console.print(Markdown(reference.entry(found, links=False)), width=width)
 
 
@@ -101,25 +99,34 @@ def report(
     several runs. JSON is an object for the first, a list of objects for the second.
 
     Exits with 0, whatever was found; with --check, with 1 if a run has open errors or
-    warnings, and with 2 if there is nothing to read.
+    warnings or cannot be read, and with 2 if there is nothing to read.
     """
     from keras_babysit.event_files import (
         reader,  # TensorBoard's part takes a while to import.
     )
 
-    found = {str(run): reader.read_report(run) for run in reader.find_runs(log_dir)}
+    found: dict[str, Report] = {}
+    unread = False
+    for run in reader.find_runs(log_dir):
+        try:
+            found[str(run)] = reader.read_report(run)
+        except ValueError as error:
+            unread = True
+            click.echo(f"{run}: {error}", err=True)
+    if unread and not found:
+        context.exit(2)
     if not found:
         raise click.BadParameter(
             f"no Babysitter has written its findings in {str(log_dir)!r} or below.",
             param_hint="LOG_DIR",
         )
     if html is not None:
-        html.write_text(page.document(found), encoding="utf-8")
+        html.write_text(_page(found), encoding="utf-8")
     if as_json:
         click.echo(_json(found, single=str(log_dir) in found))
     elif html is None:
         _print_reports(found)
-    if check and any(r.problems for r in found.values()):
+    if check and (unread or any(r.problems for r in found.values())):
         context.exit(1)
 
 
@@ -130,12 +137,19 @@ def _json(found: dict[str, Report], single: bool) -> str:
     return json.dumps(wanted, indent=2, allow_nan=False)
 
 
+def _page(found: dict[str, Report]) -> str:
+    blocks: list[Block] = []
+    for run, one in found.items():
+        blocks += [Heading(run, 0), *one.content()]
+    return pages.page(blocks, "keras_babysit report")
+
+
 def _print_reports(found: dict[str, Report]) -> None:
     console = _console()
     for i, (run, one) in enumerate(found.items()):
         if len(found) > 1:
             console.print("\n" * (i > 0) + run, style="bold", markup=False)
-        write(console, one, wrap=console.is_terminal, table=True)
+        write(console, one.content(), wrap=console.is_terminal)
 
 
 def _console() -> Console:

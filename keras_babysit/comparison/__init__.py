@@ -1,10 +1,11 @@
 """The same training under several optimizers, side by side.
 
-`choices.py` makes optimizers of what is given, `run.py` trains under each, `result.py`
-holds what came out, `text.py` and `drawing.py` are how it looks.
+`choices.py` makes optimizers of what is given, `training.py` trains under each, and
+`result.py` holds what came out.
 """
 
-from keras_babysit.comparison.result import OptimizerComparison, OptimizerRun
-from keras_babysit.comparison.run import compare_optimizers
+from keras_babysit.comparison.result import OptimizerComparison
+from keras_babysit.comparison.run import OptimizerRun
+from keras_babysit.comparison.training import compare_optimizers
 
 __all__ = ["OptimizerComparison", "OptimizerRun", "compare_optimizers"]

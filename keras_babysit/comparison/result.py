@@ -1,111 +1,29 @@
-"""What a comparison came to: frozen values that print as a table."""
+"""What a comparison came to: a table, a picture and the best run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from keras_babysit.comparison.figure import comparison_figure
+from keras_babysit.comparison.run import OptimizerRun
+from keras_babysit.document.blocks import Block, Column, Row, Table, Text
+from keras_babysit.document.shown import Shown
+from keras_babysit.document.values import plain
+from keras_babysit.document.words import number
 
-from keras_babysit.history import RunHistory, Series
-from keras_babysit.report import Report
-from keras_babysit.report.groups import Group
-from keras_babysit.rules.evidence.kernels import kernels, middle
-
-
-@dataclass(frozen=True)
-class OptimizerRun:
-    """The training under one optimizer.
-
-    Attributes:
-        name: the optimizer's name in the comparison.
-        optimizer: its class and what it is set to.
-        history: Keras's logs, name to a float for each epoch, as in Keras's
-            `History.history`.
-        epoch_seconds: wall-clock time of each epoch, training and validation, in
-            seconds; see `compare_optimizers` for how it is measured.
-        report: what the `Babysitter` found.
-        recorded: the `RunHistory` of the observed steps.
-        error: type and message of the exception that ended the training; `""` if
-            none did.
-    """
-
-    name: str
-    optimizer: str = ""
-    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    epoch_seconds: tuple[float, ...] = ()
-    report: Report = field(default_factory=Report)
-    recorded: RunHistory = field(default_factory=RunHistory)
-    error: str = ""
-
-    @property
-    def diverged(self) -> bool:
-        """Whether the loss became NaN or infinite."""
-        return not np.isfinite(np.array(self.history.get("loss", ()), float)).all()
-
-    @property
-    def seconds_per_epoch(self) -> float:
-        """Median of `epoch_seconds`; NaN if there are none."""
-        return float(np.median(self.epoch_seconds)) if self.epoch_seconds else math.nan
-
-    @property
-    def seconds(self) -> np.ndarray:
-        """Seconds at the end of each epoch: float array of shape `(epochs,)`.
-
-        As if each had taken `seconds_per_epoch`: what else the machine was doing during
-        one epoch says nothing of the optimizer.
-        """
-        epochs = len(self.history.get("loss", ()))
-        return np.arange(1, epochs + 1) * self.seconds_per_epoch
-
-    @property
-    def update_ratios(self) -> Series:
-        """Median update ratio of the kernels at each observed step.
-
-        The update ratio is the size of an update over that of the weights, about 1e-3
-        when healthy (CS231n, "Ratio of weights:updates"). Biases are left out: they
-        start at zero.
-        """
-        window = self.recorded.whole("update_ratio")
-        at = kernels(window.places)
-        if not len(at):
-            return Series(np.zeros(0), np.zeros(0), np.zeros(0))
-        return Series(window.steps, window.epochs, middle(window.values[:, at].T))
-
-    @property
-    def update_ratio(self) -> float:
-        """Median of `update_ratios`; NaN if there are none."""
-        return float(middle(self.update_ratios.values))
-
-    @property
-    def problems(self) -> list[Group]:
-        """Open errors and warnings, grouped, the worst first."""
-        return [g for g in self.report.groups if not g.healed and g.severity != "info"]
-
-    def final(self, log: str = "loss") -> float:
-        """A log after the last epoch; NaN if there is none."""
-        values = self.history.get(log, ())
-        return float(values[-1]) if len(values) else math.nan
-
-    def lowest(self, log: str = "loss") -> float:
-        """The smallest finite value of a log; NaN if there is none."""
-        values = np.array(self.history.get(log, ()), float)
-        values = values[np.isfinite(values)]
-        return float(values.min()) if len(values) else math.nan
-
-    def epochs_to(self, loss: float) -> int | None:
-        """After how many epochs the training loss was first at most `loss`."""
-        reached = np.array(self.history.get("loss", ()), float) <= loss
-        return int(reached.argmax()) + 1 if reached.any() else None
+#: Columns that are not numbers.
+_WORDS = ("optimizer", "diagnosis")
 
 
-@dataclass(frozen=True)
-class OptimizerComparison:
+@dataclass(frozen=True, repr=False)
+class OptimizerComparison(Shown):
     """The same training under several optimizers.
 
-    `print(comparison)` gives a table; a notebook shows it as one.
+    `print(comparison)` gives a table; a notebook shows it with its picture: loss
+    against epochs and against time, and the update ratios.
 
     Attributes:
         runs: an `OptimizerRun` for each optimizer, in the order given.
@@ -139,6 +57,7 @@ class OptimizerComparison:
         return min(ended, key=lambda run: lowest[run.name], default=None)
 
     def __getitem__(self, name: str) -> OptimizerRun:
+        """Returns the run of the optimizer of this name."""
         for run in self.runs:
             if run.name == name:
                 return run
@@ -147,36 +66,69 @@ class OptimizerComparison:
             f"There is no run of this name, only {known}. Received: {name!r}"
         )
 
-    def plot(self, path: Any = None) -> Any:
-        """Draws loss against epochs and against time, and the update ratios.
+    def content(self) -> list[Block]:
+        """Returns a row for each run, the best one, and the picture."""
+        return [self._table(), Text(self._best()), comparison_figure(self.runs)]
 
-        Args:
-            path: file to write the picture to, its format by its name's ending.
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
+        best = self.best
+        found = {
+            "metric": self.metric,
+            "monitor": self.monitor,
+            "target_loss": self.target_loss,
+            "log_dir": self.log_dir,
+            "best": None if best is None else best.name,
+            "runs": [run.to_dict() for run in self.runs],
+        }
+        return plain(found)
 
-        Returns:
-            The `matplotlib.figure.Figure`; pyplot does not know of it.
+    def _table(self) -> Table:
+        rows = [self._cells(run) for run in self.runs]
+        columns = (
+            Column(t, t not in _WORDS, wide=t == "diagnosis") for t in (rows or [{}])[0]
+        )
+        cells = (tuple(row.values()) for row in rows)
+        tones = map(self._tone, self.runs)
+        return Table(tuple(columns), tuple(map(Row, cells, tones)))
 
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
-        from keras_babysit.comparison import drawing
+    def _cells(self, run: OptimizerRun) -> dict[str, str]:
+        """The cells of a run's row by the titles of their columns."""
+        found = {"optimizer": run.name, "loss": _last(run, "loss")}
+        if self.metric:
+            found[self.metric] = _last(run, self.metric)
+        if math.isfinite(self.target_loss):
+            epochs = run.epochs_to(self.target_loss)
+            title = f"epochs to loss {number(self.target_loss)}"
+            found[title] = "–" if epochs is None else str(epochs)
+        found["seconds per epoch"] = _known(run.seconds_per_epoch)
+        found["update ratio"] = _known(run.update_ratio)
+        found["diagnosis"] = run.diagnosis
+        return found
 
-        return drawing.figure(self, path)
+    def _tone(self, run: OptimizerRun) -> str:
+        if run is self.best:
+            return "good"
+        return "warning" if run.error or run.diverged or run.problems else ""
 
-    def __str__(self) -> str:
-        from keras_babysit.comparison import text
+    def _best(self) -> str:
+        best, log = self.best, self.monitor
+        if best is None:
+            return "No run has a finite loss."
+        lowest = best.lowest(log)
+        epoch = list(best.history[log]).index(lowest) + 1
+        return f"Lowest {log}: {best.name}, {number(lowest)} after epoch {epoch}."
 
-        return text.plain_text(self)
+    __repr__ = Shown.__str__
 
-    def __rich__(self) -> Any:
-        from keras_babysit.comparison import text
 
-        return text.shown(self)
+def _last(run: OptimizerRun, log: str) -> str:
+    """A log's last value: NaN is one too."""
+    return number(run.final(log)) if run.history.get(log) else "–"
 
-    def _repr_html_(self) -> str:
-        from keras_babysit.comparison import text
 
-        return text.html(self)
+def _known(value: float) -> str:
+    return "–" if math.isnan(value) else number(value)
 
 
 def usual_target(runs: Sequence[OptimizerRun]) -> float:

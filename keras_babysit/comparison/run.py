@@ -1,286 +1,143 @@
-"""Trains one model under several optimizers, from the same start on the same data."""
+"""What came out of the training under one optimizer."""
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import inspect
-import os
-import re
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import keras
+import numpy as np
 
-from keras_babysit.borrowing import random_numbers_kept
-from keras_babysit.callbacks.babysitter import Babysitter
-from keras_babysit.comparison import text
-from keras_babysit.comparison.choices import Maker, chosen
-from keras_babysit.comparison.clock import Clock
-from keras_babysit.comparison.result import (
-    OptimizerComparison,
-    OptimizerRun,
-    shown_metric,
-    usual_target,
-)
-from keras_babysit.comparison.start import Start, names_kept, start_of
-from keras_babysit.errors import first_line
+from keras_babysit.document.values import plain
+from keras_babysit.document.words import number
+from keras_babysit.history import RunHistory, Series
+from keras_babysit.report import Report
+from keras_babysit.report.groups import Group
+from keras_babysit.rules.evidence.kernels import kernels, middle
+
+#: An error's message is cut there: the whole one is in `OptimizerRun.error`.
+_MAX_ERROR = 60
 
 
-def compare_optimizers(
-    make_model: Callable[[], keras.Model],
-    x: Any,
-    y: Any = None,
-    *,
-    optimizers: Any = None,
-    epochs: int = 10,
-    batch_size: int | None = None,
-    validation_data: Any = None,
-    log_dir: str | os.PathLike | None = None,
-    seed: int = 0,
-    target_loss: float | None = None,
-    callbacks: Any = (),
-    overhead: float = 0.02,
-    every: int | None = None,
-    verbose: str | int = "auto",
-    **fit: Any,
-) -> OptimizerComparison:
-    """Trains the same model from the same weights under each optimizer.
+@dataclass(frozen=True)
+class OptimizerRun:
+    """The training under one optimizer.
 
-    Each optimizer gets a new model of `make_model` with the values that the first one
-    had (weights, averages, seeds of dropout), and the same batches in the same order.
-    A `Babysitter` watches each. An optimizer that diverges is stopped after that
-    epoch, and one that fails says so in its run: the others go on.
-
-    Time is wall-clock time of an epoch, validation included, less what observing and
-    compiling the observed step took. The first epoch, in which Keras compiles its own
-    functions, counts as the median of the others; if it is the only one, as the median
-    time of a plain step times the number of steps, validation left out. On a busy
-    machine times differ from run to run.
-
-    See CS231n, "Neural Networks Part 3: Learning and Evaluation", section "Parameter
-    updates", and `docs/updates.md`.
-
-    Args:
-        make_model: a function without arguments that returns a new model each time,
-            compiled with its loss and metrics; its optimizer is replaced.
-        x: inputs, anything that `fit` takes and that can be read again: arrays, a
-            `tf.data.Dataset`, a `keras.utils.PyDataset`; no generator. A dataset that
-            shuffles shuffles anew for each optimizer.
-        y: targets, if `x` is arrays.
-        optimizers: a dictionary of names to optimizers, or a list of optimizers: each
-            an instance (a copy of it is used), a string, a configuration, or a
-            function that returns one of these. By default plain SGD, momentum,
-            Nesterov momentum, Adagrad, RMSprop and Adam, with rates of 0.01 but for
-            the last two, which get 0.001.
-        epochs: number of epochs for each.
-        batch_size: as in `fit`.
-        validation_data: as in `fit`, likewise no generator.
-        log_dir: directory of the TensorBoard files, a run in it for each optimizer;
-            none are kept by default.
-        seed: of the initial weights and the order of the data. The global random
-            numbers are as they were afterwards.
-        target_loss: training loss to which the table counts epochs; by default one
-            that about half of the optimizers reach.
-        callbacks: a list of Keras callbacks, copied for each training, or a function
-            that returns new ones.
-        overhead: share of the time that observing may add, see `Babysitter`.
-        every: observe one step in so many instead.
-        verbose: 0 for no output, 1 (as `"auto"`) for a line for each optimizer, 2 for
-            Keras's own too.
-        **fit: further arguments of `fit`.
-
-    Returns:
-        An `OptimizerComparison`.
-
-    Raises:
-        TypeError: if `make_model` is not a function, or returns no Keras model.
-        ValueError: for models that are not compiled, unknown optimizers, and arguments
-            out of range. If every training fails, what the first one raised.
-
-    Example:
-    ```python
-    comparison = keras_babysit.compare_optimizers(
-        make_model, x, y, optimizers=["sgd", "adam"], epochs=5, log_dir="logs/compared"
-    )
-    print(comparison)
-    comparison.plot("compared.png")
-    ```
+    Attributes:
+        name: the optimizer's name in the comparison.
+        optimizer: its class and what it is set to.
+        history: Keras's logs, name to a float for each epoch, as in Keras's
+            `History.history`.
+        epoch_seconds: wall-clock time of each epoch, training and validation, in
+            seconds; see `compare_optimizers` for how it is measured.
+        report: what the `Babysitter` found.
+        recorded: the `RunHistory` of the observed steps.
+        error: type and message of the exception that ended the training; `""` if
+            none did.
     """
-    _check(make_model, x, validation_data, epochs, seed, verbose)
-    target = _checked_target(target_loss)
-    fit = {
-        **fit,
-        "x": x,
-        "y": y,
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "validation_data": validation_data,
-        "verbose": 2 if verbose == 2 else 0,
-    }
-    kept = None if log_dir is None else str(log_dir)
-    runs: list[OptimizerRun] = []
-    failed: Exception | None = None
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(random_numbers_kept())
-        stack.enter_context(names_kept())
-        makers = chosen(optimizers)
-        if log_dir is None:
-            log_dir = stack.enter_context(tempfile.TemporaryDirectory())
-        # Whatever is wrong with these is said before anything trains.
-        Babysitter(log_dir, overhead=overhead, every=every)
-        paths = _paths(log_dir, list(makers))
-        start = start_of(make_model, x, y, seed)
-        for name, maker in makers.items():
-            babysitter = Babysitter(
-                paths[name], overhead=overhead, every=every, verbose=0
-            )
-            with names_kept():
-                own = _callbacks(callbacks)
-                run, error = _trained(name, maker, start, babysitter, own, fit)
-            failed = failed or error
-            runs.append(run)
-            if verbose:
-                print(text.line(run, shown_metric([run])), flush=True)
-    if failed is not None and all(run.error for run in runs):
-        raise failed
-    return OptimizerComparison(
-        runs=tuple(runs),
-        metric=shown_metric(runs),
-        target_loss=usual_target(runs) if target is None else target,
-        log_dir=kept,
-    )
 
+    name: str
+    optimizer: str = ""
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    epoch_seconds: tuple[float, ...] = ()
+    report: Report = field(default_factory=Report)
+    recorded: RunHistory = field(default_factory=RunHistory)
+    error: str = ""
 
-def _trained(
-    name: str,
-    maker: Maker,
-    start: Start,
-    babysitter: Babysitter,
-    callbacks: list[keras.callbacks.Callback],
-    fit: dict[str, Any],
-) -> tuple[OptimizerRun, Exception | None]:
-    """Trains a model, and returns what came out and what went wrong."""
-    model = start.model()
-    with _scope_of(model):
-        optimizer = maker()
-        told = _described(optimizer)
-        _replace_optimizer(model, optimizer)
-    keras.utils.set_random_seed(start.seed)
-    clock = Clock(babysitter)
-    failed = None
-    try:
-        model.fit(**fit, callbacks=[*callbacks, clock, babysitter])
-    except Exception as e:
-        failed = e
-        babysitter.on_train_end()  # Keras doesn't call it then; it closes the files.
-    run = OptimizerRun(
-        name=name,
-        optimizer=told,
-        history=clock.logs,
-        epoch_seconds=clock.epoch_seconds(),
-        report=babysitter.report,
-        recorded=babysitter.history,
-        error=f"{type(failed).__name__}: {first_line(failed)}" if failed else "",
-    )
-    return run, failed
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss became NaN or infinite."""
+        return not np.isfinite(np.array(self.history.get("loss", ()), float)).all()
 
+    @property
+    def seconds_per_epoch(self) -> float:
+        """Median of `epoch_seconds`; NaN if there are none."""
+        return float(np.median(self.epoch_seconds)) if self.epoch_seconds else math.nan
 
-def _scope_of(model: keras.Model) -> contextlib.AbstractContextManager:
-    """Where its optimizer has to be made: TensorFlow may distribute the model."""
-    strategy = getattr(model, "distribute_strategy", None)
-    return contextlib.nullcontext() if strategy is None else strategy.scope()
+    @property
+    def seconds(self) -> np.ndarray:
+        """Seconds at the end of each epoch: float array of shape `(epochs,)`.
 
+        As if each had taken `seconds_per_epoch`: what else the machine was doing during
+        one epoch says nothing of the optimizer.
+        """
+        epochs = len(self.history.get("loss", ()))
+        return np.arange(1, epochs + 1) * self.seconds_per_epoch
 
-def _replace_optimizer(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer
-) -> None:
-    scaling = keras.optimizers.LossScaleOptimizer
-    if isinstance(model.optimizer, scaling) and not isinstance(optimizer, scaling):
-        optimizer = scaling(optimizer)  # As `compile` does for mixed_float16.
-    model.optimizer = optimizer
-    model.train_function = None
+    @property
+    def update_ratios(self) -> Series:
+        """Median update ratio of the kernels at each observed step.
 
+        The update ratio is the size of an update over that of the weights, about 1e-3
+        when healthy (CS231n, "Ratio of weights:updates"). Biases are left out: they
+        start at zero.
+        """
+        window = self.recorded.whole("update_ratio")
+        at = kernels(window.places)
+        if not len(at):
+            return Series(np.zeros(0), np.zeros(0), np.zeros(0))
+        return Series(window.steps, window.epochs, middle(window.values[:, at].T))
 
-def _described(optimizer: keras.optimizers.Optimizer) -> str:
-    """`"SGD(learning_rate=0.01, momentum=0.9)"`: what differs from the class's own."""
-    kind = type(optimizer)
-    usual = {n: p.default for n, p in inspect.signature(kind).parameters.items()}
-    told = [
-        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value!r}"
-        for key, value in optimizer.get_config().items()
-        if key == "learning_rate" or (key in usual and usual[key] != value)
-        if key != "name"
-    ]
-    return f"{kind.__name__}({', '.join(told)})"
+    @property
+    def update_ratio(self) -> float:
+        """Median of `update_ratios`; NaN if there are none."""
+        return float(middle(self.update_ratios.values))
 
+    @property
+    def problems(self) -> list[Group]:
+        """Open errors and warnings, grouped, the worst first."""
+        return [g for g in self.report.groups if not g.healed and g.severity != "info"]
 
-def _callbacks(given: Any) -> list[keras.callbacks.Callback]:
-    """New callbacks for one training."""
-    found = given() if callable(given) else copy.deepcopy(given)
-    if isinstance(found, keras.callbacks.Callback):
-        found = [found]
-    found = list(found or ())
-    wrong = [c for c in found if not isinstance(c, keras.callbacks.Callback)]
-    if wrong:
-        raise ValueError(
-            "`callbacks` must be a list of Keras callbacks, or a function that returns "
-            f"one. Received: {wrong[0]!r} among them"
-        )
-    return found
+    def final(self, log: str = "loss") -> float:
+        """A log after the last epoch; NaN if there is none."""
+        values = self.history.get(log, ())
+        return float(values[-1]) if len(values) else math.nan
 
+    def lowest(self, log: str = "loss") -> float:
+        """The smallest finite value of a log; NaN if there is none."""
+        values = np.array(self.history.get(log, ()), float)
+        values = values[np.isfinite(values)]
+        return float(values.min()) if len(values) else math.nan
 
-def _paths(folder: str | os.PathLike, names: Sequence[str]) -> dict[str, str]:
-    """A directory for each name, that a file system can have."""
-    found: dict[str, str] = {}
-    for name in names:
-        plain = re.sub(r"[^\w.=,+() -]", "_", name).strip(" .") or "optimizer"
-        path, n = os.path.join(folder, plain), 1
-        while path in found.values():
-            n += 1
-            path = os.path.join(folder, f"{plain}_{n}")
-        found[name] = path
-    return found
+    def epochs_to(self, loss: float) -> int | None:
+        """After how many epochs the training loss was first at most `loss`."""
+        reached = np.array(self.history.get("loss", ()), float) <= loss
+        return int(reached.argmax()) + 1 if reached.any() else None
 
+    @property
+    def diagnosis(self) -> str:
+        """The most important finding in few words: the rule's name."""
+        if self.error:
+            cut = f"{self.error[:_MAX_ERROR].rstrip()}…"
+            return f"failed: {self.error if len(self.error) <= _MAX_ERROR else cut}"
+        problems = self.problems
+        if problems:
+            first, more = problems[0], len(problems) - 1
+            return f"{first.rule}{f', and {more} more' if more else ''}"
+        return "loss is not finite" if self.diverged else "all well"
 
-def _check(
-    make_model: Any,
-    x: Any,
-    validation_data: Any,
-    epochs: Any,
-    seed: Any,
-    verbose: Any,
-) -> None:
-    if isinstance(make_model, keras.Model) or not callable(make_model):
-        raise TypeError(
-            "`make_model` must be a function without arguments that returns a new "
-            f"compiled model. Received: make_model={make_model!r}"
-        )
-    for name, value in (("x", x), ("validation_data", validation_data)):
-        if isinstance(value, Iterator):
-            raise ValueError(
-                f"`{name}` must be data that can be read again for each optimizer: "
-                "arrays, a dataset or a PyDataset. Received: "
-                f"{name} of type {type(value).__name__}, which is used up by the first"
-            )
-    if not isinstance(epochs, int) or isinstance(epochs, bool) or epochs < 1:
-        raise ValueError(
-            f"`epochs` must be a positive integer. Received: epochs={epochs!r}"
-        )
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}")
-    if verbose not in ("auto", 0, 1, 2):
-        raise ValueError(
-            f'`verbose` must be "auto", 0, 1 or 2. Received: verbose={verbose!r}'
-        )
+    def line(self, metric: str) -> str:
+        """All of it in a line: `"Adam: loss 0.021, val_accuracy 0.97, ..."`.
 
+        Args:
+            metric: the log to name beside the loss; `""` for none.
+        """
+        logs = [log for log in dict.fromkeys(("loss", metric)) if log in self.history]
+        parts = [f"{log} {number(self.final(log))}" for log in logs]
+        if math.isfinite(self.seconds_per_epoch):
+            parts.append(f"{number(self.seconds_per_epoch)} s an epoch")
+        return f"{self.name}: {', '.join([*parts, self.diagnosis])}"
 
-def _checked_target(loss: Any) -> float | None:
-    if loss is None:
-        return None
-    if not isinstance(loss, int | float) or isinstance(loss, bool) or loss != loss:
-        raise ValueError(
-            f"`target_loss` must be a number or None. Received: target_loss={loss!r}"
-        )
-    return float(loss)
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
+        found = {
+            "name": self.name,
+            "optimizer": self.optimizer,
+            "history": self.history,
+            "epoch_seconds": self.epoch_seconds,
+            "update_ratio": self.update_ratio,
+            "diagnosis": self.diagnosis,
+            "error": self.error,
+        }
+        return plain({**found, "report": self.report.to_dict()})

@@ -14,6 +14,7 @@ from keras_babysit.document.plots import Figure
 
 #: What is said in which tone: `""` is plain. The first five have signs.
 TONES = ("error", "warning", "info", "good", "skipped", "strong", "faint", "")
+SIGNS = {"error": "✖", "warning": "▲", "info": "•", "good": "✔", "skipped": "–"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Heading:
 
     Attributes:
         text: the title.
-        level: 1 for the document, 2 for a section.
+        level: 1 for the document, 2 for a section; 0 above several documents.
         tone: with a sign before it for the tones that have one.
     """
 
@@ -156,6 +157,11 @@ class Details:
 
 
 Block: TypeAlias = Union[Heading, Text, Table, "FindingCard", Items, Figure, "Details"]
+
+
+def signed(text: str, tone: str) -> tuple[Span, ...]:
+    """Returns a word in a tone with its sign before it, for a table's cell."""
+    return (Span(f"{SIGNS.get(tone, '')} {text}".strip(), tone),)
 
 
 def figures_in(blocks: Iterable[Block]) -> Iterator[Figure]:

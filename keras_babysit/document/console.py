@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text as RichText
 
 from keras_babysit.document.blocks import (
+    SIGNS,
     Block,
     Column,
     FindingCard,
@@ -33,21 +36,21 @@ if TYPE_CHECKING:
 
 #: Sign and style of each tone.
 LOOKS = {
-    "error": ("✖", "bold red"),
-    "warning": ("▲", "yellow"),
-    "info": ("•", "cyan"),
-    "good": ("✔", "green"),
-    "skipped": ("–", "dim"),
+    "error": (SIGNS["error"], "bold red"),
+    "warning": (SIGNS["warning"], "yellow"),
+    "info": (SIGNS["info"], "cyan"),
+    "good": (SIGNS["good"], "green"),
+    "skipped": (SIGNS["skipped"], "dim"),
     "strong": ("", "bold"),
     "faint": ("", "dim"),
     "": ("", ""),
 }
 #: Tones whose sign stands before a heading or a paragraph.
 _SIGNED = ("error", "warning", "good", "info", "skipped")
-#: Columns of a sign and its status.
-_MARK = 10
+#: Columns of a sign and its status, at least.
+_MARK = 9
 #: Letters of a line of a column's title, unless a word is longer.
-_TITLE = 12
+_TITLE = 10
 #: A column of sentences has room for so many letters, or the table is no table.
 _SENTENCE = 30
 #: Names of rules, at the end of what they found.
@@ -86,16 +89,18 @@ def renderables(
     blocks: Iterable[Block], width: int, wrap: bool = True
 ) -> Iterator[RenderableType]:
     """Yields what rich can render: of what is folded away, nothing."""
-    for block in blocks:
-        if isinstance(block, Heading | Text):
-            yield _paragraph(block)
-        elif isinstance(block, Table):
-            yield from _table(block, width)
-        elif isinstance(block, FindingCard):
-            yield _card(block, wrap)
-        elif isinstance(block, Items):
-            for point in block.points:
-                yield _hanging(RichText("•", style="dim"), RichText(clean(point)))
+    for kind, run in itertools.groupby(blocks, type):
+        if kind is FindingCard:
+            yield from _cards([b for b in run if isinstance(b, FindingCard)], wrap)
+            continue
+        for block in run:
+            if isinstance(block, Heading | Text):
+                yield _paragraph(block)
+            elif isinstance(block, Table):
+                yield from _table(block, width)
+            elif isinstance(block, Items):
+                points = [(RichText("•"), RichText(clean(p))) for p in block.points]
+                yield _hanging(points)
 
 
 def _line(words: Words, tone: str = "") -> RichText:
@@ -119,13 +124,19 @@ def _starts_section(block: Heading | Text) -> bool:
     return isinstance(block, Heading) and block.level > 1
 
 
-def _card(card: FindingCard, wrap: bool) -> RenderableType:
-    """A finding: sign and status, then what there is to say of it."""
-    sign, style = LOOKS[card.tone]
-    mark = RichText(f"{sign} {clean(card.status)}".ljust(_MARK), style=style)
-    if not wrap:
-        return RichText.assemble(mark, " ", _said(card))
-    return _hanging(mark, _said(card))
+def _cards(cards: list[FindingCard], wrap: bool) -> Iterator[RenderableType]:
+    """Findings: sign and status, then what there is to say of each."""
+    column = max(_MARK, *(len(card.status) + 2 for card in cards))
+    rows = [(_mark(card).ljust(column), card) for card in cards]
+    found = [(RichText(m, LOOKS[card.tone][1]), _said(card)) for m, card in rows]
+    if wrap:
+        yield _hanging(found)
+    else:
+        yield from (RichText.assemble(mark, " ", said) for mark, said in found)
+
+
+def _mark(card: FindingCard) -> str:
+    return f"{LOOKS[card.tone][0]} {clean(card.status)}"
 
 
 def _said(card: FindingCard) -> RichText:
@@ -142,12 +153,13 @@ def _said(card: FindingCard) -> RichText:
     return found
 
 
-def _hanging(mark: RichText, body: RichText) -> RichTable:
+def _hanging(rows: Iterable[tuple[RichText, RichText]]) -> RichTable:
     """Signs in a column of their own."""
     grid = RichTable.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(mark, body)
+    for mark, body in rows:
+        grid.add_row(mark, body)
     return grid
 
 
@@ -178,7 +190,7 @@ def _flat(table: Table, kept: Sequence[int]) -> RichTable:
         found.add_column(
             _title(column),
             justify="right" if column.number else "left",
-            no_wrap=column.number,
+            no_wrap=not column.wide,
             overflow="fold",
         )
     for row in table.rows:
@@ -188,19 +200,20 @@ def _flat(table: Table, kept: Sequence[int]) -> RichTable:
     return found
 
 
-def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RichText]:
-    """Each row as lines of its own, for consoles too narrow for a table."""
+def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RenderableType]:
+    """Each row as lines of its own, for consoles too narrow for a table.
+
+    A row whose first cell is empty goes on with the one before.
+    """
     for row in table.rows:
         style = LOOKS[row.tone][1]
-        lines = [
-            (table.columns[i], cell)
-            for i, cell in zip(kept, _cells(row, kept), strict=True)
-            if cell.plain.strip()
-        ]
-        for n, (column, cell) in enumerate(lines):
-            title = "" if column.wide else f"{clean(column.title)}: "
-            before = f"  {title}" if n else ""
-            yield RichText.assemble((before, "dim"), cell, style=style)
+        for n, (i, cell) in enumerate(zip(kept, _cells(row, kept), strict=True)):
+            if not cell.plain.strip():
+                continue
+            column = table.columns[i]
+            title = "" if column.wide or not n else f"{clean(column.title)}: "
+            line = RichText.assemble((title, "dim"), cell, style=style)
+            yield Padding(line, (0, 0, 0, 2)) if n else line
 
 
 def _cells(row: Row, kept: Sequence[int]) -> list[RichText]:
@@ -228,7 +241,7 @@ def _fitting(table: Table, kept: list[int], width: int) -> list[int]:
 
 
 def _needed(table: Table, kept: Sequence[int]) -> int:
-    return sum(_longest(table, i) + 1 for i in kept)
+    return sum(_longest(table, i) + 2 for i in kept)
 
 
 def _longest(table: Table, i: int) -> int:
@@ -236,4 +249,8 @@ def _longest(table: Table, i: int) -> int:
     cells = [clean(plain(row.cells[i])) for row in table.rows]
     title = max(map(len, _title(column).splitlines()), default=0)
     longest = max(map(len, cells), default=0)
-    return max(title, min(longest, _SENTENCE) if column.wide else longest)
+    if column.wide:
+        # Broken between words; sentences need room for some of them.
+        word = max(map(len, " ".join(cells).split()), default=0)
+        longest = max(word, _SENTENCE if longest > 2 * _SENTENCE else 0)
+    return max(title, longest)

@@ -22,8 +22,8 @@ from keras_babysit.document.words import clean
 _MEANS_SOMETHING = str.maketrans(
     {**{c: f"\\{c}" for c in "\\*_[]#~|`"}, "<": "&lt;", ">": "&gt;", "&": "&amp;"}
 )
-#: Code as findings have it, without a sign in it that could end it.
-_CODE = re.compile(r"(`[^`]+`)")
+#: Code as findings have it, without signs that mean something in a page or a table.
+_CODE = re.compile(r"(`[^`<>&|]+`)")
 #: Tones that are set in bold.
 _BOLD = ("strong", "error", "warning", "good")
 
@@ -40,7 +40,7 @@ def text(blocks: Iterable[Block]) -> str:
             parts += ["\n" if cards and is_card else "\n\n"] if parts else []
             parts.append(shown)
         cards = is_card
-    return "".join(parts) + "\n" if parts else ""
+    return "".join(parts)
 
 
 def escaped(words: str) -> str:
@@ -96,5 +96,5 @@ def _table(table: Table) -> str:
 
 
 def _details(block: Details) -> str:
-    inside = text(block.blocks).strip()
+    inside = text(block.blocks)
     return f"{'#' * 3} {escaped(block.summary)}\n\n{inside}" if inside else ""

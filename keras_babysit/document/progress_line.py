@@ -1,16 +1,18 @@
-"""One line on the terminal that says how far something has come."""
+"""One line on the terminal that shows how far something has come."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 
-#: Tells how far something has come: a share from 0 to 1, and what it does now.
+#: Reports how far something has come: a share from 0 to 1, and what it does now.
 Progress = Callable[[float, str], None]
+#: Columns for what is being done.
+_WIDTH = 44
 
 
 def silent(share: float, what: str) -> None:
-    """Tells nobody."""
+    """Reports to nobody."""
 
 
 @contextlib.contextmanager
@@ -18,6 +20,8 @@ def shown(
     title: str, progress: Progress | None = None, verbose: int | str = "auto"
 ) -> Iterator[Progress]:
     """Yields a `Progress` to report to; what it showed is gone at the end.
+
+    The line is on standard error: what is printed to standard output may be piped.
 
     Args:
         title: what is going on.
@@ -38,11 +42,46 @@ def shown(
     from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bar
 
-    console = Console()
+    console = Console(stderr=True, highlight=False)
     if verbose == "auto" and not console.is_terminal:
         yield silent
         return
-    columns = (TextColumn(title), BarColumn(), TextColumn("{task.description}"))
-    with Bar(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+    what = TextColumn("{task.description}", markup=False)
+    bar = Bar(
+        TextColumn(title),
+        BarColumn(),
+        what,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        # What the model itself prints must not be caught.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+
+    def tell(share: float, what: str) -> None:
+        share = min(max(float(share), 0.0), 1.0)
+        said = " ".join(what.split())[:_WIDTH]
+        # At once: what comes next may take its time to report more.
+        bar.update(task, completed=share, description=said, refresh=True)
+
+    with bar:
         task = bar.add_task("", total=1.0)
-        yield lambda share, what: bar.update(task, completed=share, description=what)
+        yield tell
+
+
+def part(progress: Progress, start: float, end: float, title: str = "") -> Progress:
+    """Returns a `Progress` for a part of something.
+
+    Args:
+        progress: whom to report to.
+        start: share of the whole that was done before.
+        end: share of the whole that is done after it.
+        title: what the part is called.
+    """
+
+    def tell(share: float, what: str) -> None:
+        said = ": ".join(filter(None, (title, what)))
+        progress(start + (end - start) * min(max(float(share), 0.0), 1.0), said)
+
+    return tell

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from keras_babysit.document.blocks import Block, Text, figures_in, plain
 from keras_babysit.document.values import plain as plain_values
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 #: Columns of text at most, and where there is no terminal.
 WIDTH = 100
@@ -92,7 +91,7 @@ class Shown:
         if ending == ".html":
             return html.page(self.content(), self._title())
         if ending == ".md":
-            return markdown.text(self.content())
+            return markdown.text(self.content()) + "\n"
         if ending == ".txt":
             return console.text(self.content(), WIDTH) + "\n"
         if ending == ".json":
@@ -116,13 +115,14 @@ class Shown:
 
     def __rich_console__(
         self, console: Console, options: ConsoleOptions
-    ) -> Iterator[RenderableType]:
+    ) -> RenderResult:
         from keras_babysit.document import console as renderer
 
-        width = min(options.max_width, WIDTH)
-        yield from renderer.renderables(self.content(), width)
+        narrow = options.update_width(min(options.max_width, WIDTH))
+        for shown in renderer.renderables(self.content(), narrow.max_width):
+            yield from console.render(shown, narrow)
 
-    def _repr_html_(self) -> str:
+    def _repr_html_(self) -> str | None:
         from keras_babysit.document import html
 
         return html.fragment(self.content())

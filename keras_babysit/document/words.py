@@ -47,9 +47,13 @@ def moment(step: float, epoch: float) -> str:
     return f"epoch {epoch:.1f}".removesuffix(".0")
 
 
+def ended(text: str) -> str:
+    """Text with one full stop last."""
+    text = text.strip()
+    return text if not text or text.endswith((*".!?",)) else f"{text}."
+
+
 def sentence(text: str) -> str:
     """Text with a capital letter first and one full stop last."""
-    text = text.strip()
-    if not text:
-        return text
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((*".!?",)) else ".")
+    text = ended(text)
+    return f"{text[:1].upper()}{text[1:]}"

@@ -7,7 +7,6 @@ import json
 import math
 import mmap
 import os
-import struct
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto import event_pb2
 from tensorboard.util import tensor_util
 
+from keras_babysit.document.words import count
+from keras_babysit.event_files.frames import Damage, contents
 from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
 from keras_babysit.history import RunHistory
 from keras_babysit.records import (
@@ -58,17 +59,36 @@ def read_report(log_dir: str | os.PathLike) -> Report:
     Args:
         log_dir: what the `Babysitter` was given as `log_dir`.
 
+    Damaged records are passed over; a note in the report says how many.
+
     Raises:
-        ValueError: if there are no event files of a judged run.
+        ValueError: if there are no event files of a judged run, or if the one there is
+            was cut off or damaged before anything of it could be read.
     """
     train = _last_run_file(Path(log_dir))
-    found = _Found()
-    for event in _events(train):
+    found, damage = _Found(), Damage()
+    for event in _events(train, damage):
         found.add(event)
+    if not found.run:
+        how = "damaged" if damage.records else "cut off"
+        raise ValueError(
+            f"The event file of this run is {how} before its first findings, so "
+            f"nothing is known of the run. Received: {train}"
+        )
     for validation in _validation_files(Path(log_dir), train):
-        for event in _events(validation):
+        for event in _events(validation, damage):
             found.add(event, prefix="val_")
-    return found.report()
+    return _with_damage(found.report(), damage)
+
+
+def _with_damage(report: Report, damage: Damage) -> Report:
+    if not damage.records:
+        return report
+    note = (
+        f"{count(damage.records, 'damaged record')} of the event files could not be "
+        "read: findings and numbers may be missing."
+    )
+    return dataclasses.replace(report, notes=(*report.notes, note))
 
 
 @dataclass
@@ -215,22 +235,15 @@ def _holds_run(file: Path) -> bool:
         return False
 
 
-def _events(file: Path) -> Iterator[Any]:
-    """Yields the events that may matter, up to the last that is complete.
+def _events(file: Path, damage: Damage) -> Iterator[Any]:
+    """Yields the events that may matter.
 
     TensorBoard's own reader imports TensorFlow where it is installed, and its
     checksums in Python take seconds on a long run's histograms.
     """
-    with open(file, "rb") as opened:
-        while len(header := opened.read(12)) == 12:
-            (size,) = struct.unpack("<Q", header[:8])
-            if size > os.fstat(opened.fileno()).st_size:
-                return
-            record = opened.read(size)
-            if len(record) < size or len(opened.read(4)) < 4:
-                return
-            if TABLE.encode() in record or b"epoch_" in record:
-                try:
-                    yield event_pb2.Event.FromString(record)
-                except DecodeError:
-                    return
+    for record in contents(file, damage):
+        if TABLE.encode() in record or b"epoch_" in record:
+            try:
+                yield event_pb2.Event.FromString(record)
+            except DecodeError:
+                damage.records += 1

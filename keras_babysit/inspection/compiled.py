@@ -22,6 +22,11 @@ METRIC_ALIASES = {
 }
 
 
+def words(text: str) -> frozenset[str]:
+    """Returns the words of a text, as names are listed here."""
+    return frozenset(text.split())
+
+
 def snake(name: str) -> str:
     """Returns a class name in snake case: `"LogCosh"`, `"log_cosh"`."""
     name = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
@@ -158,16 +163,9 @@ def metric_names(model: Any, names: list[str], index: int) -> tuple[str, ...]:
         value = getattr(compiled, field, None)
         if len(names) > 1 or isinstance(value, Mapping):
             value = pick(value, names, index)
-        found += [metric_name(m) for m in _flat(value)]
+        given = keras.tree.flatten(value)
+        found += [metric_name(metric) for metric in given if metric is not None]
     return tuple(dict.fromkeys(found))
-
-
-def _flat(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    if isinstance(value, list | tuple):
-        return [one for part in value for one in _flat(part)]
-    return [value]
 
 
 def metric_name(metric: Any) -> str:

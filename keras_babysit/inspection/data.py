@@ -23,7 +23,7 @@ from keras_babysit.facts import (
 from keras_babysit.inspection import duplicates
 from keras_babysit.inspection.arrays import array_facts, dtype_name, numeric
 from keras_babysit.inspection.dependence import MAX_SAMPLES, dependence
-from keras_babysit.inspection.rows import Rows, leaves, rows_of, spread
+from keras_babysit.inspection.rows import Rows, even, leaves, rows_of, spread
 
 #: Inputs are looked at in so many samples, and so many values, at most.
 INPUT_ROWS = 2_000
@@ -93,7 +93,8 @@ def data_facts(fed: Fed) -> DataFacts:
     """Returns the facts of what `fit` is fed with."""
     inputs, targets = _facts(fed.inputs, INPUT_ROWS), _facts(fed.targets, TARGET_ROWS)
     keys = _keys(fed)
-    common = DataFacts(
+    classes = bool(targets) and _classes(targets[0])
+    return DataFacts(
         inputs=inputs,
         targets=targets,
         rows=fed.rows,
@@ -106,14 +107,8 @@ def data_facts(fed: Fed) -> DataFacts:
         validation=_validation(fed, keys),
         validation_split=fed.validation_split,
         dependence=_dependence(fed),
-    )
-    if keys is None:
-        return common
-    classes = bool(targets) and _classes(targets[0])
-    return dataclasses.replace(
-        common,
-        duplicated=duplicates.duplicated(keys),
-        conflicting=duplicates.conflicting(keys) if classes else 0.0,
+        duplicated=duplicates.duplicated(keys) if keys else 0.0,
+        conflicting=duplicates.conflicting(keys) if keys and classes else 0.0,
     )
 
 
@@ -165,7 +160,7 @@ class BatchSample:
             return
         inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
         self._rows += _length(inputs)
-        self._weighted |= any(not _even(w) for _, w in leaves("w", sample_weight))
+        self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
         self._batches.append((inputs, targets))
 
     def facts(self) -> DataFacts:
@@ -211,11 +206,6 @@ def _size(arrays: Mapping[str, Any]) -> int:
 def _length(arrays: Mapping[str, Any]) -> int:
     shape = np.shape(next(iter(arrays.values()), 0))
     return int(shape[0]) if shape else 0
-
-
-def _even(weights: Any) -> bool:
-    values = np.asarray(weights)
-    return values.size == 0 or bool((values == values.flat[0]).all())
 
 
 def _rows(arrays: Sequence[Rows]) -> int:

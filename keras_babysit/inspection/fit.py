@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.inspection.data import Fed, arrays
-from keras_babysit.inspection.rows import Rows, is_array, leaves
+from keras_babysit.inspection.rows import Rows, even, is_array, leaves
 
 
 def fed_to(model: Any) -> Fed | None:
@@ -70,12 +70,11 @@ def _training(names: Mapping[str, Any]) -> dict[str, Any]:
         "batch_size": _whole(getattr(_adapter(iterator), "batch_size", None)),
         "weighted": any(_is_uneven(weight) for weight in weights),
     }
-    x, y = names.get("x"), names.get("y")
-    given = [array for _, array in leaves("x", x)]
-    if not given or not all(is_array(array) for array in given):
+    x = names.get("x")
+    if not _is_arrays(x):
         return common
     inputs, x_whole = arrays("x", x)
-    targets, y_whole = arrays("y", y)
+    targets, y_whole = arrays("y", names.get("y"))
     shuffle = names.get("shuffle", "unknown")
     return {
         **common,
@@ -83,10 +82,15 @@ def _training(names: Mapping[str, Any]) -> dict[str, Any]:
         "inputs": inputs,
         "targets": targets,
         "complete": x_whole and y_whole,
-        "rows": _whole(given[0].shape[0]),
+        "rows": _whole(next(leaves("x", x))[1].shape[0]),
         # "batch" shuffles the batches, not the samples.
         "shuffled": None if isinstance(shuffle, str) else bool(shuffle),
     }
+
+
+def _is_arrays(x: Any) -> bool:
+    given = [array for _, array in leaves("x", x)]
+    return bool(given) and all(is_array(array) for array in given)
 
 
 def _adapter(iterator: Any) -> Any:
@@ -107,13 +111,10 @@ def _steps(names: Mapping[str, Any]) -> int | None:
 def _validation(names: Mapping[str, Any]) -> dict[str, Any]:
     if names.get("validation_data") is None:
         return {}
-    x, y = names.get("val_x"), names.get("val_y")
-    given = [array for _, array in leaves("x", x)]
-    if not given or not all(is_array(array) for array in given):
-        return {"validation": True}
+    x = names.get("val_x")
     inputs, x_whole = arrays("x", x)
-    targets, y_whole = arrays("y", y)
-    if not (x_whole and y_whole):
+    targets, y_whole = arrays("y", names.get("val_y"))
+    if not (_is_arrays(x) and x_whole and y_whole):
         return {"validation": True}
     return {
         "validation": True,
@@ -141,12 +142,8 @@ def _is_uneven(weight: Any) -> bool:
         values = [v for v in weight.values() if isinstance(v, int | float)]
         if len(values) == len(weight):
             return len(set(values)) > 1
-    for _, array in leaves("w", weight):
-        if not isinstance(array, np.ndarray):
-            return True
-        if array.size and (array != array.flat[0]).any():
-            return True
-    return False
+    given = [array for _, array in leaves("w", weight)]
+    return not all(isinstance(one, np.ndarray) and even(one) for one in given)
 
 
 def _whole(value: Any) -> int | None:

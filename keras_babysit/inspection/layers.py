@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_babysit.facts import LayerFacts
-from keras_babysit.inspection.compiled import is_keras, name_of, snake
+from keras_babysit.inspection.compiled import is_keras, name_of, snake, words
 from keras_babysit.inspection.weights import weight_facts
 
 #: Classes of Keras that say nothing about what a layer does.
@@ -28,31 +28,10 @@ ALIASES = {
 }
 
 #: Operations of `keras.ops` that apply an activation function, in snake case.
-FUNCTIONS = frozenset(
-    {
-        "relu",
-        "relu6",
-        "leaky_relu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "softplus",
-        "softsign",
-        "sigmoid",
-        "hard_sigmoid",
-        "log_sigmoid",
-        "hard_silu",
-        "hard_tanh",
-        "tanh",
-        "softmax",
-        "log_softmax",
-        "sparsemax",
-        "squareplus",
-        "exponential",
-    }
+FUNCTIONS = words(
+    "relu relu6 leaky_relu elu selu celu gelu silu mish softplus softsign sigmoid "
+    "hard_sigmoid log_sigmoid hard_silu hard_tanh tanh softmax log_softmax sparsemax "
+    "squareplus exponential"
 )
 
 #: Recurrent layers put out a product of gates, not the values of their `activation`.

@@ -25,63 +25,24 @@ from keras_babysit.inspection.layers import (
 
 #: Layers and operations that only move values about, drop or average some of them:
 #: their output has the range of their input.
-MOVING = frozenset(
-    {
-        "Flatten",
-        "Reshape",
-        "Permute",
-        "RepeatVector",
-        "Dropout",
-        "AlphaDropout",
-        "SpatialDropout",
-        "GaussianDropout",
-        "Identity",
-        "Masking",
-        "ActivityRegularization",
-        "Activation",
-        "Cropping",
-        "UpSampling",
-        "Resizing",
-        "AveragePooling",
-        "MaxPooling",
-        "GlobalAveragePooling",
-        "GlobalMaxPooling",
-        "Squeeze",
-        "ExpandDims",
-        "Transpose",
-        "GetItem",
-        "Cast",
-        "Copy",
-        "Ravel",
-        "Moveaxis",
-        "Swapaxes",
-        "Concatenate",
-    }
+MOVING = compiled.words(
+    "Flatten Reshape Permute RepeatVector Dropout AlphaDropout SpatialDropout "
+    "GaussianDropout Identity Masking ActivityRegularization Activation Cropping "
+    "UpSampling Resizing AveragePooling MaxPooling GlobalAveragePooling "
+    "GlobalMaxPooling Squeeze ExpandDims Transpose GetItem Cast Copy Ravel Moveaxis "
+    "Swapaxes Concatenate"
 )
 
 #: Layers that end in an affine map if they have no activation function.
-AFFINE = frozenset(
-    {
-        "Dense",
-        "EinsumDense",
-        "Conv",
-        "ConvTranspose",
-        "DepthwiseConv",
-        "SeparableConv",
-        "BatchNormalization",
-        "LayerNormalization",
-        "MultiHeadAttention",
-    }
+AFFINE = compiled.words(
+    "Dense EinsumDense Conv ConvTranspose DepthwiseConv SeparableConv "
+    "BatchNormalization LayerNormalization MultiHeadAttention"
 )
 
 #: Losses that take the logits behind a softmax or sigmoid if they can get at them.
-LOGIT_READERS = frozenset(
-    {
-        "binary_crossentropy",
-        "categorical_crossentropy",
-        "sparse_categorical_crossentropy",
-        "crossentropy",
-    }
+LOGIT_READERS = compiled.words(
+    "binary_crossentropy categorical_crossentropy sparse_categorical_crossentropy "
+    "crossentropy"
 )
 
 Sources = tuple[str, ...] | None

@@ -61,6 +61,12 @@ def leaves(name: str, nested: Any) -> Iterator[tuple[str, Any]]:
         yield name, nested
 
 
+def even(weights: Any) -> bool:
+    """Whether all of some weights are the same."""
+    values = np.asarray(weights)
+    return values.size == 0 or bool((values == values.flat[0]).all())
+
+
 def rows_of(name: str, array: Any) -> Rows | None:
     """Returns access to an array; `None` if it is none, or not a dense one."""
     if isinstance(array, np.ndarray):

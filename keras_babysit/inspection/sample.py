@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.errors import first_line
+from keras_babysit.errors import first_line, whole
 from keras_babysit.inspection.arrays import numeric
 from keras_babysit.inspection.rows import is_array, leaves, rows_of, spread
 
@@ -35,14 +37,35 @@ class Sample:
     size: int = 0
     whole: bool = False
 
+    def map(self, function: Callable, size: int | None = None) -> Sample:
+        """Returns what a function makes of every array, for so many samples."""
+        x, y, weight = (
+            _map(function, part) for part in (self.x, self.y, self.sample_weight)
+        )
+        return Sample(x, y, weight, size=self.size if size is None else size)
+
+    def at(self, places: Any) -> Sample:
+        """Returns the samples at some indices, or of a slice."""
+        size = len(range(self.size)[places] if isinstance(places, slice) else places)
+        return self.map(lambda array: array[places], size)
+
     def first(self, n: int) -> Sample:
         """Returns the first `n` of the samples."""
-        if n >= self.size:
-            return self
-        x, y, weight = (
-            _map(lambda a: a[:n], v) for v in (self.x, self.y, self.sample_weight)
-        )
-        return Sample(x, y, weight, size=n)
+        return self if n >= self.size else self.at(slice(n))
+
+    def spread(self, n: int) -> Sample:
+        """Returns `n` of the samples, spread evenly over them."""
+        return self if n >= self.size else self.at(spread(self.size, n))
+
+    def batches(self, size: int = 32) -> list[Sample]:
+        """Returns the samples in batches of about one size."""
+        edges = np.linspace(0, self.size, -(-self.size // size) + 1).astype(int)
+        return [self.at(slice(a, b)) for a, b in itertools.pairwise(edges)]
+
+    @property
+    def tensors(self) -> Sample:
+        """The same as tensors."""
+        return self.map(keras.ops.convert_to_tensor)
 
 
 def sample_of(x: Any, y: Any = None, sample_weight: Any = None, *, n: int) -> Sample:
@@ -109,8 +132,9 @@ def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
         )
     rows = next(iter(lengths.values()))
     at = spread(rows, n)
-    x, y, weight = (_map(lambda a: _rows(a, at), v) for v in parts.values())
-    return Sample(x, y, weight, size=len(at), whole=len(at) == rows)
+    given = Sample(parts["x"], parts["y"], parts["sample_weight"])
+    found = given.map(lambda array: _rows(array, at), len(at))
+    return dataclasses.replace(found, whole=len(at) == rows)
 
 
 def as_arrays(value: Any) -> Any:
@@ -140,10 +164,9 @@ def _of_batches(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     collected: list[tuple] = []
     count = 0
     for batch in batches(x):
-        parts = keras.utils.unpack_x_y_sample_weight(batch)
-        parts = tuple(_map(_numpy, part) for part in parts)
+        parts, rows = unpacked(batch)
         collected.append(parts)
-        count += len(next(array for _, array in leaves("x", parts[0])))
+        count += rows
         if count >= n:
             break
     if not count:
@@ -170,6 +193,25 @@ def batches(data: Any) -> Iterator[Any]:
             "`x` must be something that `fit` takes: arrays, a dataset or a "
             f"generator of batches. Received: {type(data).__name__}"
         ) from e
+
+
+def unpacked(batch: Any) -> tuple[tuple[Any, Any, Any], int]:
+    """Returns x, y and sample weights of a batch as arrays, and how many rows it has.
+
+    Raises:
+        ValueError: if it is a single sample, or its parts differ in length.
+    """
+    parts = keras.utils.unpack_x_y_sample_weight(batch)
+    x, y, weight = (_map(_numpy, part) for part in parts)
+    named = {"x": x, "y": y, "sample_weight": weight}
+    shapes = [a.shape for name, v in named.items() for _, a in leaves(name, v)]
+    if not shapes or () in shapes or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            "`x` must yield batches, of which all parts have the same number of "
+            "samples: did you leave out `.batch(32)`? Received: "
+            f"{_described(named) or 'a batch without arrays'}"
+        )
+    return (x, y, weight), shapes[0][0]
 
 
 def _numpy(array: Any) -> np.ndarray:
@@ -216,10 +258,7 @@ def check_bounds(samples: Any, limit: Any, far: Any) -> None:
     Raises:
         ValueError: if `samples` is not a positive integer, or not 0 < limit < far.
     """
-    if not isinstance(samples, int) or isinstance(samples, bool) or samples < 1:
-        raise ValueError(
-            f"`samples` must be a positive integer. Received: samples={samples!r}"
-        )
+    whole("samples", samples)
     if not 0 < limit < far:
         raise ValueError(
             "`limit` and `far` must be positive, and `far` the larger. Received: "
@@ -244,7 +283,7 @@ def ready(model: Any, sample: Sample) -> None:
     _check_batch_size(model)
     _check_shapes(model, sample)
     one = sample.first(2)
-    tensors = _map(keras.ops.convert_to_tensor, one.x)
+    tensors = one.tensors.x
     if not model.built:
         _attempt(lambda: model(tensors), "The model cannot be called on x", sample)
     # Read as plain tensors: some custom gradients that `fit` can trace fail on
@@ -261,11 +300,16 @@ def ready(model: Any, sample: Sample) -> None:
             sample,
         )
         shapes = _map(lambda t: tuple(t.shape), y_pred)
-        _attempt(
-            lambda: loss_of(model, one, y_pred, training=False),
-            f"The loss cannot be computed from an output of shape {shapes}",
-            sample,
-        )
+        problem = f"The loss cannot be computed from an output of shape {shapes}"
+        try:
+            _attempt(lambda: loss_of(model, one, y_pred, False), problem, sample)
+        except ValueError:
+            if one.y is not None or model._compile_loss is None:
+                raise
+            raise ValueError(
+                "`y` must be given: the model is compiled with a loss that compares "
+                f"its outputs with targets. Received: y=None, {_described_sample(one)}"
+            ) from None
 
 
 def _check_batch_size(model: Any) -> None:
@@ -314,12 +358,12 @@ def _attempt(function: Any, problem: str, sample: Sample) -> Any:
 
 def loss_of(model: Any, sample: Sample, y_pred: Any, training: bool) -> Any:
     """Returns the model's own loss as a scalar tensor, penalties included."""
-    convert = keras.ops.convert_to_tensor
+    tensors = sample.tensors
     return model._compute_loss(
-        x=_map(convert, sample.x),
-        y=_map(convert, sample.y),
+        x=tensors.x,
+        y=tensors.y,
         y_pred=y_pred,
-        sample_weight=_map(convert, sample.sample_weight),
+        sample_weight=tensors.sample_weight,
         training=training,
     )
 

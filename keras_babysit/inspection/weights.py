@@ -23,6 +23,7 @@ KS_LEAST = 100
 MAX_ORTHOGONAL = 512 * 512
 
 Cdf = Callable[[np.ndarray], np.ndarray]
+_erf = np.vectorize(math.erf, otypes=[float])
 
 
 def weight_facts(layer: Any, kind: str, variable: Any, trainable: bool) -> WeightFacts:
@@ -215,10 +216,3 @@ def _truncated(mean: float, std: float) -> Cdf:
     normal = _normal(mean, std)
     low = 0.5 * (1 + math.erf(-math.sqrt(2)))
     return lambda x: np.clip((normal(x) - low) / (1 - 2 * low), 0, 1)
-
-
-def _erf(x: np.ndarray) -> np.ndarray:
-    """The error function to 1.5e-7: Abramowitz and Stegun, 7.1.26."""
-    t = 1 / (1 + 0.3275911 * np.abs(x))
-    powers = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592, 0.0)
-    return np.sign(x) * (1 - np.polyval(powers, t) * np.exp(-x * x))

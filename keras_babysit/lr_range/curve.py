@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.lr_range.result import LearningRateRange, number_of
+from keras_babysit.document.words import number
+from keras_babysit.lr_range.result import LearningRateRange
 
 #: Fewer batches make no curve.
 MIN_STEPS = 10
@@ -17,10 +18,17 @@ SMOOTHING = 0.9
 QUIET = 0.15
 #: A fall counts if it is so many of its standard errors, and this share of the loss.
 _SURE, _VISIBLE = 4.5, 0.01
+#: Noise that hides a fall by this share of the loss is the first thing to name.
+_HIDDEN = 0.3
 #: Half-width in decades of the window over which a slope is fitted.
 _REACH = 0.25
 #: Shares of the whole fall after which the range begins and ends.
 _BEGUN, _DONE = 0.1, 0.95
+
+
+def quiet_steps(planned: int) -> int:
+    """Returns how many of the steps show the noise."""
+    return max(5, round(QUIET * planned))
 
 
 def averaged(losses: np.ndarray, weight: float = SMOOTHING) -> np.ndarray:
@@ -120,7 +128,9 @@ class _Curve:
 
     Attributes:
         reach: half-width of the window in steps.
+        steps: number of steps before the loss diverges.
         falls: whether the loss falls by more than its noise.
+        hidden: whether the noise would hide most of a fall.
         lowest: index of the step where it is lowest.
         steepest: index of the step, before that, where it falls fastest.
         begins: index of the step from which on it falls.
@@ -131,16 +141,18 @@ class _Curve:
         decades = math.log10(planned[-1] / planned[0])
         per_decade = (len(planned) - 1) / decades
         self.reach = max(2, round(_REACH * per_decade))
-        self.falls = False
+        self.falls = self.hidden = False
+        self.steps = len(losses)
         if len(losses) < MIN_STEPS:
             return
-        quiet = losses[: max(5, round(QUIET * len(planned)))]
+        quiet = losses[: quiet_steps(len(planned))]
         self.start, noise = float(quiet.mean()), float(quiet.std())
         level, slope = _lines(np.log10(rates), losses, self.reach)
         self.lowest = int(np.argmin(level))
         fall = self.start - level[self.lowest]
         near = np.abs(np.arange(len(losses)) - self.lowest) <= self.reach
         limit = _SURE * noise * math.sqrt(1 / near.sum() + 1 / len(quiet))
+        self.hidden = bool(limit > _HIDDEN * abs(self.start))
         self.falls = bool(fall > max(limit, _VISIBLE * abs(self.start), 1e-12))
         before = slice(0, self.lowest + 1)
         above = np.flatnonzero(level[before] > self.start - _BEGUN * fall)
@@ -163,14 +175,20 @@ def _lines(x: np.ndarray, y: np.ndarray, reach: int) -> tuple[np.ndarray, np.nda
 
 
 def _why_none(curve: _Curve, diverged: bool, planned: np.ndarray) -> str:
-    if diverged:
+    if curve.hidden:
+        return (
+            "The losses of the batches differ too much from each other to show a fall. "
+            "That is no fault of the model: use a larger `batch_size`, or more `steps`"
+        )
+    if diverged and curve.steps <= quiet_steps(len(planned)):
         return (
             "The loss rose without having fallen: begin lower than "
-            f"`min_rate={number_of(planned[0])}`, or look for what is wrong with the "
+            f"`min_rate={number(planned[0])}`, or look for what is wrong with the "
             "model"
         )
+    until = "before it rose" if diverged else f"up to {number(planned[-1])}"
     return (
-        "The loss did not fall at any rate, beyond the noise of its batches: there is "
-        f"nothing to be learnt up to a rate of {number_of(planned[-1])}, or something "
-        "is wrong with the model; `keras_babysit.overfit_subset` can tell"
+        f"The loss did not fall at any rate {until}, beyond the noise of its batches: "
+        "the model is trained already, there is nothing to be learnt, or something is "
+        "wrong with the model; `keras_babysit.overfit_subset` can tell"
     )

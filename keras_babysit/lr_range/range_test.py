@@ -17,6 +17,7 @@ from keras_babysit.checks.fitting.training import (
     rate_of,
 )
 from keras_babysit.document.progress_line import Progress, shown
+from keras_babysit.errors import number, whole
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.rows import leaves, rows_of
 from keras_babysit.inspection.sample import are_arrays, as_arrays, ready, sample_of
@@ -26,6 +27,8 @@ from keras_babysit.lr_range.sweep import Sweep, run
 
 #: Keras's own.
 _BATCH = 32
+#: A rate is held for so many samples, and so many updates, at most.
+_HELD_SAMPLES, _MOST_HELD = 128, 16
 #: Values that the rows of all batches may have.
 _MOST_VALUES = 2**25
 #: Samples that are looked at to check that model and data fit.
@@ -48,11 +51,14 @@ def find_learning_rate(
     """Finds a learning rate: trains a few batches while the rate rises.
 
     The rate rises exponentially with each update, and training ends when the loss
-    diverges. The optimizer is the model's, made anew, with all its settings but for
-    the rate; data that is short is gone through again. Two rules
-    are in use for what to take: the rate at which the loss fell fastest, which can be
-    too high, and a tenth of the one at which it was smallest, which can be too low.
-    What is suggested is half-way between them, on a logarithmic scale.
+    diverges: when it is four times its best, and most batches are worse than any at
+    the lowest rates. Where the losses of small batches differ much, each rate is held
+    for several updates, whose mean counts. The optimizer is the model's, made anew,
+    with all its settings but for the rate; data that is short is gone through again.
+
+    Two rules are in use for what to take: the rate at which the loss fell fastest,
+    which can be too high, and a tenth of the one at which it was smallest, which can
+    be too low. The suggestion is half-way between them, on a logarithmic scale.
 
     The model, its optimizer and all random numbers are afterwards as they were, bit
     for bit. A generator is read on, and a dataset that shuffles by itself may shuffle
@@ -70,7 +76,7 @@ def find_learning_rate(
             training: the best rate depends on it.
         min_rate: the first rate.
         max_rate: the last rate.
-        steps: number of updates.
+        steps: number of rates, one for each update unless the losses are noisy.
         progress: function of a share from 0 to 1 and of what is being done.
         verbose: 0 shows nothing; 1 a line of progress; `"auto"` that on a terminal.
 
@@ -98,44 +104,33 @@ def find_learning_rate(
         borrowed(model),
         fresh_optimizers(model, min_rate) as optimizer,
     ):
-        sweep = Sweep(optimizer, rates, tell)
-        data: tuple = (x, y, sample_weight)
         if are_arrays(x):
             rows = len(next(a for _, a in leaves("", as_arrays(x))))
             batch_size = min(batch_size or _BATCH, rows)
-            ordered = _in_order(data, sweep.batches, batch_size)
+        held = int(np.clip(_HELD_SAMPLES // (batch_size or _BATCH), 1, _MOST_HELD))
+        sweep = Sweep(optimizer, rates, tell, held)
+        data: tuple = (x, y, sample_weight)
+        if are_arrays(x):
+            ordered = _in_order(data, sweep, batch_size or rows)
             sweep.in_order = ordered is not None
             data = ordered or data
+        elif isinstance(x, types.GeneratorType):
+            sweep.most = sweep.batches  # It may not have more.
         run(model, data, batch_size, sweep)
     return judged(sweep.finished(), rates, sweep.diverged, used, scheduled)
 
 
 def _check_arguments(low: Any, high: Any, steps: Any, batch_size: Any) -> None:
     for name, value in (("min_rate", low), ("max_rate", high)):
-        real = isinstance(value, int | float | np.number)
-        if not real or isinstance(value, bool) or not 0 < value < math.inf:
-            raise ValueError(
-                f"`{name}` must be a positive number. Received: {name}={value!r}"
-            )
+        number(name, value, "a positive number", lambda v: 0 < v < math.inf)
     if not low < high:
         raise ValueError(
             "`min_rate` must be less than `max_rate`. Received: "
             f"min_rate={low!r}, max_rate={high!r}"
         )
-    if not _is_whole(steps) or steps < MIN_STEPS:
-        raise ValueError(
-            f"`steps` must be an integer of at least {MIN_STEPS}. "
-            f"Received: steps={steps!r}"
-        )
-    if batch_size is not None and (not _is_whole(batch_size) or batch_size < 1):
-        raise ValueError(
-            "`batch_size` must be a positive integer or None. "
-            f"Received: batch_size={batch_size!r}"
-        )
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    whole("steps", steps, MIN_STEPS)
+    if batch_size is not None:
+        whole("batch_size", batch_size)
 
 
 def _checked_data(
@@ -176,7 +171,7 @@ def _again(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def _in_order(data: tuple[Any, Any, Any], batches: int, size: int) -> Any:
+def _in_order(data: tuple[Any, Any, Any], sweep: Sweep, size: int) -> Any:
     """Returns arrays with the rows of all batches, drawn as by shuffled epochs.
 
     Keras takes its time to begin an epoch, and each of them can end with a smaller
@@ -184,7 +179,7 @@ def _in_order(data: tuple[Any, Any, Any], batches: int, size: int) -> Any:
 
     Args:
         data: x, y and sample weights, arrays or structures of arrays.
-        batches: how many batches are to come.
+        sweep: knows how many batches are to come; is told how many there are.
         size: samples a batch, no more than there are.
 
     Returns:
@@ -196,9 +191,12 @@ def _in_order(data: tuple[Any, Any, Any], batches: int, size: int) -> Any:
     rows = [access for access in found if access is not None]
     if len(rows) < len(found):
         return None
-    needed, length = batches * size, rows[0].shape[0]
-    if needed * sum(access.values for access in rows) > _MOST_VALUES:
+    values = size * sum(access.values for access in rows)
+    if sweep.batches * values > _MOST_VALUES:
         return None
+    # What only noise asks for is not worth as much memory.
+    sweep.most = max(sweep.batches, min(sweep.most, _MOST_VALUES // 8 // values))
+    needed, length = sweep.most * size, rows[0].shape[0]
     random = np.random.default_rng(0)
     epochs = [random.permutation(length) for _ in range(math.ceil(needed / length))]
     at = np.concatenate(epochs)[:needed]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from keras_babysit.document import figures
-from keras_babysit.rules.evidence.phrases import number
+from keras_babysit.document.blocks import Block, Heading, Text
+from keras_babysit.document.plots import Axes, Band, Figure, Line, Mark, Reference
+from keras_babysit.document.shown import Shown
+from keras_babysit.document.words import number, sentence
 
 
 @dataclass(frozen=True, repr=False)
-class LearningRateRange:
+class LearningRateRange(Shown):
     """What the range test found.
 
     Attributes:
@@ -45,60 +46,62 @@ class LearningRateRange:
     used: float | None = None
     notes: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        """The result in words."""
-        tested = f"{len(self.rates)} steps from {number_of(self.rates[0])} to "
-        lines = [f"learning rate range: {tested}{number_of(self.rates[-1])}."]
+    def content(self) -> list[Block]:
+        """Returns what was found in sentences, and the losses over the rates."""
+        tone = "warning" if self.suggestion is None else "good"
+        title = (
+            f"Learning rate range: {len(self.rates)} steps from "
+            f"{number(self.rates[0])} to {number(self.rates[-1])}"
+        )
+        notes = (Text(sentence(note), "faint") for note in self.notes)
+        return [
+            Heading(title, tone=tone),
+            *map(Text, self._sentences()),
+            *notes,
+            self._figure(),
+        ]
+
+    def _sentences(self) -> Iterator[str]:
         if self.suggestion is None:
-            lines.append("No learning rate can be suggested.")
+            yield "No learning rate can be suggested."
         else:
-            lines.append(
-                f"Suggested: {number_of(self.suggestion)} (steepest fall at "
-                f"{number_of(self.steepest)}, a tenth of the lowest loss's rate is "
-                f"{number_of(self.tenth)})."
+            yield (
+                f"Suggested: {number(self.suggestion)} (steepest fall at "
+                f"{number(self.steepest)}, a tenth of the lowest loss's rate is "
+                f"{number(self.tenth)})."
             )
-            lines.append(
-                f"The loss falls from {number_of(self.low)} to {number_of(self.high)}: "
+            yield (
+                f"The loss falls from {number(self.low)} to {number(self.high)}: "
                 "bounds for a cyclical or one-cycle schedule."
             )
         if self.diverged_at is not None:
-            lines.append(f"It diverges from about {number_of(self.diverged_at)} on.")
+            yield f"It diverges from about {number(self.diverged_at)} on."
         if self.used is not None:
-            lines.append(f"The model is compiled with {number_of(self.used)}.")
-        return " ".join(lines + [f"{note}." for note in self.notes])
+            yield f"The model is compiled with {number(self.used)}."
 
-    __repr__ = __str__
-
-    def plot(self, path: str | os.PathLike | None = None) -> Any:
-        """Draws the losses over the rates, with the suggestion and the range.
-
-        Args:
-            path: a file to write the picture to, in the format of its name.
-
-        Returns:
-            A `matplotlib.figure.Figure`, which notebooks show.
-
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
-        figure = figures.figure(7, 4, "range tests")
-        axes = figure.add_subplot()
-        axes.plot(self.rates, self.losses, color="0.75", lw=1, label="loss of a batch")
-        axes.plot(self.rates, self.smoothed, color="C0", label="smoothed")
+    def _figure(self) -> Figure:
+        marks: list[Mark] = [
+            Line(self.rates, self.losses, "loss of a batch", "0.75", width=1),
+            Line(self.rates, self.smoothed, "smoothed", "C0"),
+        ]
         if self.low is not None and self.high is not None:
-            axes.axvspan(self.low, self.high, color="C2", alpha=0.15, label="range")
+            marks.append(Band(self.low, self.high, "range"))
         if self.suggestion is not None:
-            label = f"suggested: {number_of(self.suggestion)}"
-            axes.axvline(self.suggestion, color="C3", label=label)
-        axes.set(xscale="log", xlabel="learning rate", ylabel="loss")
-        axes.set_ylim(*_shown(self.losses, self.smoothed))
-        axes.legend()
-        if path is not None:
-            figure.savefig(os.fspath(path), dpi=150)
-        return figure
+            label = f"suggested: {number(self.suggestion)}"
+            marks.append(Reference(self.suggestion, "x", label, "C3"))
+        axes = Axes(
+            tuple(marks),
+            x_label="learning rate",
+            y_label="loss",
+            x_scale="log",
+            y_limits=_limits(self.losses, self.smoothed),
+        )
+        return Figure("Loss of each batch over the learning rate", (axes,))
+
+    __repr__ = Shown.__str__
 
 
-def _shown(losses: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
+def _limits(losses: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
     """Limits that keep an explosion from flattening all the rest."""
     finite = losses[np.isfinite(losses)]
     known = smoothed[np.isfinite(smoothed)]
@@ -107,8 +110,3 @@ def _shown(losses: np.ndarray, smoothed: np.ndarray) -> tuple[float, float]:
     low, top = min(finite.min(), known.min()), max(known[0], finite[0])
     margin = max(top - low, 0.1 * abs(top), 1e-6)
     return float(low - 0.1 * margin), float(top + 0.5 * margin)
-
-
-def number_of(x: float | None) -> str:
-    """Returns a rate as it is written in a sentence."""
-    return "none" if x is None else number(x)

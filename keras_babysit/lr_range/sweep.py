@@ -11,32 +11,63 @@ import keras
 import numpy as np
 
 from keras_babysit.document.progress_line import Progress
-from keras_babysit.lr_range.curve import MIN_STEPS, QUIET, SMOOTHING
+from keras_babysit.lr_range.curve import MIN_STEPS, quiet_steps
 
-#: The sweep ends where the smoothed loss is so many times its best.
+#: The loss has diverged where it is so many times its best.
 DIVERGED = 4.0
+#: Of so many batches in a row so many must be worse than any at the start: one is by
+#: chance where losses have heavy tails.
+_WINDOW, _WORSE = 7, 5
+#: Deviation of the losses from batch to batch, as a share of their mean, that still
+#: shows a fall; where it is larger, rates are held for several batches.
+_NOISE = 0.25
 
 
 class Sweep(keras.callbacks.Callback):
-    """Sets the rate of each step, notes its loss, and ends it when it diverges."""
+    """Sets the rate of each step, notes its loss, and ends it when it diverges.
 
-    def __init__(self, optimizer: Any, rates: np.ndarray, progress: Progress):
+    The first rates are too low to do anything: the losses meanwhile show how much
+    batches differ. Where that is much, the sweep begins anew and holds each rate for
+    several batches.
+
+    Args:
+        optimizer: whose rate to set.
+        rates: the rates, rising.
+        progress: whom to tell.
+        held: for how many updates a rate may be held.
+
+    Attributes:
+        batches: number of batches that it takes.
+        most: number of batches that it may take, noise included.
+        diverged: whether the loss has diverged.
+        in_order: whether the data are in the order in which to take them.
+    """
+
+    def __init__(
+        self, optimizer: Any, rates: np.ndarray, progress: Progress, held: int
+    ):
         super().__init__()
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         # An update that is made of several batches is one step.
         self._each = inner.gradient_accumulation_steps or 1
-        self.batches = self._each * len(rates)
         self._optimizer, self._rates, self._progress = optimizer, rates, progress
         self._losses: list[float] = []
-        self._seen = 0
-        self._average, self._best, self._start = 0.0, math.inf, math.nan
+        self._before = self._seen = 0
+        self._quiet = quiet_steps(len(rates))
+        self._start = self._best = self._worst = math.nan
         self._problem = ""
+        self.most = self._each * (self._quiet + held * len(rates))
         self.diverged = False
         self.in_order = False
 
+    @property
+    def batches(self) -> int:
+        """Number of batches that it takes."""
+        return self._before + self._each * len(self._rates)
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Notes where the epoch begins."""
-        self._seen = len(self._losses)
+        self._seen = self._before + len(self._losses)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Sets the rate."""
@@ -52,29 +83,46 @@ class Sweep(keras.callbacks.Callback):
             self.model.stop_training = True
             return
         self._losses.append(float(np.mean(loss)))
-        self._judge(self._losses[-1])
-        done = len(self._losses)
+        self.diverged = self._has_diverged()
+        done = self._before + len(self._losses)
         self._progress(done / self.batches, f"loss {self._losses[-1]:.3g}")
         if self.diverged or done >= self.batches:
             self.model.stop_training = True
+        elif len(self._losses) == self._each * self._quiet:
+            self._look_at_noise(np.array(self._losses))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Ends it where the data do."""
-        if len(self._losses) == self._seen:  # There is no more data.
+        if self._before + len(self._losses) == self._seen:  # There is no more data.
             self.model.stop_training = True
 
-    def _judge(self, loss: float) -> None:
-        done = len(self._losses)
-        self._average = SMOOTHING * self._average + (1 - SMOOTHING) * loss
-        smoothed = self._average / (1 - SMOOTHING**done)
-        if done == 1:
-            self._start = smoothed
-        self._best = min(self._best, smoothed)
+    def _look_at_noise(self, losses: np.ndarray) -> None:
+        """At the end of the quiet steps: how much do the losses of batches differ?"""
+        self._start = self._best = float(np.median(losses))
+        self._worst = float(losses.max())
+        half = len(losses) // 2
+        rising = losses[half:].min() > losses[:half].max()  # Not quiet at all.
+        mean = abs(float(losses.mean()))
+        if self._before or rising or not mean:
+            return
+        wanted = math.ceil((losses.std() / mean / _NOISE) ** 2)
+        room = (self.most - len(losses)) // (self._each * len(self._rates))
+        held = min(wanted, room)
+        if held > 1:
+            self._each *= held
+            self._before, self._losses = len(losses), []
+
+    def _has_diverged(self) -> bool:
+        if not math.isfinite(self._losses[-1]):
+            return True
+        last = self._losses[-_WINDOW:]
+        if len(self._losses) <= self._each * self._quiet or len(last) < _WINDOW:
+            return False
+        self._best = min(self._best, float(np.median(last)))
         # Where the best is next to nothing, the start is the measure.
         scale = max(abs(self._best), self._start - self._best)
-        far = smoothed > self._best + (DIVERGED - 1) * scale
-        quiet = done <= QUIET * self.batches
-        self.diverged = not math.isfinite(loss) or (far and not quiet)
+        limit = max(self._worst, self._best + (DIVERGED - 1) * scale)
+        return sum(loss > limit for loss in last) >= _WORSE
 
     def finished(self) -> np.ndarray:
         """The loss of each update.
@@ -116,7 +164,7 @@ def run(model: Any, data: tuple, batch_size: int | None, sweep: Sweep) -> None:
             sample_weight=sample_weight,
             batch_size=batch_size,
             # A generator does not begin again, but for what Keras has peeked at.
-            epochs=1 if isinstance(x, types.GeneratorType) else sweep.batches,
+            epochs=1 if isinstance(x, types.GeneratorType) else sweep.most,
             verbose=0,
             shuffle=not sweep.in_order,
             callbacks=[sweep],

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_babysit.borrowing import layers_of
+from keras_babysit.errors import number
 
 #: Callbacks that set the rate of an optimizer that is not used here.
 _OF_RATES = (
@@ -90,31 +91,13 @@ def check_callbacks(callbacks: Any, name: str) -> None:
                 )
 
 
-def check_tolerance(name: str, value: Any) -> float:
+def tolerance(name: str, value: Any) -> float:
     """Returns a number that is not negative.
 
     Raises:
         ValueError: if it isn't one.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ValueError(
-            f"`{name}` must be a number that is not negative. "
-            f"Received: {name}={value!r}"
-        )
-    return float(value)
-
-
-def check_count(name: str, value: Any) -> int:
-    """Returns a positive integer.
-
-    Raises:
-        ValueError: if it isn't one.
-    """
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(
-            f"`{name}` must be a positive integer. Received: {name}={value!r}"
-        )
-    return value
+    return number(name, value, "a number that is not negative", lambda v: v >= 0)
 
 
 def check_dtype(dtype: Any) -> str | None:

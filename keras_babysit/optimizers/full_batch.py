@@ -11,10 +11,10 @@ import keras
 from keras.src.utils import io_utils
 
 from keras_babysit.borrowing import attributes_kept
+from keras_babysit.errors import whole
 from keras_babysit.inspection.sample import ready, sample_of
 from keras_babysit.optimizers.arguments import (
     check_callbacks,
-    check_count,
     check_devices,
     check_model,
 )
@@ -107,8 +107,8 @@ class FullBatchOptimizer(abc.ABC):
         """
         name = type(self).__name__
         check_repeatable(x)
-        check_count("epochs", epochs)
-        check_count("batch_size", batch_size)
+        whole("epochs", epochs)
+        whole("batch_size", batch_size)
         check_devices(model, name)
         ready(model, sample_of(x, y, sample_weight, n=_LOOKED_AT))
         check_model(model, name)

@@ -6,12 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.errors import installing
-from keras_babysit.optimizers.arguments import (
-    check_count,
-    check_dtype,
-    check_tolerance,
-)
+from keras_babysit.errors import installing, whole
+from keras_babysit.optimizers.arguments import check_dtype, tolerance
 from keras_babysit.optimizers.full_batch import FullBatchOptimizer
 from keras_babysit.optimizers.objective import Point
 from keras_babysit.optimizers.run import Run
@@ -61,12 +57,10 @@ class LBFGS(FullBatchOptimizer):
         line_search: int = 20,
         dtype: str | None = None,
     ):
-        self.history = check_count("history", history)
-        self.gradient_tolerance = check_tolerance(
-            "gradient_tolerance", gradient_tolerance
-        )
-        self.loss_tolerance = check_tolerance("loss_tolerance", loss_tolerance)
-        self.line_search = check_count("line_search", line_search)
+        self.history = whole("history", history)
+        self.gradient_tolerance = tolerance("gradient_tolerance", gradient_tolerance)
+        self.loss_tolerance = tolerance("loss_tolerance", loss_tolerance)
+        self.line_search = whole("line_search", line_search)
         self.dtype = check_dtype(dtype)
 
     def _check(self, model: Any) -> None:

@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.optimizers.arguments import (
-    check_count,
-    check_dtype,
-    check_tolerance,
-)
+from keras_babysit.errors import positive, whole
+from keras_babysit.optimizers.arguments import check_dtype, tolerance
 from keras_babysit.optimizers.full_batch import FullBatchOptimizer
 from keras_babysit.optimizers.objective import Point
 from keras_babysit.optimizers.run import Run
@@ -70,14 +67,10 @@ class Newton(FullBatchOptimizer):
         max_parameters: int = 2000,
         dtype: str | None = "float64",
     ):
-        self.damping = check_tolerance("damping", damping)
-        if not self.damping:
-            raise ValueError(f"`damping` must be positive. Received: damping={damping}")
-        self.gradient_tolerance = check_tolerance(
-            "gradient_tolerance", gradient_tolerance
-        )
-        self.loss_tolerance = check_tolerance("loss_tolerance", loss_tolerance)
-        self.max_parameters = check_count("max_parameters", max_parameters)
+        self.damping = positive("damping", damping)
+        self.gradient_tolerance = tolerance("gradient_tolerance", gradient_tolerance)
+        self.loss_tolerance = tolerance("loss_tolerance", loss_tolerance)
+        self.max_parameters = whole("max_parameters", max_parameters)
         self.dtype = check_dtype(dtype)
 
     def _check(self, model: Any) -> None:

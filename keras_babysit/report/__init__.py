@@ -1,7 +1,7 @@
 """What a run came to, for people to read: findings, layers, cost.
 
-`report.py` holds the `Report`, `layers.py` its table of layers, `groups.py` says
-findings in words; `text.py` and `page.py` are how it looks in a console and in HTML.
+`report.py` holds the `Report`, `layers.py` its table of layers, and `groups.py` says
+findings in words.
 """
 
 from keras_babysit.report.report import Report, make_report

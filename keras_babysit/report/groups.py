@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from keras_babysit.document.words import clean, moment
+from keras_babysit.document.blocks import Block, FindingCard, Items, Text
+from keras_babysit.document.words import clean, moment, number
 from keras_babysit.records import Finding
 
 #: The worst first.
 SEVERITIES = ("error", "warning", "info")
+#: How each status looks.
+TONES = {"error": "error", "warning": "warning", "info": "info", "healed": "good"}
 #: More places than this are counted instead of named.
 NAMED = 3
+#: Longer evidence is cut, and that of more places left out.
+MAX_EVIDENCE = 200
+MAX_PLACES = 20
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,36 @@ class Group:
         last = max(self.findings, key=lambda f: f.healed_step or 0)
         healed = moment(last.healed_step or 0, last.healed_epoch or 0.0)
         return f"{since}, healed at {healed}"
+
+    @property
+    def card(self) -> FindingCard:
+        """What a document shows of it; other remedies and the numbers folded away."""
+        return FindingCard(
+            status=clean(self.status),
+            tone=TONES.get(self.status, "info"),
+            seen=self.seen,
+            advice="" if self.healed else self.advice,
+            when=self.when,
+            rule=self.rule,
+            also=self.also_seen,
+            more=self._more,
+            over=self.healed,
+        )
+
+    @property
+    def _more(self) -> tuple[Block, ...]:
+        blocks: list[Block] = []
+        if self.first.alternatives and not self.healed:
+            blocks.append(Text("If that does not help:"))
+            blocks.append(Items(tuple(self.first.alternatives)))
+        evidence = [
+            (f"{f.where}: " if f.where else "") + _evidence(f.evidence)
+            for f in self.findings[:MAX_PLACES]
+            if f.evidence
+        ]
+        if evidence:
+            blocks += [Text("Evidence:"), Items(tuple(evidence))]
+        return tuple(blocks)
 
     @property
     def sentence(self) -> str:
@@ -167,3 +203,22 @@ def where(findings: Iterable[Finding]) -> str:
 def _placed(findings: tuple[Finding, ...], seen: str) -> str:
     places = where(findings)
     return f"{places}: {seen}" if places else seen
+
+
+def _evidence(evidence: Mapping[str, object]) -> str:
+    shown = []
+    for name, value in evidence.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        words = number(value) if is_number else str(value)  # type: ignore[arg-type]
+        if len(words) > MAX_EVIDENCE:
+            words = f"{words[:MAX_EVIDENCE]} …"
+        shown.append(f"{name} {words}")
+    return ", ".join(shown)
+
+
+def cards(findings: Iterable[Finding]) -> list[Block]:
+    """Returns the findings to tell as blocks, or a line that there are none."""
+    found = told(findings)
+    if not found:
+        return [Text("Nothing wrong found so far.")]
+    return [group.card for group in found]

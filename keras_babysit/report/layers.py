@@ -10,9 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit.document.blocks import Column, Row, Table
+from keras_babysit.document.words import clean, count, number, share
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding
 
+#: A table has at most so many layers, those with findings first.
+MAX_LAYERS = 40
+#: The columns of the table; a narrow one does without those of a high rank first.
+COLUMNS = (
+    Column("layer"),
+    Column("kind", rank=1),
+    Column("weights", number=True, rank=2),
+    Column("update ratio", number=True),
+    Column("gradient norm", number=True, rank=3),
+    Column("dead", number=True),
+    Column("saturated", number=True),
+    Column("findings", wide=True),
+)
 #: Numbers that jump from step to step are medians over so many observed steps.
 RECENT = 20
 
@@ -48,6 +63,46 @@ class LayerSummary:
     def holds(self, place: str) -> bool:
         """Whether a finding's place is this layer or one of its variables."""
         return place in self.variables or layer_of(place) == self.path
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether anything was measured of it."""
+        numbers = (self.dead_fraction, self.saturation_fraction, self.update_ratio)
+        return any(value is not None for value in numbers)
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Its row of the table, a cell for each of `COLUMNS`."""
+        return (
+            clean(self.path),
+            clean(f"{self.kind} {self.activation or ''}".strip()),
+            number(self.parameters),
+            number(self.update_ratio),
+            number(self.gradient_norm),
+            share(self.dead_fraction),
+            share(self.saturation_fraction),
+            ", ".join(map(clean, self.findings)),
+        )
+
+
+def table(layers: Iterable[LayerSummary]) -> Table:
+    """Returns the table of the layers of which there is something to say.
+
+    If not all have room, those with findings come first; the order stays. Columns that
+    would be empty are left out.
+    """
+    useful = [v for v in layers if v.findings or v.parameters or v.is_measured]
+    first = sorted(useful, key=lambda layer: not layer.findings)[:MAX_LAYERS]
+    kept = {layer.path for layer in first}
+    shown = [layer for layer in useful if layer.path in kept][:MAX_LAYERS]
+    more = len(useful) - len(first)
+    rows = [(layer.cells, "warning" if layer.findings else "") for layer in shown]
+    filled = [i for i in range(len(COLUMNS)) if any(cells[i] for cells, _ in rows)]
+    return Table(
+        tuple(COLUMNS[i] for i in filled),
+        tuple(Row(tuple(cells[i] for i in filled), tone) for cells, tone in rows),
+        f"and {count(more, 'more layer')}" if more else "",
+    )
 
 
 def layer_of(place: str) -> str:

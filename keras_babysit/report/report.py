@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_babysit.document.blocks import Block, Heading, Span, Table, spans
+from keras_babysit.document.shown import Shown, paragraphs
 from keras_babysit.document.values import plain
+from keras_babysit.document.words import clean, count, number
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding, ObservationCost
-from keras_babysit.report.groups import Group, told, worst_first
-from keras_babysit.report.layers import LayerSummary, known_layers, measured
+from keras_babysit.report.groups import SEVERITIES, Group, told, worst_first
+from keras_babysit.report.layers import LayerSummary, known_layers, measured, table
+
+#: At most so many of Keras's logs are in the headline.
+MAX_LOGS = 6
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """What a run came to so far.
 
     Shown as it is in a notebook; `print(report)` gives plain text.
@@ -90,15 +97,74 @@ class Report:
         """Returns `to_dict` as JSON."""
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
-    def __str__(self) -> str:
-        from keras_babysit.report import text
+    @property
+    def verdict(self) -> str:
+        """`"1 error, 2 warnings"` of what is open, or that nothing is wrong."""
+        still = [g for g in self.groups if not g.healed]
+        found = [
+            count(n, {"info": "remark"}.get(severity, severity))
+            for severity in SEVERITIES
+            for n in [sum(g.severity == severity for g in still)]
+            if n
+        ]
+        if not self.problems:
+            found.insert(0, "nothing wrong found")
+        return ", ".join(found)
 
-        return text.plain_text(self)
+    @property
+    def headline(self) -> Heading:
+        """The model, how far it has come, and the verdict, in one line."""
+        severities = {f.severity for f in self.problems}
+        tone = next((s for s in ("error", "warning") if s in severities), "good")
+        name = f"{clean(self.model)}: " if self.model else ""
+        come = Span(f"{name}{self._progress}: ")
+        return Heading((come, Span(f"{self.verdict}.", tone)), tone=tone)
 
-    def _repr_html_(self) -> str:
-        from keras_babysit.report import page
+    @property
+    def cost_line(self) -> str:
+        """What observing cost; empty if that is not known, or nothing was observed."""
+        cost = self.cost
+        if cost is None or not cost.observed:
+            return ""
+        line = f"Observed {cost.observed:,} of {count(cost.steps, 'step')}"
+        if math.isfinite(cost.overhead):
+            # Both: in a short run, a large share is a small matter.
+            part = f"{100 * cost.overhead:.1f} %"
+            line += f", which added {cost.extra_seconds:.2g} s ({part}) to the training"
+        return f"{line}."
 
-        return page.fragment(self)
+    def content(self) -> list[Block]:
+        """Returns the headline, the findings, the layers and the cost as blocks."""
+        stopped = f"Stopped: {self.stopped}" if self.stopped else ""
+        return [
+            self.headline,
+            *paragraphs(stopped, *self.notes),
+            *(group.card for group in self.groups),
+            table(self.layers),
+            *paragraphs(self.cost_line, tone="faint"),
+        ]
+
+    def brief(self) -> list[Block]:
+        """Returns what a console is told at the end: without a table if all is well.
+
+        One line if there is nothing else to say.
+        """
+        if self.groups or self.stopped or self.notes:
+            kept = self.content()
+            if not self.problems:
+                kept = [block for block in kept if not isinstance(block, Table)]
+            return kept
+        words = spans(self.headline.text)
+        cost = (Span(f" {self.cost_line}", "faint"),) if self.cost_line else ()
+        return [Heading((*words, *cost), tone=self.headline.tone)]
+
+    @property
+    def _progress(self) -> str:
+        """`"10 epochs, 600 steps, loss 0.31"`."""
+        epochs = f"{self.epochs:.1f}".removesuffix(".0")
+        parts = [f"{epochs} epoch" + "s" * (epochs != "1"), count(self.steps, "step")]
+        logs = list(self.logs.items())[:MAX_LOGS]
+        return ", ".join([*parts, *(f"{clean(name)} {number(v)}" for name, v in logs)])
 
 
 def make_report(

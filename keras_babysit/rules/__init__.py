@@ -1,4 +1,7 @@
-"""One family a file; every `Rule` in a module here is one. See `rules.rule`.
+"""The rules: a folder for each place of a cause, a family of rules a file.
+
+Every `Rule` in a module below is one of them: see `rules.rule`, and `rules.kind` for
+which explains which.
 
 ```python
 from keras_babysit import rules
@@ -23,8 +26,8 @@ from keras_babysit.rules.rule import Rule
 def available() -> dict[str, Rule]:
     """Returns all rules by name, in the order of their families' files."""
     modules = [
-        importlib.import_module(f"{__name__}.{info.name}")
-        for info in pkgutil.iter_modules(__path__)
+        importlib.import_module(info.name)
+        for info in pkgutil.walk_packages(__path__, f"{__name__}.")
     ]
     return {
         found.name: found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding
@@ -16,9 +16,9 @@ CALM = {"start": 1, "step": 5, "epoch": 2, "end": 1}
 class Judge:
     """Asks rules about a history and remembers what they found.
 
-    The same finding is told once, then updated, and closed when it heals; it is the
-    same as long as rule and place are. A finding that another one explains is kept,
-    but not told (`Finding.because`).
+    A finding is reported once, then updated, and closed when it heals; it is the same
+    one as long as rule and place are the same. A finding that another one explains is
+    kept, but not reported (`Finding.because`).
 
     Args:
         rules: the rules to ask.
@@ -41,7 +41,7 @@ class Judge:
 
         Args:
             history: what was recorded.
-            when: one of `interface.MOMENTS`.
+            when: one of `rule.MOMENTS`.
 
         Returns:
             Findings to tell: new ones, those that have become worse, and those that
@@ -105,25 +105,41 @@ class Judge:
 
         The cause is as bad as the worst of what it explains.
         """
-        symptoms = {rule.name: rule.symptoms for rule in self.rules}
         still = {key: f for key, f in self._findings.items() if not f.healed}
-        found = {f.rule for f in still.values()}
-        explained: dict[str, str] = {}
-        for cause in sorted(found, key=list(symptoms).index):
-            for symptom in symptoms[cause] & found:
-                # Two rules that name each other would silence both.
-                if explained.get(cause) != symptom:
-                    explained.setdefault(symptom, cause)
+        names = {f.rule for f in still.values()}
+        found = [rule for rule in self.rules if rule.name in names]
+        explains = {
+            cause.name: [other.name for other in found if cause.explains(other)]
+            for cause in found
+        }
+        because = _causes(explains)
         for key, finding in still.items():
-            because = explained.get(finding.rule, "")
             severity = finding.severity
-            if not because:
-                own = symptoms[finding.rule]
+            if finding.rule not in because:
+                own = explains[finding.rule]
                 worst = [f.severity for f in still.values() if f.rule in own]
                 severity = min([severity, *worst], key=SEVERITIES.index)
             self._findings[key] = dataclasses.replace(
-                finding, because=because, severity=severity
+                finding, because=because.get(finding.rule, ""), severity=severity
             )
+
+
+def _causes(explains: dict[str, list[str]]) -> dict[str, str]:
+    """Returns the cause of each symptom, the first of several."""
+    because: dict[str, str] = {}
+    for cause, symptoms in explains.items():
+        for symptom in symptoms:
+            # Rules that explain one another must not silence all of them.
+            if symptom not in because and symptom not in _chain(cause, because):
+                because[symptom] = cause
+    return because
+
+
+def _chain(name: str, because: dict[str, str]) -> Iterator[str]:
+    """Yields a name, its cause, the cause of that, and so on."""
+    while name:
+        yield name
+        name = because.get(name, "")
 
 
 def _worse(a: str, b: str) -> bool:

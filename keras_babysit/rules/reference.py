@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Mapping
 
+from keras_babysit.rules.kind import KINDS, MEANING
 from keras_babysit.rules.rule import MOMENTS, Rule
 
 #: Sections of a rule's docstring, after its summary.
@@ -15,7 +17,7 @@ SECTIONS = (
     "When it is wrong",
     "References",
 )
-#: What each of `interface.MOMENTS` means, in words.
+#: What each of `rule.MOMENTS` means, in words.
 WHEN = {
     "start": "before the first step",
     "step": "while it trains",
@@ -28,11 +30,18 @@ _HEADER = """\
 # Rules
 
 A `Babysitter` asks these rules about the model, the data and the training. Leave one
-out with `ignore=["{name}"]`, or give it a threshold of yours with
-`thresholds={{"{name}": {{...}}}}`. `keras-babysit explain {name}` prints one of them.
+out with `ignore=["dead-relu"]`, or give it another threshold with
+`thresholds={"dead-relu": {"limit": 0.95}}`. `keras-babysit explain dead-relu` prints
+one of them.
 
 An **error** means that training cannot work, a **warning** that something probably
 hurts, **info** is worth knowing.
+
+## Kinds
+
+A cause silences its symptoms: the report lists them under it, as "also seen". The kind
+of a rule decides what its findings explain.
+
 """
 
 
@@ -54,7 +63,7 @@ def sections(rule: Rule) -> dict[str, str]:
             title, line = head, rest
             found[title] = []
         found[title].append(line)
-    texts = {title: _dedented(lines) for title, lines in found.items()}
+    texts = {title: inspect.cleandoc("\n".join(v)) for title, v in found.items()}
     return {title: text for title, text in texts.items() if text}
 
 
@@ -78,15 +87,16 @@ def entry(rule: Rule, links: bool = True) -> str:
 
     Args:
         rule: the rule.
-        links: whether the rules that it explains are links within a document of all.
+        links: whether the rules that it names are links within a document of all.
     """
-    facts = [f"*{rule.severity.capitalize()}, {when(rule)}. From: {rule.source}.*"]
+    severity = rule.severity.capitalize()
+    facts = [f"*{severity}, {when(rule)}. Kind: {rule.kind}. From: {rule.source}.*"]
     if rule.thresholds:
         facts.append(f"Thresholds: {_thresholds(rule.thresholds)}.")
-    if rule.symptoms:
+    if rule.also:
         form = "[{0}](#{0})" if links else "{0}"
-        names = ", ".join(form.format(s) for s in sorted(rule.symptoms))
-        facts.append(f"Explains: {names}.")
+        names = ", ".join(form.format(s) for s in sorted(rule.also))
+        facts.append(f"Besides what its kind explains: {names}.")
     body = [f"**{t}.** {text}" if t else text for t, text in sections(rule).items()]
     return "\n\n".join([summary(rule), *facts, *body]) + "\n"
 
@@ -94,7 +104,7 @@ def entry(rule: Rule, links: bool = True) -> str:
 def markdown(rules: Iterable[Rule]) -> str:
     """The documentation of rules as one Markdown document."""
     rules = list(rules)
-    parts = [_HEADER.format(name=rules[0].name if rules else "RULE")]
+    parts = [_HEADER + _kinds()]
     parts.append(_contents(rules))
     for family, members in families(rules).items():
         parts.append(f"## {family}\n")
@@ -108,8 +118,23 @@ def _contents(rules: list[Rule]) -> str:
         f"{_cell(summary(rule))} |"
         for rule in rules
     ]
-    head = ["| rule | severity | when | |", "|---|---|---|---|"]
+    head = ["## All rules\n", "| rule | severity | when | |", "|---|---|---|---|"]
     return "\n".join([*head, *rows]) + "\n"
+
+
+def _kinds() -> str:
+    head = ["| kind | what it stands for | explains |", "|---|---|---|"]
+    rows = [
+        f"| {kind} | {MEANING[kind]} | {', '.join(_in_order(explained)) or 'nothing'} |"
+        for kind, explained in KINDS.items()
+    ]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def _in_order(explained: Iterable[str]) -> list[str]:
+    """Kinds in their own order, then links to single rules."""
+    kinds = [kind for kind in KINDS if kind in explained]
+    return kinds + [f"[{name}](#{name})" for name in sorted({*explained} - {*KINDS})]
 
 
 def _thresholds(thresholds: Mapping[str, object]) -> str:
@@ -118,14 +143,3 @@ def _thresholds(thresholds: Mapping[str, object]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def _dedented(lines: list[str]) -> str:
-    """Lines without the indentation of their section's body; the first has none."""
-    indented = [line for line in lines if line.strip() and line[0] == " "]
-    indent = min(
-        (len(v) - len(v.lstrip()) for v in indented[1:] or indented), default=0
-    )
-    return "\n".join(
-        line[indent:] if not line[:indent].strip() else line.strip() for line in lines
-    ).strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.kind import KINDS
 
 SEVERITIES = ("error", "warning", "info")
 #: When a rule is asked: before the first step and whenever more of the data has been
@@ -53,20 +55,21 @@ class Rule:
 
     Attributes:
         name: in kebab case, `"dead-relu"`.
+        kind: one of `KINDS`, which says what its findings explain.
         severity: `"error"`, `"warning"` or `"info"`.
         when: the moments it is asked at.
         source: where it comes from.
-        symptoms: names of rules whose findings this one explains. They are not told
-            while it holds.
+        also: names of rules whose findings it explains besides.
         function: `function(history, **thresholds)` yields `Sign`s.
         thresholds: name to value in force.
     """
 
     name: str
+    kind: str
     severity: str
     when: frozenset[str]
     source: str
-    symptoms: frozenset[str]
+    also: frozenset[str]
     function: Callable[..., Iterator[Sign]]
     thresholds: Mapping[str, Any]
 
@@ -91,11 +94,29 @@ class Rule:
                 )
         return dataclasses.replace(self, thresholds={**self.thresholds, **thresholds})
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles it by name: its function goes by the name that the rule has now."""
+        function = self.function
+        own = (function.__module__, function.__qualname__)
+        return _restored, (*own, dict(self.thresholds))
+
     def signs(self, history: RunHistory) -> list[Sign]:
         """Returns what the rule sees in a history."""
         # Histories hold whatever numbers a run produced, also the largest.
         with np.errstate(all="ignore"):
             return list(self.function(history, **self.thresholds))
+
+    def explains(self, other: Rule) -> bool:
+        """Whether findings of another rule are not told while this one has some."""
+        explained = KINDS[self.kind] | self.also
+        return self.name != other.name and not explained.isdisjoint(
+            (other.kind, other.name)
+        )
+
+    @property
+    def is_symptom(self) -> bool:
+        """Whether it sees what something else is the cause of."""
+        return self.kind == "remark" or self.kind.startswith("symptom")
 
     @property
     def doc(self) -> str:
@@ -108,7 +129,8 @@ def rule(
     severity: str,
     when: tuple[str, ...] | str,
     since: str,
-    symptoms: tuple[str, ...] = (),
+    kind: str = "note",
+    also: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Iterator[Sign]]], Rule]:
     """Makes a `Rule` of a function `(history, *, threshold=value, ...)`.
 
@@ -118,9 +140,11 @@ def rule(
         severity: of its findings, unless a sign says otherwise.
         when: moments at which it is asked, of `MOMENTS`.
         since: where the rule comes from.
-        symptoms: names of rules whose findings it explains.
+        kind: one of `KINDS`.
+        also: names of rules whose findings it explains, though its kind does not.
     """
     moments = frozenset((when,) if isinstance(when, str) else when)
+    assert kind in KINDS
     assert severity in SEVERITIES
     assert moments <= set(MOMENTS)
 
@@ -128,10 +152,11 @@ def rule(
         parameters = inspect.signature(function).parameters.values()
         return Rule(
             name=function.__name__.replace("_", "-"),
+            kind=kind,
             severity=severity,
             when=moments,
             source=since,
-            symptoms=frozenset(symptoms),
+            also=frozenset(also),
             function=function,
             thresholds={
                 p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY
@@ -139,3 +164,7 @@ def rule(
         )
 
     return made
+
+
+def _restored(module: str, name: str, thresholds: dict[str, Any]) -> Rule:
+    return getattr(importlib.import_module(module), name)(**thresholds)

@@ -26,7 +26,7 @@ from keras_babysit.schedules.decays import (
     InverseTimeDecay,
     StepDecay,
 )
-from keras_babysit.schedules.drawing import plot
+from keras_babysit.schedules.figure import plot
 from keras_babysit.schedules.schedule import Schedule
 
 __all__ = [

@@ -75,7 +75,7 @@ class OneCycle(Timed):
                 f"initial_learning_rate={self._start:g}, max_learning_rate="
                 f"{self._top:g}"
             )
-        self._set("up", self.up, lengths.number, *_UP)
+        self._set("up", self.up, lengths.number, *lengths.FACTOR)
         self._set("down", self.down, lengths.number, *_DOWN)
         # Not exactly 1: 0.7 + 0.3 is less, 0.9 + 0.1 is not.
         if self.up + self.down > 1 + 1e-9:
@@ -178,7 +178,7 @@ class CosineCycles(Timed):
                 f"end_learning_rate={self.end_learning_rate:g}"
             )
         self._set("multiplier", self.multiplier, lengths.number, *_MULTIPLIER)
-        self._set("factor", self.factor, lengths.number, *_FACTOR)
+        self._set("factor", self.factor, lengths.number, *lengths.FACTOR)
         if self.cycles is not None:
             self._set("cycles", self.cycles, lengths.whole)
 
@@ -252,7 +252,5 @@ def _up(times: np.ndarray) -> np.ndarray:
     return np.where(near, nearest, np.ceil(times)).astype("int64")
 
 
-_UP = ("greater than 0 and at most 1", lambda v: 0 < v <= 1)
 _DOWN = ("from 0 to 1", lambda v: 0 <= v <= 1)
-_FACTOR = ("greater than 0 and at most 1", lambda v: 0 < v <= 1)
 _MULTIPLIER = ("that is 1 or at least 1.01", lambda v: v == 1 or v >= 1.01)

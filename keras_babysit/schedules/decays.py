@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import keras
@@ -65,7 +65,7 @@ class StepDecay(Timed):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._set("initial_learning_rate", self.initial_learning_rate, lengths.rate)
-        self._set("factor", self.factor, lengths.number, *_FACTOR)
+        self._set("factor", self.factor, lengths.number, *lengths.FACTOR)
 
     def _rate(self, step: Any, xp: Any) -> Any:
         stair = real(step // self.length, xp)
@@ -78,19 +78,32 @@ class StepDecay(Timed):
         )
 
 
+@dataclass(frozen=True, repr=False)
+class _Decay(Timed):
+    initial_learning_rate: float
+    _: KW_ONLY
+    k: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set("initial_learning_rate", self.initial_learning_rate, lengths.rate)
+        self._set("k", self.k, lengths.rate)
+
+
 @_register
 @dataclass(frozen=True, repr=False)
-class ExponentialDecay(Timed):
+class ExponentialDecay(_Decay):
     """α₀ e^(−kt), where t counts in units of the length given.
 
     CS231n, Annealing the learning rate. The curve is that of Keras's class of the same
-    name, with the notes' parameters and a length in epochs or steps: `k=0.1, epochs=1`
-    falls by a factor e^−0.1 = 0.905 an epoch. `to_keras` returns Keras's object, which
-    computes in float32, whatever floatx is.
+    name, whose `decay_rate` is e^(−k): `k=0.1, epochs=1` falls by a factor
+    e^−0.1 = 0.905 an epoch. So that neither is taken for the other, `k` has to be
+    named. `to_keras` returns Keras's object, which computes in float32, whatever
+    floatx is.
 
     Args:
         initial_learning_rate: α₀.
-        k: how fast it falls, greater than 0.
+        k: how fast it falls, greater than 0, by keyword.
         epochs: what t counts, in epochs: 1 for the notes' "units of epochs";
         steps: or in steps: 1 for the notes' "iteration number".
         steps_per_epoch: see `Schedule`.
@@ -98,14 +111,6 @@ class ExponentialDecay(Timed):
     Raises:
         ValueError: for arguments out of range, or not exactly one length.
     """
-
-    initial_learning_rate: float
-    k: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set("initial_learning_rate", self.initial_learning_rate, lengths.rate)
-        self._set("k", self.k, lengths.rate)
 
     def _rate(self, step: Any, xp: Any) -> Any:
         time = real(step, xp) / self.length
@@ -122,31 +127,22 @@ class ExponentialDecay(Timed):
 
 @_register
 @dataclass(frozen=True, repr=False)
-class InverseTimeDecay(Timed):
+class InverseTimeDecay(_Decay):
     """α₀ / (1 + kt), where t counts in units of the length given.
 
     CS231n, Annealing the learning rate: the "1/t decay". The curve is that of Keras's
-    class of the same name, with the notes' parameters and a length in epochs or steps;
-    `to_keras` returns Keras's object, which computes in float32, whatever floatx is.
+    class of the same name, whose `decay_rate` is `k`.
 
     Args:
-        initial_learning_rate: α₀.
-        k: how fast it falls, greater than 0.
-        epochs: what t counts, in epochs: 1 for the notes' "units of epochs";
-        steps: or in steps: 1 for the notes' "iteration number".
-        steps_per_epoch: see `Schedule`.
+        initial_learning_rate: as for `ExponentialDecay`, like the others.
+        k: likewise.
+        epochs: likewise.
+        steps: likewise.
+        steps_per_epoch: likewise.
 
     Raises:
         ValueError: for arguments out of range, or not exactly one length.
     """
-
-    initial_learning_rate: float
-    k: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._set("initial_learning_rate", self.initial_learning_rate, lengths.rate)
-        self._set("k", self.k, lengths.rate)
 
     def _rate(self, step: Any, xp: Any) -> Any:
         time = real(step, xp) / self.length
@@ -157,6 +153,3 @@ class InverseTimeDecay(Timed):
         return keras.optimizers.schedules.InverseTimeDecay(
             self.initial_learning_rate, self.length, self.k
         )
-
-
-_FACTOR = ("greater than 0 and at most 1", lambda v: 0 < v <= 1)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
+
+from keras_babysit import errors
+
+#: What a share that is not 0 must be, for `number`.
+FACTOR = ("greater than 0 and at most 1", lambda v: 0 < v <= 1)
 
 
 def number(
@@ -22,12 +26,9 @@ def number(
     Raises:
         ValueError: if it is no number, is not finite, or does not hold.
     """
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not holds(float(value)):
-        raise ValueError(
-            f"`{name}` must be a number {expected}. Received: {name}={value!r}"
-        )
-    return float(value)
+    return errors.number(
+        name, value, f"a number {expected}", lambda v: math.isfinite(v) and holds(v)
+    )
 
 
 def rate(name: str, value: Any, zero: bool = False) -> float:

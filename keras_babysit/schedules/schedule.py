@@ -47,10 +47,15 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
         """Returns the rate of a step (or of each of several).
 
         Raises:
-            ValueError: if a length is in epochs and `steps_per_epoch` is not known.
+            ValueError: if a length is in epochs and `steps_per_epoch` is not known;
+                for numbers below 0.
         """
         self._need_steps_per_epoch()
         if isinstance(step, int | float | np.ndarray | np.generic):
+            if np.any(np.less(step, 0)):
+                raise ValueError(
+                    f"`step` must not be negative: steps count from 0. Received: {step}"
+                )
             return np.float64(self._rate(np.asarray(step), np))
         return self._rate(ops.convert_to_tensor(step), ops)
 

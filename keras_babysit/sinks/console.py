@@ -10,8 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_babysit.document.console import write
+from keras_babysit.document.shown import WIDTH
 from keras_babysit.records import Finding
-from keras_babysit.report import Report, text
+from keras_babysit.report import Report
 from keras_babysit.report.groups import group_by_rule
 
 #: Goes to the first column and erases the line, in a terminal.
@@ -42,18 +44,14 @@ class ConsoleSink:
         if not self.verbose or not groups:
             return
         with shown(bar) as console:
-            text.write_findings(console, groups, wrap=_wraps(console))
+            write(console, [group.card for group in groups], wrap=_wraps(console))
 
     def summary(self, report: Report) -> None:
         """Writes the findings and the table of layers; one line if all is well."""
         if not self.verbose:
             return
         with shown(bar=False) as console:
-            if report.groups or report.stopped or report.notes:
-                table = bool(report.problems)
-                text.write(console, report, wrap=_wraps(console), table=table)
-            else:
-                text.write_line(console, report, wrap=_wraps(console))
+            write(console, report.brief(), wrap=_wraps(console))
 
 
 class _Buffer(io.StringIO):
@@ -78,7 +76,7 @@ def _console(buffer: _Buffer) -> Console:
     console = Console(file=buffer, highlight=False)
     if console.is_jupyter or not console.is_terminal:
         # The width of a terminal that is not there would be 80, a notebook's too wide.
-        console = Console(file=buffer, highlight=False, width=text.WIDTH)
+        console = Console(file=buffer, highlight=False, width=WIDTH)
     return console
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_babysit.document import markdown
 from keras_babysit.document.values import plain
 from keras_babysit.event_files import writer
 from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
@@ -28,7 +29,8 @@ from keras_babysit.records import (
     TensorStats,
     VariableStats,
 )
-from keras_babysit.report import Report, markdown
+from keras_babysit.report import Report
+from keras_babysit.report.groups import cards
 
 #: Constant lines that show where update ratios are healthy.
 BAND = {
@@ -130,7 +132,7 @@ class TensorBoardSink:
 
 def _finding_values(findings: tuple[Finding, ...]) -> list[writer.Value]:
     return [
-        writer.text("babysit/findings", markdown.findings_list(findings)),
+        writer.text("babysit/findings", markdown.text(cards(findings))),
         writer.json_text(FINDINGS, plain([f.to_dict() for f in findings])),
     ]
 

@@ -155,6 +155,6 @@ def within_budget(overhead: float, position: Position, times: StepTimes) -> bool
 def spacing(overhead: float, times: StepTimes) -> int:
     """Distance between observed steps that the budget pays for, in steps."""
     extra = times.extra_per_observation
-    if extra is None or overhead <= 0:
-        return 0
+    if extra is None or overhead <= 0 or not times.plain_seconds > 0:
+        return 0  # Unknown, as it is where a clock stands still.
     return max(1, math.ceil(extra / (overhead * times.plain_seconds)))

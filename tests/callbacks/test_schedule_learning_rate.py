@@ -2,13 +2,11 @@
 
 import copy
 import functools
-import os
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
+from support import fresh
 
 import keras_babysit
 from keras_babysit import ScheduleLearningRate
@@ -23,7 +21,6 @@ from keras_babysit.schedules import (
 K = keras.optimizers.schedules
 X, Y = np.ones((12, 2), "float32"), np.full((12, 1), 3.0, "float32")
 BATCHES = 3
-ENVIRONMENT = {**os.environ, "KERAS_BACKEND": "tensorflow"}
 
 
 @pytest.fixture(autouse=True)
@@ -408,8 +405,7 @@ fit("step", model(), backup, Tell("killed", (3, 1) if what == "start" else None)
 @pytest.mark.slow
 def test_a_new_process_goes_on_where_a_killed_one_was(tmp_path):
     def run(what):
-        command = [sys.executable, "-c", SCRIPT, what, str(tmp_path)]
-        return subprocess.run(command, env=ENVIRONMENT, check=False).returncode
+        return fresh.run(SCRIPT, what, tmp_path, check=False).returncode
 
     def rates(name):
         return (tmp_path / name).read_text().splitlines()

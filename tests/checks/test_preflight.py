@@ -2,10 +2,13 @@
 
 import json
 import math
+import sys
+import types
 
 import keras
 import numpy as np
 import pytest
+import rich.console
 import tensorflow as tf
 from keras import layers as L
 from rich.console import Console
@@ -13,12 +16,12 @@ from support import models, untouched
 
 import keras_babysit
 from keras_babysit import checks, rules
-from keras_babysit.checks import preflight, table
-from keras_babysit.checks.causes import causes
 from keras_babysit.checks.check import Check, CheckResult
-from keras_babysit.checks.inputs import gathered
+from keras_babysit.checks.data import gathered
 from keras_babysit.checks.model_and_data import RulesResult, check_model_and_data
 from keras_babysit.checks.preflight_result import Preflight
+from keras_babysit.checks.root_causes import root_causes
+from keras_babysit.document import console as renderer
 from keras_babysit.records import Finding
 
 
@@ -149,6 +152,25 @@ def test_a_check_that_breaks(with_checks):
     assert "Traceback" in found["one"].evidence["traceback"]
     assert found["two"].summary == "could not be made: RuntimeError"
     assert found.verdict == "passed"
+
+
+def test_time_is_given_to_the_checks_that_take_it(monkeypatch):
+    given = []
+
+    def run(model, sample, progress, seconds):
+        given.append(seconds)
+        return CheckResult("slow", "not finished", "too slow", action="wait")
+
+    monkeypatch.setattr(
+        checks, "available", lambda: {"slow": Check("slow", "slow", 1, run, timed=True)}
+    )
+    found = keras_babysit.preflight(network(), *points(), seconds=7.5, verbose=0)
+    assert given == [7.5]
+    assert (found.verdict, found.ok) == ("not finished", False)
+    assert "1 not finished." in str(found)
+    assert "• not finished  slow   too slow." in str(found)
+    with pytest.raises(ValueError, match="`seconds` must be a positive number"):
+        keras_babysit.preflight(network(), *points(), seconds=0)
 
 
 def test_an_interrupt_is_no_result(with_checks):
@@ -301,38 +323,38 @@ def failed(check, **more):
 def test_causes():
     softmax = rules_found(finding("softmax-on-one-unit"))
     later = [failed("initial_loss"), failed("overfit_subset"), failed("gradient")]
-    assert causes([softmax, *later]) == {
+    assert root_causes([softmax, *later]) == {
         "initial_loss": ("softmax-on-one-unit",),
         "overfit_subset": ("softmax-on-one-unit", "gradient"),
     }
     # What is only half a cause, or none.
     strong = rules_found(finding("regularization-too-strong", "warning"))
-    assert causes([strong, failed("overfit_subset")]) == {}
-    assert causes([strong, failed("regularization")]) == {
+    assert root_causes([strong, failed("overfit_subset")]) == {}
+    assert root_causes([strong, failed("regularization")]) == {
         "regularization": ("regularization-too-strong",)
     }
     remark = rules_found(finding("constant-features", "info"))
-    assert causes([remark, *later]) == {"overfit_subset": ("gradient",)}
+    assert root_causes([remark, *later]) == {"overfit_subset": ("gradient",)}
     both = rules_found(finding("inputs-not-scaled", "warning"), finding("output-range"))
-    assert causes([both, *later])["initial_loss"] == (
+    assert root_causes([both, *later])["initial_loss"] == (
         "output-range",
         "inputs-not-scaled",
     )
     passed = CheckResult("initial_loss", "passed", "fine")
-    assert causes([softmax, passed]) == {}
-    assert causes([failed("gradient"), failed("initial_loss")]) == {}
+    assert root_causes([softmax, passed]) == {}
+    assert root_causes([failed("gradient"), failed("initial_loss")]) == {}
 
 
 def test_what_broke_because_of_an_error():
     broken = CheckResult(
         "anything", "skipped", "could not be made", evidence={"exception": "E"}
     )
-    assert causes([broken]) == {}
-    assert causes([rules_found(finding("labels-out-of-range")), broken]) == {
+    assert root_causes([broken]) == {}
+    assert root_causes([rules_found(finding("labels-out-of-range")), broken]) == {
         "anything": ("labels-out-of-range",)
     }
     warned = rules_found(finding("inputs-not-scaled", "warning"))
-    assert causes([warned, broken]) == {}
+    assert root_causes([warned, broken]) == {}
 
 
 # The table.
@@ -340,7 +362,7 @@ def test_what_broke_because_of_an_error():
 
 def preflight_of(*results, **more):
     results = tuple(results)
-    return Preflight(results, causes(results), "small", 512, 4000, 12.3, **more)
+    return Preflight(results, root_causes(results), "small", 512, 4000, 12.3, **more)
 
 
 def test_worst_first_and_causes_before_symptoms():
@@ -351,7 +373,7 @@ def test_worst_first_and_causes_before_symptoms():
         CheckResult("regularization", "worrying", "much", action="less of it"),
         rules_found(finding("softmax-on-one-unit")),
     )
-    assert [result.check for result in table.in_order(found)] == [
+    assert [result.check for result in found.worst_first] == [
         "model_and_data",
         "regularization",
         "initial_loss",
@@ -375,19 +397,95 @@ def test_worst_first_and_causes_before_symptoms():
 NINE = [name for name, r in rules.available().items() if "start" in r.when][:9]
 
 
-@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("width", [45, 80, 100, 140])
 def test_width(width):
     found = preflight_of(
         failed("overfit_subset", alternatives=("this",), rows=({"a": "b" * 300},)),
         rules_found(*(finding(rule, seen="word " * 40) for rule in NINE)),
     )
     console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    table.write(console, found)
+    console.print(found)
     text = console.export_text()
     lines = [line.rstrip() for line in text.splitlines()]
     assert max(map(len, lines)) <= min(width, 100)
+    words = " ".join(text.split())
+    assert all(f"[{rule}]" in words for rule in NINE[:6])
     assert "And 3 more findings." in text
     assert 'print(found["overfit_subset"])' in text
+
+
+def test_table():
+    found = preflight_of(
+        rules_found(finding("output-range")),
+        failed("gradient"),
+        CheckResult("regularization", "skipped", "nothing to check"),
+    )
+    assert str(found).splitlines()[2:] == [
+        " verdict    check           what was seen, and what to do",
+        " " + 64 * "─",
+        " ✖ failed   model and data  output-range was seen. [output-range]",
+        "                            → Likely this: do that.",
+        " ✖ failed   gradient        gradient is off.",
+        "                            → try this.",
+        " – skipped  regularization  nothing to check.",
+    ]
+    assert renderer.text(found.content(), 45).splitlines()[2:] == [
+        "✖ failed",
+        "  check: model and data",
+        "  output-range was seen. [output-range]",
+        "  → Likely this: do that.",
+        "✖ failed",
+        "  check: gradient",
+        "  gradient is off.",
+        "  → try this.",
+        "– skipped",
+        "  check: regularization",
+        "  nothing to check.",
+    ]
+
+
+def test_code_is_code_in_html():
+    html = preflight_of(failed("gradient", alternatives=("call `fit(x)`",)))
+    assert "<li>call <code>fit(x)</code></li>" in html._repr_html_()
+    assert "call `fit(x)`" in str(html["gradient"])
+
+
+class Kernel:
+    """An IPython that shows HTML, with a cell that runs."""
+
+    execution_count = 1
+    kernel = object()
+
+    def __init__(self):
+        self.seen = []
+
+    def shows(self, result):
+        self.seen.append(result._repr_html_() or repr(result))
+
+
+def test_a_notebook_shows_it_once(with_checks, capsys, monkeypatch):
+    with_checks(("one", PASSED))
+    kernel = Kernel()
+    ipython = types.SimpleNamespace(
+        get_ipython=lambda: kernel,
+        display=types.SimpleNamespace(display=kernel.shows),
+    )
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    found = keras_babysit.preflight(network(), *points())
+    kernel.shows(found)  # The value of the same cell.
+    assert ["<table>" in shown for shown in kernel.seen] == [True, False]
+    assert kernel.seen[1] == "<Preflight: 2 passed>"
+    kernel.execution_count = 2
+    kernel.shows(found)
+    kernel.shows(found)
+    assert ["<table>" in shown for shown in kernel.seen[2:]] == [True, True]
+    quiet = keras_babysit.preflight(network(), *points(), verbose=0)
+    kernel.shows(quiet)
+    assert "<table>" in kernel.seen[4]
+    assert capsys.readouterr().out == ""
+    kernel.kernel = None  # IPython in a terminal.
+    keras_babysit.preflight(network(), *points())
+    assert capsys.readouterr().out.startswith("✔ Before learning: small")
 
 
 def test_json():
@@ -442,12 +540,12 @@ def test_progress_on_a_terminal(with_checks, monkeypatch, capsys):
     with_checks(("the_one", PASSED), ("broken", ValueError("no")))
     seen = []
 
-    class Terminal(preflight.Console):
+    class Terminal(rich.console.Console):
         def __init__(self, **options):
             assert options.pop("stderr")
             super().__init__(force_terminal=True, file=Tape(seen), width=99, **options)
 
-    monkeypatch.setattr(preflight, "Console", Terminal)
+    monkeypatch.setattr(rich.console, "Console", Terminal)
     keras_babysit.preflight(network(), *points(), verbose=1)
     text = "".join(seen)
     assert "the one" in text

@@ -7,6 +7,7 @@ import sys
 import keras
 import pytest
 from click.testing import CliRunner
+from support import fresh
 
 from keras_babysit import checks
 from keras_babysit.checks.check import Check, CheckResult
@@ -259,14 +260,10 @@ def test_from_the_current_directory(tmp_path):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "module.py").write_text(PROJECT)
     target = "package.module:make_"
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "keras_babysit", "check", f"{target}model"),
-            *("--data", f"{target}data", "--ignore", "overfit_subset"),
-        ],
+    done = fresh.run(
+        "import runpy; runpy.run_module('keras_babysit', run_name='__main__')",
+        *("check", f"{target}model"),
+        *("--data", f"{target}data", "--ignore", "overfit_subset"),
         cwd=tmp_path,
-        capture_output=True,
-        text=True,
     )
-    assert done.returncode == 0, done.stderr
     assert "gradient" in done.stdout

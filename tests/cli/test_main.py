@@ -25,7 +25,7 @@ def call(monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
 
     def invoke(*arguments):
-        result = CliRunner().invoke(main.main, list(map(str, arguments)))
+        result = CliRunner().invoke(main, list(map(str, arguments)))
         assert not isinstance(result.exception, Exception), result.exception
         return result
 

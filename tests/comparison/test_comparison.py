@@ -1,5 +1,6 @@
 """The same training under several optimizers."""
 
+import json
 import math
 import random
 import types
@@ -13,9 +14,9 @@ from keras.src.backend.common import global_state
 from support import models
 
 from keras_babysit import Babysitter, OptimizerComparison, backend, compare_optimizers
-from keras_babysit.comparison import OptimizerRun, choices, clock, start, text
-from keras_babysit.comparison import run as training
+from keras_babysit.comparison import OptimizerRun, choices, clock, start, training
 from keras_babysit.comparison.result import shown_metric, usual_target
+from keras_babysit.document import console
 from keras_babysit.event_files.reader import find_runs, read_report
 
 X, Y = models.images((12,))
@@ -132,7 +133,7 @@ def test_one_that_diverges_ends_itself_alone(compared):
     assert len(run.history["loss"]) < 4
     assert not math.isfinite(run.final())
     assert run.problems
-    assert text.diagnosis(run).startswith(run.problems[0].rule)
+    assert run.diagnosis.startswith(run.problems[0].rule)
     assert compared.best.name in ("SGD", "Adam")
 
 
@@ -142,7 +143,7 @@ def test_one_that_fails_says_so(compared):
     assert run.history == {}
     assert math.isnan(run.final())
     assert math.isnan(run.seconds_per_epoch)
-    assert text.diagnosis(run) == "failed: RuntimeError: this optimizer is broken"
+    assert run.diagnosis == "failed: RuntimeError: this optimizer is broken"
     assert not run.diverged
 
 
@@ -155,8 +156,23 @@ def test_table(compared):
     assert "–" in rows["broken"]
     assert "failed: RuntimeError" in rows["broken"]
     assert lines[-1].startswith(f"Lowest val_loss: {compared.best.name}, ")
-    assert max(map(len, lines)) <= text.WIDTH
+    assert max(map(len, lines)) <= 100
     assert "\x1b" not in str(compared)
+
+
+def test_narrow(compared):
+    lines = console.text(compared.content(), 45).splitlines()
+    assert max(map(len, lines)) <= 45
+    assert f"  loss: {compared['Adam'].final():.3g}" in lines
+
+
+def test_json(compared, tmp_path):
+    path = compared.save(tmp_path / "compared.json")
+    found = json.loads(path.read_text())
+    assert found["best"] == compared.best.name
+    assert [run["name"] for run in found["runs"]] == list(OPTIMIZERS)
+    assert found["runs"][0]["history"] == compared["SGD"].history
+    assert found["runs"][0]["report"]["ended"]
 
 
 def test_html(compared):
@@ -164,7 +180,8 @@ def test_html(compared):
     html = OptimizerComparison((bad, *compared.runs))._repr_html_()
     assert "&lt;b&gt;&amp;" in html
     assert "<script>" not in html
-    assert html.count("<tr>") == 6
+    assert html.count("<tr") == 6
+    assert html.count("<img") == 1
 
 
 def test_plot(compared, tmp_path):

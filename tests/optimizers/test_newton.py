@@ -151,8 +151,8 @@ def test_says_what_memory_it_would_need():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"damping": 0.0}, "`damping` must be positive"),
-        ({"damping": -1.0}, "`damping` must be a number"),
+        ({"damping": 0.0}, "`damping` must be a positive number"),
+        ({"damping": -1.0}, "`damping` must be a positive number"),
         ({"max_parameters": 0}, "`max_parameters` must be a positive integer"),
         ({"gradient_tolerance": "small"}, "`gradient_tolerance` must be a number"),
         ({"dtype": "bfloat16"}, "`dtype` must be"),

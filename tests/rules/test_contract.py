@@ -14,6 +14,7 @@ from keras_babysit import rules
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, LayerStats, StepRecord, VariableStats
 from keras_babysit.rules.judge import Judge
+from keras_babysit.rules.kind import KINDS, MEANING
 from keras_babysit.rules.rule import SEVERITIES, Sign
 
 SECTIONS = (
@@ -199,10 +200,35 @@ def test_documented(name):
 
 
 @pytest.mark.parametrize("name", list(RULES))
-def test_symptoms_are_rules(name):
-    unknown = RULES[name].symptoms - set(RULES)
-    assert not unknown
-    assert name not in RULES[name].symptoms
+def test_a_rule_names_only_what_its_kind_does_not_explain(name):
+    rule = RULES[name]
+    by_kind = dataclasses.replace(rule, also=frozenset())
+    for other in rule.also:
+        assert rule.explains(RULES[other])
+        assert not by_kind.explains(RULES[other])
+    assert not rule.explains(rule)
+
+
+def test_kinds_explain_kinds_and_rules():
+    known = {*KINDS, *RULES}
+    assert all(explained <= known for explained in KINDS.values())
+    assert list(MEANING) == list(KINDS)
+    assert {rule.kind for rule in RULES.values()} == set(KINDS)
+
+
+def test_what_only_the_score_is_about_explains_no_training():
+    told = ("loss-flat", "loss-not-finite", "learning-rate-too-high", "dead-relu")
+    for rule in RULES.values():
+        if rule.kind in ("note", "remark", "symptom: generalises badly"):
+            assert not any(rule.explains(RULES[name]) for name in told), rule.name
+
+
+def test_causes_are_not_symptoms():
+    """What training shows never explains what is wrong before it starts."""
+    for rule in RULES.values():
+        for other in RULES.values():
+            if rule.is_symptom and rule.explains(other):
+                assert other.is_symptom or other.name == "initial-loss-off-chance"
 
 
 @pytest.mark.parametrize("name", list(RULES))

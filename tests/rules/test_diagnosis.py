@@ -130,11 +130,11 @@ def test_a_broken_rule_is_one_warning(tmp_path):
     assert len([w for w in caught if "planted" in str(w.message)]) == 1
 
 
-def test_a_broken_function_of_the_users_is_one_warning(tmp_path):
+def test_an_error_of_the_users_function_is_the_users(tmp_path):
     def on_finding(finding):
         raise RuntimeError("planted")
 
-    with pytest.warns(UserWarning, match="planted"):
+    with pytest.raises(RuntimeError, match="planted"):
         fitted(Babysitter(tmp_path, verbose=0, on_finding=on_finding))
 
 

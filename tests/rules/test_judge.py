@@ -21,7 +21,7 @@ def loss_above(history, *, limit=1.0):
         yield sign(evidence={"loss": history.last_step.loss})
 
 
-@rule(severity="error", when="step", since="a test", symptoms=("loss-above",))
+@rule(severity="error", when="step", since="a test", also=("loss-above",))
 def loss_far_above(history, *, limit=10.0):
     """Loss far above."""
     if history.last_step.loss > limit:
@@ -80,7 +80,7 @@ def test_a_symptom_is_told_when_its_cause_has_healed():
 
 
 def test_a_cause_can_be_a_symptom_itself():
-    @rule(severity="error", when="step", since="a test", symptoms=("loss-far-above",))
+    @rule(severity="error", when="step", since="a test", also=("loss-far-above",))
     def root(history):
         """Root."""
         yield sign()
@@ -91,7 +91,7 @@ def test_a_cause_can_be_a_symptom_itself():
 
 
 def test_a_cause_is_as_bad_as_what_it_explains():
-    @rule(severity="warning", when="step", since="a test", symptoms=("loss-far-above",))
+    @rule(severity="warning", when="step", since="a test", also=("loss-far-above",))
     def cause(history):
         """Cause."""
         yield sign()
@@ -103,18 +103,63 @@ def test_a_cause_is_as_bad_as_what_it_explains():
 
 
 def test_two_rules_that_name_each_other_leave_one():
-    @rule(severity="error", when="step", since="a test", symptoms=("loss-far-above",))
+    @rule(severity="error", when="step", since="a test", also=("loss-far-above",))
     def mutual(history):
         """Mutual."""
         yield sign()
 
-    @rule(severity="error", when="step", since="a test", symptoms=("mutual",))
+    @rule(severity="error", when="step", since="a test", also=("mutual",))
     def loss_far_above(history):
         """Mutual, too."""
         yield sign()
 
     (told,) = run(Judge([mutual, loss_far_above]), [20.0])
     assert len(told) == 1
+
+
+def test_a_circle_of_causes_leaves_one():
+    @rule(severity="error", when="step", since="a test", also=("second",))
+    def first(history):
+        """First."""
+        yield sign()
+
+    @rule(severity="error", when="step", since="a test", also=("third",))
+    def second(history):
+        """Second."""
+        yield sign()
+
+    @rule(severity="error", when="step", since="a test", also=("first",))
+    def third(history):
+        """Third."""
+        yield sign()
+
+    (told,) = run(Judge([first, second, third]), [20.0])
+    assert [f.rule for f in told] == ["first"]
+
+
+def test_a_kind_silences_kinds():
+    def made(name, kind):
+        def function(history):
+            """Made up."""
+            yield sign()
+
+        function.__name__ = name
+        return rule(severity="warning", when="step", since="a test", kind=kind)(
+            function
+        )
+
+    cause = made("cause", "cause in the data")
+    symptom = made("symptom", "symptom: unstable")
+    note, remark = made("a_note", "note"), made("a_remark", "remark")
+
+    def told(*rules):
+        (found,) = run(Judge(rules), [20.0])
+        return [f.rule for f in found]
+
+    assert told(remark, symptom, cause) == ["cause"]
+    assert told(remark, symptom) == ["symptom"]
+    assert told(remark, note) == ["a-remark", "a-note"]
+    assert told(symptom, note) == ["symptom", "a-note"]
 
 
 def test_thresholds():

@@ -270,7 +270,7 @@ KERAS = {
         K.ExponentialDecay(0.1, 100, 0.96, staircase=True),
     ),
     "inverse": (
-        InverseTimeDecay(0.1, 0.5, steps=100),
+        InverseTimeDecay(0.1, k=0.5, steps=100),
         K.InverseTimeDecay(0.1, 100, 0.5),
     ),
     "cosine": (
@@ -439,11 +439,11 @@ WRONG = [
     (lambda: StepDecay(None, 0.5, steps=1), "`initial_learning_rate`"),
     (lambda: StepDecay(0.1, 2, steps=1), "`factor` must .* at most 1.*factor=2"),
     (lambda: StepDecay(0.1, 0, steps=1), "`factor`"),
-    (lambda: ExponentialDecay(0.1, 0, steps=1), "`k`"),
-    (lambda: ExponentialDecay(-0.1, 1, steps=1), "`initial_learning_rate`"),
-    (lambda: InverseTimeDecay(0.1, -1, steps=1), "`k`"),
-    (lambda: InverseTimeDecay(0.1, NAN, steps=1), "`k`"),
-    (lambda: InverseTimeDecay(-0.1, 1, steps=1), "`initial_learning_rate`"),
+    (lambda: ExponentialDecay(0.1, k=0, steps=1), "`k`"),
+    (lambda: ExponentialDecay(-0.1, k=1, steps=1), "`initial_learning_rate`"),
+    (lambda: InverseTimeDecay(0.1, k=-1, steps=1), "`k`"),
+    (lambda: InverseTimeDecay(0.1, k=NAN, steps=1), "`k`"),
+    (lambda: InverseTimeDecay(-0.1, k=1, steps=1), "`initial_learning_rate`"),
     (lambda: OneCycle(0, steps=9), "`max_learning_rate`"),
     (lambda: OneCycle(1.0, 2.0, steps=9), "initial_learning_rate <= max_learning"),
     (lambda: OneCycle(1.0, 0.1, 0.2, steps=9), "end_learning_rate <= initial"),
@@ -538,8 +538,8 @@ def simple(draw):
             [
                 Constant(top),
                 StepDecay(top, draw(factors), steps=n),
-                ExponentialDecay(top, draw(st.floats(0.01, 3.0)), steps=n),
-                InverseTimeDecay(top, draw(st.floats(0.01, 3.0)), steps=n),
+                ExponentialDecay(top, k=draw(st.floats(0.01, 3.0)), steps=n),
+                InverseTimeDecay(top, k=draw(st.floats(0.01, 3.0)), steps=n),
                 OneCycle(
                     top, low, low / 10, up=up, down=1 - up, shape="cosine", steps=n
                 ),
@@ -660,8 +660,8 @@ X, Y = np.ones((12, 2), "float32"), np.full((12, 1), 3.0, "float32")
 
 TRAINED = {
     "step": StepDecay(0.1, 0.5, epochs=1, steps_per_epoch=3),
-    "exponential": ExponentialDecay(0.1, 0.5, epochs=1, steps_per_epoch=3),
-    "inverse": InverseTimeDecay(0.1, 0.5, steps=1),
+    "exponential": ExponentialDecay(0.1, k=0.5, epochs=1, steps_per_epoch=3),
+    "inverse": InverseTimeDecay(0.1, k=0.5, steps=1),
     "one-cycle": OneCycle(0.1, epochs=2, steps_per_epoch=3),
     "warm-cycles": WarmUp(CosineCycles(0.1, steps=2, multiplier=1.5), steps=1),
     "chain": Chain([Constant(0.1), K.CosineDecay(0.05, 3)], steps=[2]),
@@ -704,6 +704,18 @@ def test_without_steps_per_epoch_training_says_so():
 
 def lines(figure):
     return {line.get_label(): line.get_xydata() for line in figure.axes[0].get_lines()}
+
+
+@pytest.mark.parametrize("kind", [ExponentialDecay, InverseTimeDecay])
+def test_k_is_not_taken_for_keras_decay_rate(kind):
+    with pytest.raises(TypeError, match="positional argument"):
+        kind(0.1, 0.9, steps=1000)
+
+
+@pytest.mark.parametrize("step", [-3, -0.5, np.array([2, -1])])
+def test_steps_count_from_0(step):
+    with pytest.raises(ValueError, match="`step` must not be negative"):
+        StepDecay(0.1, 0.5, steps=10)(step)
 
 
 def test_plot(tmp_path):

@@ -48,7 +48,7 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory, optimized_graphs):
     search, _ = tiny.search(tmp_path_factory.mktemp("undisturbed"))
     return found(search)
 

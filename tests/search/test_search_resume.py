@@ -4,7 +4,6 @@ import dataclasses
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import textwrap
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import keras_tuner
 import pytest
+from support import fresh
 from support.pretending import Pretend, X, Y, loss, lost
 
 from keras_babysit import search
@@ -483,13 +483,15 @@ REAL = """
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimized_graphs")
 def test_real_training_is_killed_and_goes_on(tmp_path, monkeypatch, capsys):
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(REAL))
     monkeypatch.undo()  # This one makes models.
-    environment = {**os.environ, "PYTHONPATH": str(Path(search.__file__).parents[2])}
-    command = [sys.executable, str(program), str(tmp_path / "killed"), "dies"]
-    died = subprocess.run(command, env=environment, capture_output=True, text=True)
+    environment = {"PYTHONPATH": str(Path(search.__file__).parents[2])}
+    died = fresh.run(
+        program.read_text(), tmp_path / "killed", "dies", env=environment, check=False
+    )
     assert died.returncode == -signal.SIGKILL, died.stderr
     printed = []
     for folder in ("killed", "alone"):

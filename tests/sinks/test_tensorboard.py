@@ -21,6 +21,7 @@ from tensorboard.util import tensor_util
 
 from keras_babysit import Babysitter
 from keras_babysit.event_files import writer
+from keras_babysit.event_files.frames import framed
 from keras_babysit.records import EpochRecord, Histogram, Image
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 
@@ -215,6 +216,7 @@ model.fit(x, y, epochs=100000, verbose=0,
 def test_closed_at_exit_and_flushed_when_idle(tmp_path):
     code = f"""
 from keras_babysit.event_files import writer
+from keras_babysit.event_files.frames import framed
 file = writer.EventFile({str(tmp_path)!r})
 for i in range(1000):
     file.add(lambda i=i: [writer.scalar("a", i)], i)
@@ -248,7 +250,7 @@ def test_picture_keeps_its_pixels(tmp_path):
 def test_records_are_framed_as_tensorboard_frames_them(data):
     file = io.BytesIO()
     RecordWriter(file).write(data)
-    assert writer.framed(data) == file.getvalue()
+    assert framed(data) == file.getvalue()
 
 
 def test_all_files_go_where_the_first_one_is(tmp_path, monkeypatch):

@@ -1,6 +1,8 @@
 """What the rules read, from small Keras models and arrays. Nothing is trained."""
 
+import keras
 import numpy as np
+from keras import layers as L
 
 from keras_babysit.facts import ArrayFacts, DataFacts
 from keras_babysit.history import RunHistory
@@ -8,11 +10,54 @@ from keras_babysit.inspection.model import model_facts
 from keras_babysit.rules import available
 from keras_babysit.rules.judge import Judge
 
-MODULES = ("keras_babysit.rules.model", "keras_babysit.rules.outputs")
+#: Where the rules are that read the model, its output and the settings.
+ROOMS = ("model", "output", "settings")
+RNG = np.random.default_rng(0)
+N = 600
+X = RNG.normal(size=(N, 16)).astype("float32")
+BIT = RNG.integers(0, 2, N)
+TEN = np.arange(N) % 10
+FOUR = np.arange(N) % 4
+ONE_HOT = np.eye(10)[TEN]
+TAGS = (RNG.random((N, 6)) < 0.4).astype("float32")
+REAL = RNG.normal(size=(N, 1)).astype("float32")
+PRICE = np.exp(12 + REAL)
+PIXELS = RNG.random((N, 28)).astype("float32")
+
+
+def mlp(*head, inputs=16, hidden=None, loss, metrics=None, optimizer="adam"):
+    hidden = [L.Dense(12, activation="relu")] if hidden is None else hidden
+    # Tables of cases hold layers: each use is of a copy, with a name of its own.
+    layers = [copy_of(layer) for layer in (*hidden, *head)]
+    model = keras.Sequential([keras.Input((inputs,)), *layers])
+    model.compile(optimizer, loss, metrics=metrics)
+    return model
+
+
+def copy_of(layer):
+    if layer.built or isinstance(layer, L.Lambda):
+        return layer
+    config = {k: v for k, v in layer.get_config().items() if k != "name"}
+    return type(layer).from_config(config)
+
+
+def dense(units, activation=None, **kwargs):
+    return L.Dense(units, activation=activation, **kwargs)
+
+
+BCE, CCE, SCCE = (
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+)
+LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+BIT_LOGITS = keras.losses.BinaryCrossentropy(from_logits=True)
 
 
 def own_rules():
-    return [r for r in available().values() if r.function.__module__ in MODULES]
+    places = tuple(f"keras_babysit.rules.{room}." for room in ROOMS)
+    rules = available().values()
+    return [r for r in rules if r.function.__module__.startswith(places)]
 
 
 def array_facts(array, name="y"):

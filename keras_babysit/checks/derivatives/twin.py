@@ -294,8 +294,4 @@ def _tensors(sample: Sample, dtype: str) -> Sample:
         is_float = np.issubdtype(array.dtype, np.floating)
         return keras.ops.convert_to_tensor(array, dtype=dtype if is_float else None)
 
-    x, y, weight = (
-        None if value is None else keras.tree.map_structure(convert, value)
-        for value in (sample.x, sample.y, sample.sample_weight)
-    )
-    return Sample(x, y, weight, size=sample.size)
+    return sample.map(convert)

@@ -21,7 +21,6 @@ from keras_babysit.checks.losses.targets import (
     groups_of,
     prefixes_of,
     targets_of,
-    tensors_of,
 )
 from keras_babysit.document.progress_line import Progress
 from keras_babysit.inspection.compiled import has_own_step
@@ -331,7 +330,7 @@ def _measuring(
 ) -> Callable[[], tuple[float, float] | None]:
     if not goal.targets:
         return lambda: None
-    x = tensors_of(sample.x)
+    x = sample.tensors.x
 
     def predict(x: Any) -> list[Any]:
         # As in training: the averages of batch normalization lag far behind.

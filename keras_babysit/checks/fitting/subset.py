@@ -26,14 +26,14 @@ def balanced(sample: Sample, n: int) -> Sample:
     weighted = _weighted(sample)
     if labels is None:
         at = order[weighted] if weighted.sum() >= n else order
-        return taken(sample, at[spread(len(at), n)])
+        return sample.at(at[spread(len(at), n)])
     # The first of each class, then the second of each, and so on.
     turn = np.zeros(sample.size, int)
     for label in np.unique(labels):
         for part in (weighted, ~weighted):
             at = (labels == label) & part
             turn[at] = np.arange(at.sum()) + (0 if part is weighted else sample.size)
-    return taken(sample, np.sort(np.lexsort((order, turn))[:n]))
+    return sample.at(np.sort(np.lexsort((order, turn))[:n]))
 
 
 def fitting(model: keras.Model, sample: Sample) -> Sample:
@@ -43,17 +43,7 @@ def fitting(model: keras.Model, sample: Sample) -> Sample:
     if not sizes:
         return sample
     size = int(sizes.pop())
-    return taken(sample, np.arange(size) % sample.size)
-
-
-def taken(sample: Sample, at: np.ndarray) -> Sample:
-    """Returns the samples at some indices."""
-    parts = (
-        None if v is None else keras.tree.map_structure(lambda a: a[at], v)
-        for v in (sample.x, sample.y, sample.sample_weight)
-    )
-    x, y, weight = parts
-    return Sample(x, y, weight, size=len(at))
+    return sample.at(np.arange(size) % sample.size)
 
 
 def _labels(sample: Sample) -> np.ndarray | None:

@@ -153,11 +153,5 @@ def repeated(sample: Sample) -> tuple[Sample, int]:
     parts = (sample.x, sample.y, sample.sample_weight)
     size = sum(a.nbytes for part in parts for _, a in leaves("", part))
     times = int(np.clip(_MOST_BYTES // max(size, 1), 1, _MOST_REPEATS))
-
-    def again(part: Any) -> Any:
-        if part is None:
-            return None
-        return keras.tree.map_structure(lambda a: np.concatenate([a] * times), part)
-
-    x, y, weight = map(again, parts)
-    return Sample(x, y, weight, size=times * sample.size), times
+    again = sample.map(lambda a: np.concatenate([a] * times), times * sample.size)
+    return again, times

@@ -1,311 +1,289 @@
-"""What losses give that know nothing: closed forms for the losses of Keras.
+"""What one loss of a model gives for guesses: its own loss function, asked.
 
-Two kinds of not knowing: an *untrained* output has equal scores, whatever the targets
-are; the best *constant* knows how the targets are distributed, and nothing of the
-inputs, as an output whose bias was set to the class shares or to the mean.
-
-No Keras here: rules can use it too.
+A fresh network guesses: its scores (the values that its last activation is applied to)
+are random numbers of about unit size, or zero. What the loss makes of such numbers is
+what it should give before training. Asked of the loss itself this holds for any loss,
+weights, masks and targets; the tests compare it with closed forms.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
 
+import keras
 import numpy as np
 
-#: Loss, named as in `LossFacts`, to what it compares.
-KINDS: Mapping[str, str] = {
-    "binary_crossentropy": "binary",
-    "binary_focal_crossentropy": "binary",
-    "categorical_crossentropy": "classes",
-    "categorical_focal_crossentropy": "classes",
-    "categorical_generalized_cross_entropy": "classes",
-    "categorical_hinge": "margins",
-    "circle": "embeddings",
-    "cosine_similarity": "directions",
-    "ctc": "paths",
-    "dice": "overlap",
-    "hinge": "margins",
-    "huber": "numbers",
-    "kl_divergence": "classes",
-    "log_cosh": "numbers",
-    "mean_absolute_error": "numbers",
-    "mean_absolute_percentage_error": "numbers",
-    "mean_squared_error": "numbers",
-    "mean_squared_logarithmic_error": "numbers",
-    "poisson": "counts",
-    "sparse_categorical_crossentropy": "classes",
-    "squared_hinge": "margins",
-    "tversky": "overlap",
-}
-#: Losses of classes whose targets are labels, not rows.
-SPARSE = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
-#: Kinds that only some outputs suit: the usual activation first.
-_SUITED: Mapping[str, tuple[str, ...]] = {
-    "classes": ("softmax", "sigmoid"),
-    "binary": ("sigmoid", "softmax", "hard_sigmoid"),
-    "overlap": ("sigmoid", "softmax", "hard_sigmoid"),
-    "counts": ("exponential", "softplus", "relu", "sigmoid", "softmax"),
-    "embeddings": ("unit",),
-}
+from keras_babysit.checks.losses import loss_kinds
+from keras_babysit.checks.losses.loss_floor import Target, best_prediction
+from keras_babysit.checks.losses.parts import Part, has_logits, like, numpy_of
+from keras_babysit.facts import LossFacts
+
+#: Probabilities this close to 0 or 1 are where Keras clips them.
+_EPSILON = 1e-7
+#: Functions whose values cannot get any larger.
+_BOUNDED = ("sigmoid", "softmax", "tanh", "hard_sigmoid", "softsign", "unit")
+#: Targets of this root mean square or more are as large as outputs can start.
+_SMALLEST = 0.01
 
 
-def link_of(name: str, activation: str | None, from_logits: bool = False) -> str:
-    """Returns the function that makes a loss's prediction of scores around zero.
+@dataclass(frozen=True)
+class Guesses:
+    """One loss of a model and the function behind which its scores are.
 
-    It is the output's own activation, unless that gives nothing the loss could work
-    with: a cross-entropy of probabilities behind a linear output.
-
-    Args:
-        name: the loss, as in `KINDS`.
-        activation: the output's activation; `None` if it is not known.
-        from_logits: whether the loss takes logits.
-
-    Returns:
-        Name of an activation function, or `"unit"`: scaled to unit length.
+    Attributes:
+        part: the loss with its targets and the model's prediction.
+        link: name of the function that makes predictions of scores.
     """
-    suited = () if from_logits else _SUITED.get(KINDS[name], ())
-    if not suited:
-        return activation or "linear"
-    return activation if activation in suited else suited[0]
 
+    part: Part
+    link: str
 
-def untrained_loss(
-    name: str, targets: Any = None, classes: int | None = None, **options: Any
-) -> float:
-    """Returns the loss of equal scores: logits of 0, probabilities 1/C, outputs of 0.
+    @functools.cached_property
+    def facts(self) -> LossFacts:
+        """What is known of the loss."""
+        return self.part.facts
 
-    Args:
-        name: the loss, as in `KINDS`.
-        targets: float array `(samples, units)` for losses that depend on them: rows
-            of quantities, of 0 and 1, or of probabilities. Of `circle` the labels,
-            `(samples,)`; of `ctc` the padded labels `(samples, length)`.
-        classes: number of classes, of losses of classes.
-        **options: the loss's arguments where they are not Keras's defaults; of `ctc`
-            the number of `frames`.
+    @property
+    def kind(self) -> str | None:
+        """What the loss compares, see `loss_kinds.KINDS`; `None` for a custom one."""
+        return loss_kinds.KINDS.get(self.facts.name) if self.facts.standard else None
 
-    Returns:
-        The mean over the samples, in nats for entropies; NaN if it is not known.
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the prediction, samples first."""
+        return tuple(self.part.y_pred.shape)
 
-    Raises:
-        ValueError: if the loss is none of Keras's.
-    """
-    _check(name)
-    y = np.zeros((1, 1)) if targets is None else np.asarray(targets, float)
-    count = y.shape[-1] if classes is None else classes
-    return float(_UNTRAINED[name](y, count, options))
+    @property
+    def classes(self) -> int:
+        """Size of the prediction's last axis."""
+        return self.shape[-1] if len(self.shape) > 1 else 1
 
+    def loss_at(self, scores: np.ndarray) -> float:
+        """Returns the loss of the prediction that scores make."""
+        scores = np.broadcast_to(np.asarray(scores, np.float32), self.shape)
+        tensor = keras.ops.convert_to_tensor(scores)
+        if self.link == "unit":
+            values = keras.ops.normalize(tensor, axis=-1)
+        else:
+            values = keras.activations.get(self.link)(tensor)
+        made = like(numpy_of(values), scores, self.part.y_pred)
+        return self.part.value_of(made)
 
-def constant_loss(name: str, targets: Any, **options: Any) -> float:
-    """Returns the loss of the best constant prediction.
+    @functools.cached_property
+    def untrained(self) -> float:
+        """The loss of scores of zero."""
+        return self.loss_at(np.zeros(self.shape))
 
-    Args:
-        name: the loss, as in `KINDS`.
-        targets: float array `(samples, units)`: rows of quantities, of probabilities,
-            of 0 and 1, or one-hot.
-        **options: `label_smoothing`.
+    @functools.cached_property
+    def constant(self) -> float | None:
+        """The loss of the best constant scores; `None` if they are not known."""
+        scores = self._constant_scores
+        return None if scores is None else self.loss_at(scores)
 
-    Returns:
-        The mean over the samples; NaN if no closed form is known.
+    @functools.cached_property
+    def lowest(self) -> float | None:
+        """The loss of the best scores there are; `None` if they are not known."""
+        scores = self._best_scores
+        return None if scores is None else self.loss_at(scores)
 
-    Raises:
-        ValueError: if the loss is none of Keras's.
-    """
-    _check(name)
-    if name not in _CONSTANT:
-        return math.nan
-    y = np.asarray(targets, float)
-    smoothing = options.get("label_smoothing", 0.0)
-    if smoothing:
-        size = 2 if KINDS[name] == "binary" else y.shape[-1]
-        y = y * (1 - smoothing) + smoothing / size
-    return float(_CONSTANT[name](y))
+    @functools.cached_property
+    def largest(self) -> float:
+        """The largest loss that a fresh output may have all by itself; 0 if unknown.
 
+        Of bounded losses it is the largest there is: no value of theirs says that
+        scores are too large.
+        """
+        if self.kind in ("directions", "overlap") and self._best_scores is not None:
+            return self.loss_at(-self._best_scores)
+        if self.kind == "embeddings":
+            return self._largest_of_embeddings()
+        return 0.0
 
-def formula(name: str, classes: int | None = None) -> str:
-    """Returns how the loss of equal scores is reckoned, `"log 10"`; empty if long."""
-    if name in ("sparse_categorical_crossentropy", "categorical_crossentropy"):
-        return f"log {classes}" if classes else ""
-    if name == "binary_crossentropy":
-        return "log 2"
-    if KINDS.get(name) == "margins":
-        return "a margin of 1"
-    return ""
+    def _largest_of_embeddings(self) -> float:
+        """Of unit length: distances of up to 2, see `keras.losses.circle`."""
+        labels = numpy_of(self.part.y).ravel()
+        gamma, margin = (vars(self.part.loss).get(k) for k in ("gamma", "margin"))
+        if gamma is None or margin is None:
+            gamma, margin = 80.0, 0.4
+        each = _untrained_circle(labels, gamma, margin)
+        highest = gamma * (5 - 2 * margin**2) + 2 * np.log(len(labels))
+        return float(self.untrained / each * highest) if each > 0 else 0.0
 
+    def spread(self, size: float) -> tuple[float, float]:
+        """Returns the lowest and the highest loss of random scores.
 
-def entropy(p: np.ndarray) -> np.ndarray:
-    """Entropy of the rows of an array, in nats; 0 log 0 is 0."""
-    p = np.asarray(p, float)
-    return -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1)
+        Args:
+            size: their root mean square; 1 is what the usual initializers give for
+                inputs of unit size, or the targets' own where those are larger.
+        """
+        found = [self.loss_at(scores) for scores in self._random(size * self.unit)]
+        known = [value for value in found if np.isfinite(value)]
+        return min(known, default=np.nan), max(known, default=np.nan)
 
+    @functools.cached_property
+    def unit(self) -> float:
+        """The size that scores may well have: 1, or that of the targets."""
+        if self.link in _BOUNDED or self.kind not in ("numbers", None):
+            return 1.0
+        size = self.target_size
+        if self.kind is None:
+            return max(1.0, size) if self._are_numbers else 1.0
+        return size if size > 1 else min(1.0, max(size, 1e-30) / _SMALLEST)
 
-def _check(name: str) -> None:
-    if name not in KINDS:
-        raise ValueError(
-            "`name` must be one of Keras's losses in snake case. Received: "
-            f"name={name!r}"
+    @functools.cached_property
+    def target_size(self) -> float:
+        """Root mean square of the targets."""
+        y = numpy_of(self.part.y).astype(float)
+        return float(np.sqrt(np.mean(y**2))) if y.size else 0.0
+
+    @property
+    def _are_numbers(self) -> bool:
+        y = numpy_of(self.part.y)
+        return bool((y != np.round(y)).any())  # Else they may be labels.
+
+    def _random(self, size: float) -> Iterator[np.ndarray]:
+        rng = np.random.default_rng(0)
+        each = rng.normal(size=self.shape).astype(np.float32)
+        # A fresh network may well say nearly the same to all inputs.
+        same = rng.normal(size=(1,) * (len(self.shape) - 1) + (self.shape[-1],))
+        same /= np.sqrt(np.mean(same**2))
+        if len(self.shape) == 1:
+            same = np.ones(1)
+        known = self._constant_scores
+        for base in (0.0,) if known is None else (0.0, known):
+            for noise in (each, same, -same):
+                yield base + size * noise
+
+    @functools.cached_property
+    def _best_scores(self) -> np.ndarray | None:
+        """The scores with the lowest loss, of the prediction's shape."""
+        target = self._target()
+        if target is None:
+            return None
+        if self.kind in ("classes", "binary") and not self.facts.label_smoothing:
+            rows = self._hard_rows(target.y)
+            # What `best_prediction` would find as well, and take longer.
+            if rows is not None:
+                return inverse(self._probable_link, rows)
+        return self._scores(target, np.arange(self.shape[0]))
+
+    @property
+    def _probable_link(self) -> str:
+        if self.link != "linear":
+            return self.link
+        return "sigmoid" if self.kind == "binary" else "softmax"
+
+    def _hard_rows(self, y: np.ndarray) -> np.ndarray | None:
+        """Targets as rows of 0 and 1; `None` if they are soft, or out of range."""
+        if self.facts.name in loss_kinds.SPARSE:
+            if y.size * self.classes != int(np.prod(self.shape)):
+                return None
+            labels = y.reshape(self.shape[:-1])
+            return (labels[..., None] == np.arange(self.classes)).astype(float)
+        if y.size != int(np.prod(self.shape)) or not np.isin(y, (0, 1)).all():
+            return None
+        return y.reshape(self.shape)
+
+    @functools.cached_property
+    def _constant_scores(self) -> np.ndarray | None:
+        """The best constant scores, of shape `(units,)`."""
+        target = self._target(flat=True)
+        if target is None:
+            return None
+        scores = self._scores(target, np.zeros(len(target.y_pred), int))
+        return None if scores is None else scores[0]
+
+    def _target(self, flat: bool = False) -> Target | None:
+        """The loss for `best_prediction`; flat: every position a sample of its own."""
+        part, shape = self.part, self.shape
+        if self.kind is None or len(shape) < 2:
+            return None
+        target = part.target()
+        if not flat or len(shape) == 2:
+            return target
+        y_size = target.y.size
+        rows = int(np.prod(shape[:-1]))
+        if y_size not in (rows, rows * shape[-1]):
+            return None
+        return dataclasses.replace(
+            target,
+            y=target.y.reshape(rows, -1),
+            y_pred=target.y_pred.reshape(rows, -1),
+            weight=target.weights.reshape(rows),
+            mask=None,
         )
 
-
-# -------------------------------------------------------------------- equal scores
-
-
-def _log_classes(y: np.ndarray, classes: int, options: Any) -> float:
-    return math.log(classes)
-
-
-def _log_two(y: np.ndarray, classes: int, options: Any) -> float:
-    return math.log(2)
+    def _scores(self, target: Target, groups: np.ndarray) -> np.ndarray | None:
+        best = best_prediction(target, groups)
+        if best is None:
+            return None
+        if self.facts.from_logits:
+            return best if self.link == "linear" else None
+        return inverse(self.link, best)
 
 
-def _one(y: np.ndarray, classes: int, options: Any) -> float:
-    return 1.0
-
-
-def _zero(y: np.ndarray, classes: int, options: Any) -> float:
-    return 0.0
-
-
-def _binary_focal(y: np.ndarray, classes: int, options: Any) -> float:
-    each = 0.5 ** options.get("gamma", 2.0) * math.log(2)
-    if not options.get("apply_class_balancing"):
-        return each
-    alpha = options.get("alpha", 0.25)
-    smoothing = options.get("label_smoothing", 0.0)
-    share = np.mean(y) * (1 - smoothing) + smoothing / 2
-    return each * (share * alpha + (1 - share) * (1 - alpha))
-
-
-def _focal(y: np.ndarray, classes: int, options: Any) -> float:
-    rest = 1 - 1 / classes
-    alpha = options.get("alpha", 0.25)
-    return alpha * rest ** options.get("gamma", 2.0) * math.log(classes)
-
-
-def _generalized(y: np.ndarray, classes: int, options: Any) -> float:
-    q = options.get("q", 0.5)
-    return (1 - classes**-q) / q
-
-
-def _divergence(y: np.ndarray, classes: int, options: Any) -> float:
-    return math.log(classes) - float(entropy(y).mean())
-
-
-def _huber(y: np.ndarray, classes: int, options: Any) -> float:
-    delta, size = options.get("delta", 1.0), np.abs(y)
-    return np.where(size <= delta, y**2 / 2, delta * size - delta**2 / 2).mean()
-
-
-def _log_cosh(y: np.ndarray, classes: int, options: Any) -> float:
-    return (np.logaddexp(y, -y) - math.log(2)).mean()
-
-
-def _dice(y: np.ndarray, classes: int, options: Any) -> float:
-    return 1 - y.sum() / (y.sum() + y.size / 2)
-
-
-def _tversky(y: np.ndarray, classes: int, options: Any) -> float:
-    alpha, beta = options.get("alpha", 0.5), options.get("beta", 0.5)
-    hit = y.sum()
-    return 1 - hit / (hit * (1 + alpha) + beta * (y.size - hit))
-
-
-def _circle(labels: np.ndarray, classes: int, options: Any) -> float:
+def _untrained_circle(labels: np.ndarray, gamma: float, margin: float) -> float:
     """Every pair at a distance of 1, or 0: positive and negative weights swap."""
-    gamma, margin = options.get("gamma", 80.0), options.get("margin", 0.4)
     same = labels.reshape(-1, 1) == labels.reshape(1, -1)
-    positive = same.sum(1) - (1 if options.get("remove_diagonal", True) else 0)
-    negative = (~same).sum(1)
+    positive, negative = same.sum(1) - 1, (~same).sum(1)
     known = (positive > 0) & (negative > 0)  # The others are masked.
     if not known.any():
         return 0.0
     pairs = np.log(positive[known]) + np.log(negative[known])
-    return np.logaddexp(0, pairs + gamma * (1 - 2 * margin**2)).mean()
+    return float(np.logaddexp(0, pairs + gamma * (1 - 2 * margin**2)).mean())
 
 
-def _ctc(labels: np.ndarray, classes: int, options: Any) -> float:
-    frames = options["frames"]
-    each = [frames * math.log(classes) - _log_paths(row, frames) for row in labels]
-    return float(np.mean(each))
+def inverse(link: str, values: np.ndarray) -> np.ndarray | None:
+    """Returns the scores that a function makes values of; `None` if not known."""
+    if link in ("linear", "unit"):
+        return values
+    if link == "relu":
+        return np.maximum(values, 0)
+    if link in ("softmax", "exponential"):
+        return np.log(np.maximum(values, _EPSILON))
+    if link == "sigmoid":
+        p = np.clip(values, _EPSILON, 1 - _EPSILON)
+        return np.log(p) - np.log1p(-p)
+    if link == "tanh":
+        return np.arctanh(np.clip(values, -1 + _EPSILON, 1 - _EPSILON))
+    if link == "softplus":
+        positive = np.maximum(values, _EPSILON)
+        return positive + np.log(-np.expm1(-positive))
+    return None
 
 
-def _log_paths(row: np.ndarray, frames: int) -> float:
-    """Logarithm of the number of ways in which labels can be spread over frames."""
-    labels = row[row != 0]
-    # Between two equal labels there has to be a blank.
-    repeats = int((labels[1:] == labels[:-1]).sum())
-    ways = math.comb(frames + len(labels) - repeats, 2 * len(labels))
-    return math.log(ways) if ways else -math.inf
+def guesses_of(part: Part, activation: str | None) -> Guesses | None:
+    """Returns the guesses of a part.
+
+    Args:
+        part: the part.
+        activation: the output's last activation function; `None` if not known.
+
+    Returns:
+        `None` if nothing tells what the loss wants: a loss of one's own behind an
+        output whose activation is not known.
+    """
+    if not all(hasattr(thing, "shape") for thing in (part.y, part.y_pred)):
+        return None
+    facts = part.facts
+    known = activation if hasattr(keras.activations, activation or "") else None
+    known = known or _seen_activation(part)
+    if facts.standard and facts.name in loss_kinds.KINDS:
+        logits = bool(facts.from_logits)
+        return Guesses(part, loss_kinds.link_of(facts.name, known, logits))
+    return Guesses(part, known) if known is not None else None
 
 
-_Untrained = Callable[[np.ndarray, int, Mapping[str, Any]], Any]
-_UNTRAINED: Mapping[str, _Untrained] = {
-    "binary_crossentropy": _log_two,
-    "binary_focal_crossentropy": _binary_focal,
-    "categorical_crossentropy": _log_classes,
-    "categorical_focal_crossentropy": _focal,
-    "categorical_generalized_cross_entropy": _generalized,
-    "categorical_hinge": _one,
-    "circle": _circle,
-    "cosine_similarity": _zero,
-    "ctc": _ctc,
-    "dice": _dice,
-    "hinge": _one,
-    "huber": _huber,
-    "kl_divergence": _divergence,
-    "log_cosh": _log_cosh,
-    "mean_absolute_error": lambda y, classes, options: np.abs(y).mean(),
-    "mean_absolute_percentage_error": lambda y, c, o: 100.0 * (y != 0).mean(),
-    "mean_squared_error": lambda y, classes, options: (y**2).mean(),
-    "mean_squared_logarithmic_error": lambda y, c, o: (np.log1p(y) ** 2).mean(),
-    "poisson": _one,  # Of a rate of 1, which is what exp makes of 0.
-    "sparse_categorical_crossentropy": _log_classes,
-    "squared_hinge": _one,
-    "tversky": _tversky,
-}
-
-
-# ------------------------------------------------------------------- best constants
-
-
-def _binary_entropy(y: np.ndarray) -> float:
-    p = y.mean(0)
-    return entropy(np.stack([p, 1 - p], -1)).mean()
-
-
-def _lesser_share(y: np.ndarray) -> float:
-    p = (y > 0).mean(0)
-    return 2 * np.minimum(p, 1 - p).mean()
-
-
-def _shares_product(y: np.ndarray) -> float:
-    p = (y > 0).mean(0)
-    return 4 * (p * (1 - p)).mean()
-
-
-def _rate(y: np.ndarray) -> float:
-    rate = y.mean(0)
-    return (rate - rate * np.log(np.where(rate > 0, rate, 1))).mean()
-
-
-def _mean_direction(y: np.ndarray) -> float:
-    length = np.linalg.norm(y, axis=-1, keepdims=True)
-    return -float(np.linalg.norm((y / np.where(length > 0, length, 1)).mean(0)))
-
-
-_CONSTANT: Mapping[str, Callable[[np.ndarray], Any]] = {
-    "binary_crossentropy": _binary_entropy,
-    "categorical_crossentropy": lambda y: entropy(y.mean(0)),
-    "categorical_hinge": lambda y: min(1.0, 2 * (1 - y.mean(0).max())),
-    "cosine_similarity": _mean_direction,
-    "hinge": _lesser_share,
-    "kl_divergence": lambda y: entropy(y.mean(0)) - entropy(y).mean(),
-    "mean_absolute_error": lambda y: np.abs(y - np.median(y, 0)).mean(),
-    "mean_squared_error": lambda y: y.var(0).mean(),
-    "mean_squared_logarithmic_error": lambda y: np.log1p(y).var(0).mean(),
-    "poisson": _rate,
-    "sparse_categorical_crossentropy": lambda y: entropy(y.mean(0)),
-    "squared_hinge": _shares_product,
-}
+def _seen_activation(part: Part) -> str | None:
+    """The activation by what an output holds, where no graph tells it."""
+    values = numpy_of(part.y_pred)
+    if not values.size or not np.isfinite(values).all():
+        return None
+    within = values.min() >= 0 and values.max() <= 1
+    sums = values.sum(-1) if values.ndim > 1 and values.shape[-1] > 1 else 0.0
+    if within and np.allclose(sums, 1, atol=1e-3):
+        return "softmax"
+    return "sigmoid" if has_logits(part.y_pred) and within else None

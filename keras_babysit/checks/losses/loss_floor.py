@@ -19,6 +19,7 @@ import numpy as np
 from keras.src.backend.common.masking import set_keras_mask
 
 from keras_babysit.backend import load
+from keras_babysit.checks.losses import loss_kinds
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection.compiled import loss_facts
 
@@ -152,7 +153,7 @@ def best_prediction(target: Target, groups: np.ndarray) -> np.ndarray | None:
 def _dense(target: Target) -> np.ndarray | None:
     """Targets of the shape of the predictions, converted as the loss does."""
     y, y_pred, facts = np.asarray(target.y, float), target.y_pred, target.facts
-    if facts.name in _SPARSE:
+    if facts.name in loss_kinds.SPARSE:
         if y.size != target.weights.size:
             return None
         return (target.labels[..., None] == np.arange(y_pred.shape[-1])).astype(float)
@@ -353,7 +354,6 @@ def _overlapping(
     return best.reshape(y.shape)
 
 
-_SPARSE = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
 _BEST: dict[str, Callable[..., np.ndarray]] = {
     "binary_crossentropy": _probability,
     "binary_focal_crossentropy": _focused,

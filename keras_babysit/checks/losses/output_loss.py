@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.checks.losses import chance
-from keras_babysit.checks.losses.guesses import Guesses, guesses_of
+from keras_babysit.checks.losses import loss_kinds
+from keras_babysit.checks.losses.chance import Guesses, guesses_of
 from keras_babysit.checks.losses.parts import Part, has_logits, numpy_of
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.inspection.sample import Sample
@@ -110,7 +110,7 @@ class OutputLoss:
     def chance_text(self) -> str:
         """Chance as text: `2.3 (log 10)`."""
         known, name = self.known, self.part.facts.name
-        formula = chance.formula(name, known.classes) if known.kind else ""
+        formula = loss_kinds.formula(name, known.classes) if known.kind else ""
         weighted = self.part.sample_weight is not None
         what = f" ({formula})" if formula and not weighted else ""
         return f"{number(known.untrained)}{what}"
@@ -161,7 +161,7 @@ class OutputLoss:
     def distinct_classes(self) -> int:
         """Number of classes among the targets."""
         y = self.target
-        if self.part.facts.name not in chance.SPARSE:
+        if self.part.facts.name not in loss_kinds.SPARSE:
             y = y.argmax(-1)
         return len(np.unique(y))
 
@@ -169,7 +169,7 @@ class OutputLoss:
         """Share of hits; NaN if the targets are no classes."""
         y, p = self.target, self.prediction
         if self.known.kind == "classes":
-            labels = y if self.part.facts.name in chance.SPARSE else y.argmax(-1)
+            labels = y if self.part.facts.name in loss_kinds.SPARSE else y.argmax(-1)
             return float((p.argmax(-1).ravel() == labels.ravel()).mean())
         if self.known.kind == "binary" and y.size == p.size:
             middle = 0.0 if self.part.facts.from_logits else 0.5

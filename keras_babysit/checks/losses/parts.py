@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,11 @@ import numpy as np
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 from keras_babysit.borrowing import attributes_kept
+from keras_babysit.checks.losses.loss_floor import Target
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection.compiled import loss_facts
-from keras_babysit.inspection.rows import spread
 from keras_babysit.inspection.sample import Sample, loss_of
 
-#: Samples in a batch: what goes through a large network at once fits into memory.
-BATCH = 32
 _LOGITS = "_keras_logits"
 
 
@@ -62,46 +59,33 @@ class Part:
         value = self.loss(self.y, y_pred, self.sample_weight)
         return float(np.mean(numpy_of(value)))
 
+    def target(self, activation: str | None = None) -> Target:
+        """Returns the same as arrays, for the loss's floor.
+
+        Args:
+            activation: the output's last activation function; `None` if not known.
+        """
+        return Target(
+            name=self.name,
+            loss=self.loss,
+            y=numpy_of(self.y),
+            y_pred=numpy_of(self.y_pred).astype(float),
+            weight=_numpy_or_none(self.sample_weight),
+            mask=_numpy_or_none(get_keras_mask(self.y_pred)),
+            factor=self.factor,
+            activation=activation,
+        )
+
+
+def _numpy_or_none(tensor: Any) -> np.ndarray | None:
+    return None if tensor is None else numpy_of(tensor)
+
 
 def numpy_of(tensor: Any) -> np.ndarray:
     """Returns a tensor's values, small floats as float32."""
     array = np.asarray(keras.ops.convert_to_numpy(tensor))
     small = array.dtype.kind == "V" or array.dtype == np.float16  # And bfloat16.
     return array.astype(np.float32) if small else array
-
-
-def thinned(sample: Sample, n: int) -> Sample:
-    """Returns `n` of the samples, spread evenly over them."""
-    if n >= sample.size:
-        return sample
-    at = spread(sample.size, n)
-    x, y, weight = (
-        None if part is None else keras.tree.map_structure(lambda a: a[at], part)
-        for part in (sample.x, sample.y, sample.sample_weight)
-    )
-    return Sample(x, y, weight, size=n)
-
-
-def batches_of(sample: Sample, size: int = BATCH) -> list[Sample]:
-    """Returns the samples in batches of about one size."""
-    count = -(-sample.size // size)
-    edges = np.linspace(0, sample.size, count + 1).astype(int)
-    return [_between(sample, a, b) for a, b in itertools.pairwise(edges)]
-
-
-def _between(sample: Sample, start: int, stop: int) -> Sample:
-    x, y, weight = (
-        None
-        if part is None
-        else keras.tree.map_structure(lambda a: a[start:stop], part)
-        for part in (sample.x, sample.y, sample.sample_weight)
-    )
-    return Sample(x, y, weight, size=stop - start)
-
-
-def tensors_of(arrays: Any) -> Any:
-    """Returns arrays as tensors, in their structure."""
-    return keras.tree.map_structure(keras.ops.convert_to_tensor, arrays)
 
 
 def predictions(
@@ -123,9 +107,9 @@ def predictions(
         masks, and the logits behind a softmax or sigmoid.
     """
     found = []
-    parts = batches_of(sample)
+    parts = sample.batches()
     for number, part in enumerate(parts):
-        found.append(model(tensors_of(part.x), training=training))
+        found.append(model(part.tensors.x, training=training))
         told((number + 1) / len(parts))
     return keras.tree.map_structure(_joined, *found)
 

@@ -18,7 +18,6 @@ import numpy as np
 
 from keras_babysit.backend import load
 from keras_babysit.borrowing import attributes_kept, layers_of
-from keras_babysit.checks.losses.parts import tensors_of
 from keras_babysit.inspection.compiled import is_keras
 from keras_babysit.inspection.sample import Sample, loss_of
 
@@ -217,7 +216,7 @@ def losses_of(
         factor: what to multiply the strength of these with.
     """
     with watched(outputs, factor) as seen:
-        y_pred = model(tensors_of(batch.x), training=True)
+        y_pred = model(batch.tensors.x, training=True)
         total = _float(loss_of(model, batch, y_pred, True))
         with _nothing_added(model):
             data = _float(loss_of(model, batch, y_pred, True))
@@ -297,7 +296,7 @@ def _gradients(
         def value(values: list[Any], batch: Sample = batch) -> Any:
             mapping = list(zip(variables, values, strict=True))
             with keras.StatelessScope(mapping), watched(outputs) as seen:
-                y_pred = model(tensors_of(batch.x), training=True)
+                y_pred = model(batch.tensors.x, training=True)
                 if outputs:
                     return value_of(batch, y_pred, seen)
                 with _nothing_added(model):

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from keras_babysit.checks.losses import penalties
-from keras_babysit.checks.losses.guesses import guesses_of
-from keras_babysit.checks.losses.parts import batches_of, parts_of, tensors_of
+from keras_babysit.checks.losses.chance import guesses_of
+from keras_babysit.checks.losses.parts import parts_of
 from keras_babysit.checks.losses.penalties import Losses, Regularizer
 from keras_babysit.document.progress_line import Progress
 from keras_babysit.facts import ModelFacts
@@ -53,6 +53,12 @@ class Penalty:
         return self.source is not None and self.source.variable is None
 
     @property
+    def idle(self) -> bool:
+        """Whether it is a regularizer of strength 0."""
+        strengths = self.source.strengths if self.source is not None else {}
+        return bool(strengths) and not any(strengths.values())
+
+    @property
     def rises(self) -> bool | None:
         """Whether it rises with the strength; `None` if that cannot be told."""
         if self.source is None or not self.own:
@@ -60,7 +66,7 @@ class Penalty:
         at, raised = self.value, self.raised
         if at == 0:
             at, raised = self.of_others
-        if not any(self.source.strengths.values()) or not at > 0:
+        if self.idle or not at > 0:
             return None
         return raised > at * (1 + 1e-6)
 
@@ -92,11 +98,6 @@ class Seen:
     own_loss: bool = False
 
     @property
-    def nothing(self) -> bool:
-        """Whether nothing is added to the loss on the data."""
-        return not self.penalties
-
-    @property
     def regularizing(self) -> list[Penalty]:
         """The penalties of regularizers."""
         return [one for one in self.penalties if one.source is not None]
@@ -123,7 +124,7 @@ def weighed(model: Any, sample: Sample, facts: ModelFacts, progress: Progress) -
     """
     weights, frozen = penalties.of_weights(model)
     outputs = penalties.of_outputs(model)
-    batches = batches_of(sample)
+    batches = sample.batches()
     reference = _untrained(model, batches[0])
     measured = []
     for count, batch in enumerate(batches):
@@ -137,7 +138,7 @@ def weighed(model: Any, sample: Sample, facts: ModelFacts, progress: Progress) -
     progress(0.6, "raising the strength")
     rise = _rise(model, batches[0], weights, outputs, known, measured[0])
     progress(0.7, "comparing the gradients")
-    few = batches_of(sample.first(_OF_GRADIENTS))
+    few = sample.first(_OF_GRADIENTS).batches()
     ratio, each = _gradient_ratios(model, few, weights, outputs)
     known = [replace(one, gradient=each.get(one.where, math.nan)) for one in known]
     added = (
@@ -219,7 +220,7 @@ def _rise(
 
 def _untrained(model: Any, batch: Sample) -> float:
     """The loss of equal scores, as far as it is known."""
-    y_pred = model(tensors_of(batch.x), training=True)
+    y_pred = model(batch.tensors.x, training=True)
     total = 0.0
     for part in parts_of(model, batch, y_pred, training=True):
         known = guesses_of(part, None)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
-from keras.src.backend.common.masking import get_keras_mask
 
+from keras_babysit.checks.losses import loss_kinds
 from keras_babysit.checks.losses.loss_floor import Target, by_group, weighted_mean
+from keras_babysit.checks.losses.parts import parts_of
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.inspection.rows import leaves
-from keras_babysit.inspection.sample import Sample, loss_of
+from keras_babysit.inspection.sample import Sample
 
-SPARSE = ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy")
 ONE_HOT = (
     "categorical_crossentropy",
     "categorical_focal_crossentropy",
@@ -23,75 +21,28 @@ BINARY = ("binary_crossentropy", "binary_focal_crossentropy")
 HINGES = ("hinge", "squared_hinge")
 
 
-def tensors_of(nested: Any) -> Any:
-    """Returns arrays as tensors; `None` stays."""
-    if nested is None:
-        return None
-    return keras.tree.map_structure(keras.ops.convert_to_tensor, nested)
-
-
 def targets_of(model: keras.Model, sample: Sample) -> list[tuple[int, Target]] | None:
     """Returns what each loss of a borrowed model is called with on a sample.
 
     Args:
-        model: a model that is borrowed, without regularization.
+        model: a borrowed model, without regularization.
         sample: the data.
 
     Returns:
         For each loss the index of its output and a `Target`; `None` if the total
         loss is more than the compiled ones.
     """
-    y_pred = model(tensors_of(sample.x), training=True)
-    outputs = keras.tree.flatten(y_pred)
-    loss_of(model, sample, y_pred, training=True)
-    compiled = model._compile_loss
-    if compiled is None or model.losses or not compiled._flat_losses:
+    y_pred = model(sample.tensors.x, training=True)
+    parts = parts_of(model, sample, y_pred, training=True)
+    if model.losses or not parts:
         return None
-    calls: list[tuple[int, Target]] = []
-
-    def recorder(entry: Any) -> Any:
-        def record(y: Any, prediction: Any, weight: Any = None) -> Any:
-            index = next((i for i, t in enumerate(outputs) if t is prediction), 0)
-            calls.append((index, _target(entry, y, prediction, weight)))
-            return entry.loss(y, prediction, weight)
-
-        return entry._replace(loss=record)
-
-    known = compiled._flat_losses
-    compiled._flat_losses = [recorder(entry) for entry in known]
-    try:
-        loss_of(model, sample, y_pred, training=True)
-    finally:
-        compiled._flat_losses = known
-    return _with_activations(model, calls) if calls else None
-
-
-def _target(entry: Any, y: Any, y_pred: Any, weight: Any) -> Target:
-    mask = get_keras_mask(y_pred)
-    return Target(
-        name=entry.name or "",
-        loss=entry.loss,
-        y=np.asarray(keras.ops.convert_to_numpy(y)),
-        y_pred=np.asarray(keras.ops.convert_to_numpy(y_pred), float),
-        weight=None if weight is None else np.asarray(weight),
-        mask=None if mask is None else np.asarray(mask),
-        factor=1.0 if entry.loss_weights is None else float(entry.loss_weights),
-    )
-
-
-def _with_activations(
-    model: keras.Model, calls: list[tuple[int, Target]]
-) -> list[tuple[int, Target]]:
-    outputs = model_facts(model).outputs
+    outputs = dict(enumerate(model_facts(model).outputs))
     found = []
-    for index, target in calls:
-        known = outputs[index].activation if index < len(outputs) else None
-        found.append((index, Target(**{**_fields(target), "activation": known})))
+    for part in parts:
+        index = part.output or 0
+        known = outputs[index].activation if index in outputs else None
+        found.append((index, part.target(known)))
     return found
-
-
-def _fields(target: Target) -> dict[str, Any]:
-    return {name: getattr(target, name) for name in target.__dataclass_fields__}
 
 
 def groups_of(sample: Sample) -> np.ndarray:
@@ -126,7 +77,7 @@ def prefixes_of(
         return None
     half = (length + 1) // 2
     other = np.concatenate([x[:, :half], np.roll(x[:, half:], 1, axis=0)], axis=1)
-    seen = model(tensors_of(x), training=True), model(tensors_of(other), training=True)
+    seen = (model(Sample(each).tensors.x, training=True) for each in (x, other))
     first, second = (np.asarray(keras.tree.flatten(s)[0], float) for s in seen)
     if not np.allclose(first[:, :half], second[:, :half], rtol=1e-4, atol=1e-6):
         return None
@@ -156,7 +107,7 @@ def accuracy(
     name = target.facts.name
     if not target.facts.standard or y_pred.ndim < 2:
         return None
-    if name in SPARSE:
+    if name in loss_kinds.SPARSE:
         said, labels = y_pred.argmax(-1), np.asarray(target.labels)
         return _shares(said, labels, target.weights, groups)
     try:

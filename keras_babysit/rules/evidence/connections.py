@@ -7,45 +7,33 @@ from collections.abc import Iterator, Sequence
 
 from keras_babysit.facts import ArrayFacts, LayerFacts, ModelFacts, OutputFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.catalogue import words
+from keras_babysit.rules.evidence.graph import NORMALIZING, family
 from keras_babysit.rules.evidence.tasks import tasks
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-#: Layers whose training suffers from the scale of what they are given.
-SENSITIVE = _words(
-    "Dense EinsumDense Conv1D Conv2D Conv3D Conv1DTranspose Conv2DTranspose "
-    "Conv3DTranspose DepthwiseConv1D DepthwiseConv2D SeparableConv1D SeparableConv2D "
-    "SimpleRNN LSTM GRU RNN Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D "
-    "MultiHeadAttention GroupQueryAttention"
+#: Families of layers whose training suffers from the scale of what they are given.
+SENSITIVE = words(
+    "Dense EinsumDense Conv ConvTranspose DepthwiseConv SeparableConv SimpleRNN "
+    "LSTM GRU RNN Bidirectional ConvLSTM MultiHeadAttention GroupQueryAttention"
 )
 #: Layers that bring their input to a scale of their own.
-SCALING = _words(
-    "Rescaling Normalization BatchNormalization LayerNormalization RMSNormalization "
-    "GroupNormalization UnitNormalization Discretization"
-)
+SCALING = NORMALIZING | words("Rescaling Normalization Discretization")
 #: Layers that take numbers or strings for names of things.
-LOOKUPS = _words(
+LOOKUPS = words(
     "Embedding ReversibleEmbedding StringLookup IntegerLookup Hashing HashedCrossing "
     "CategoryEncoding TextVectorization Discretization FeatureSpace"
 )
-#: Layers that hand on the values they are given, or some of them, or averages.
-PASSING = _words(
+#: Families that hand on the values they are given, or some of them, or averages.
+PASSING = words(
     "InputLayer Flatten Reshape Permute RepeatVector Dropout AlphaDropout "
-    "SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianDropout Identity "
-    "Masking ActivityRegularization ZeroPadding1D ZeroPadding2D ZeroPadding3D "
-    "Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D UpSampling3D Resizing "
-    "CenterCrop RandomCrop RandomFlip RandomRotation RandomTranslation RandomZoom "
-    "RandomContrast RandomBrightness GaussianNoise AveragePooling1D AveragePooling2D "
-    "AveragePooling3D MaxPooling1D MaxPooling2D MaxPooling3D GlobalAveragePooling1D "
-    "GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D "
-    "GlobalMaxPooling2D GlobalMaxPooling3D Squeeze ExpandDims Transpose Cast "
-    "Concatenate"
+    "SpatialDropout GaussianDropout Identity Masking ActivityRegularization "
+    "ZeroPadding Cropping UpSampling Resizing CenterCrop RandomCrop RandomFlip "
+    "RandomRotation RandomTranslation RandomZoom RandomContrast RandomBrightness "
+    "GaussianNoise AveragePooling MaxPooling GlobalAveragePooling GlobalMaxPooling "
+    "Squeeze ExpandDims Transpose Cast Concatenate"
 )
 #: Layers for which the order of the values along an axis matters.
-SEQUENTIAL = _words(
+SEQUENTIAL = words(
     "SimpleRNN LSTM GRU RNN Bidirectional ConvLSTM1D ConvLSTM2D ConvLSTM3D Conv1D "
     "SeparableConv1D DepthwiseConv1D MultiHeadAttention GroupQueryAttention "
     "Attention AdditiveAttention"
@@ -96,7 +84,7 @@ def may_mend(model: ModelFacts | None, name: str) -> bool:
         return False
     met, _ = _met(model, name)
     known = SENSITIVE | SCALING | LOOKUPS
-    return not met or any(layer.kind not in known for layer in met)
+    return not met or any(family(layer) not in known for layer in met)
 
 
 _After = dict[str, list[LayerFacts]]
@@ -123,7 +111,7 @@ def _acting(layers: Sequence[LayerFacts], after: _After) -> list[LayerFacts]:
         if layer.path in seen:
             continue
         seen.add(layer.path)
-        if layer.kind in PASSING and layer.activation is None:
+        if family(layer) in PASSING and layer.activation is None:
             waiting += after.get(layer.path, [])
         else:
             found[layer.path] = layer
@@ -142,13 +130,13 @@ def _first_defined(layers: Sequence[LayerFacts]) -> list[LayerFacts]:
 
     Layers are defined in the order of their use, as a rule.
     """
-    acting = [layer for layer in layers if layer.kind not in PASSING]
-    scaled = [layer for layer in acting if layer.kind in SCALING | LOOKUPS]
+    acting = [layer for layer in layers if family(layer) not in PASSING]
+    scaled = [layer for layer in acting if family(layer) in SCALING | LOOKUPS]
     return (scaled or acting)[:1]
 
 
 def _suffers(layer: LayerFacts, after: _After) -> bool:
-    if layer.kind not in SENSITIVE or not layer.trainable:
+    if family(layer) not in SENSITIVE or not layer.trainable:
         return False
     if any(weight.as_initialized is False for weight in layer.weights):
         return False

@@ -7,44 +7,21 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from keras_babysit.facts import LayerFacts, ModelFacts, WeightFacts
+from keras_babysit.rules.evidence.catalogue import words
 
 #: Families of layers whose units each weigh all of their inputs.
 WEIGHING = frozenset({"Dense", "Conv", "ConvTranspose"})
 #: Layers that are linear in their input and mix no channels.
-LINEAR = frozenset(
-    {
-        "Dropout",
-        "AlphaDropout",
-        "GaussianDropout",
-        "GaussianNoise",
-        "SpatialDropout",
-        "Flatten",
-        "Reshape",
-        "Permute",
-        "RepeatVector",
-        "Identity",
-        "Activation",
-        "ActivityRegularization",
-        "BatchNormalization",
-        "Rescaling",
-        "Normalization",
-        "ZeroPadding",
-        "Cropping",
-        "UpSampling",
-        "AveragePooling",
-        "GlobalAveragePooling",
-        "InputLayer",
-    }
+LINEAR = words(
+    "Dropout AlphaDropout GaussianDropout GaussianNoise SpatialDropout Flatten "
+    "Reshape Permute RepeatVector Identity Activation ActivityRegularization "
+    "BatchNormalization Rescaling Normalization ZeroPadding Cropping UpSampling "
+    "AveragePooling GlobalAveragePooling InputLayer"
 )
 #: Layers behind which the scale of what comes in makes no difference.
-NORMALIZING = frozenset(
-    {
-        "BatchNormalization",
-        "LayerNormalization",
-        "GroupNormalization",
-        "UnitNormalization",
-        "RMSNormalization",
-    }
+NORMALIZING = words(
+    "BatchNormalization LayerNormalization GroupNormalization UnitNormalization "
+    "RMSNormalization"
 )
 POOLING = frozenset({"MaxPooling", "GlobalMaxPooling"})
 
@@ -136,6 +113,14 @@ class Network:
         through = LINEAR | POOLING | {"Softmax", "ReLU", "Sigmoid"}
         fed = self.fed.get(layer.path, [])
         return bool(fed) and not list(self.next(layer, through, blank=False))
+
+    def is_normalized(self, layer: LayerFacts) -> bool:
+        """Whether a normalization follows, so that the size of weights cancels out."""
+        if layer.inputs is None:  # Such a layer may stand anywhere.
+            return any(family(x) in NORMALIZING for x in self.layers.values())
+        return any(
+            family(x) in NORMALIZING for x in self.next(layer, LINEAR - NORMALIZING)
+        )
 
 
 def kernel(layer: LayerFacts) -> WeightFacts | None:

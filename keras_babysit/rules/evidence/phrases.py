@@ -21,6 +21,11 @@ def percent(x: float) -> str:
     return f"{100 * float(x):.3g} %"
 
 
+def count(n: int, what: str) -> str:
+    """Writes how many there are of something."""
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def rate_in_force(history: RunHistory) -> float | None:
     """Returns the learning rate of the last observed step, or as compiled."""
     step, model = history.last_step, history.model

@@ -16,59 +16,15 @@ from keras_babysit.facts import (
     OutputFacts,
 )
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.catalogue import (
+    ACCURACIES,
+    CROSS_ENTROPIES,
+    REGRESSION,
+)
 
-BINARY = frozenset(("binary_crossentropy", "binary_focal_crossentropy"))
-ONE_HOT = frozenset(("categorical_crossentropy", "categorical_focal_crossentropy"))
-SPARSE = frozenset(("sparse_categorical_crossentropy",))
-CLASSES = ONE_HOT | SPARSE | {"crossentropy"}
-#: Losses that take the logarithm of the outputs as probabilities.
-CROSS_ENTROPIES = BINARY | CLASSES
-REGRESSION = frozenset(
-    {
-        "mean_squared_error",
-        "mean_absolute_error",
-        "mean_absolute_percentage_error",
-        "mean_squared_logarithmic_error",
-        "huber",
-        "log_cosh",
-    }
-)
-ACCURACIES = frozenset(
-    {
-        "accuracy",
-        "exact_accuracy",
-        "binary_accuracy",
-        "categorical_accuracy",
-        "sparse_categorical_accuracy",
-    }
-)
 #: More distinct whole numbers than this are quantities rather than classes: the 256
 #: values of a pixel are.
 MAX_CLASSES = 200
-
-
-#: What shows while a model cannot learn, whatever the reason.
-NOTHING_LEARNED = (
-    "initial-loss-off-chance",
-    "loss-not-finite",
-    "loss-diverging",
-    "loss-oscillating",
-    "loss-flat",
-    "loss-plateaued",
-    "learning-rate-too-low",
-    "learning-rate-too-high",
-    "accuracy-at-majority",
-    "update-ratio-too-high",
-    "update-ratio-too-low",
-    "disconnected-layer",
-    "vanishing-gradients",
-    "exploding-gradients",
-    "saturated-activation",
-    "underfitting",
-    "validation-better",
-    "stopped-too-early",
-    "noisy-first-layer",
-)
 
 
 @dataclass(frozen=True)
@@ -218,9 +174,10 @@ def tasks(history: RunHistory) -> list[Task]:
     return found
 
 
-def layer_of(model: ModelFacts, path: str | None) -> LayerFacts | None:
+def layer_of(model: ModelFacts | None, path: str | None) -> LayerFacts | None:
     """Returns a model's layer by its path."""
-    return next((x for x in model.layers if x.path == path), None)
+    layers = model.layers if model is not None else ()
+    return next((x for x in layers if x.path == path), None)
 
 
 def target_of(

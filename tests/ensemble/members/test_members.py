@@ -16,8 +16,7 @@ from keras import layers as L
 from support import models as zoo
 
 from keras_babysit.ensemble import SnapshotCheckpoint, load_members, train_members
-from keras_babysit.ensemble.members import member as single
-from keras_babysit.ensemble.members import on_ray
+from keras_babysit.ensemble.members import on_ray, training
 from keras_babysit.search import RayExecutor
 
 RNG = np.random.default_rng(0)
@@ -245,7 +244,7 @@ def test_on_ray_so_many_at_a_time_and_each_as_it_is_done(monkeypatch):
     monkeypatch.setattr(cluster, "connect", lambda address, cpus: "")
     monkeypatch.setattr(cluster, "capacity", lambda workers, *rest: workers)
     monkeypatch.setattr(on_ray, "_packed", lambda job: job)
-    jobs = [single.Job(i, i + 4, make_model, None, {}) for i in range(4)]
+    jobs = [training.Job(i, i + 4, make_model, None, {}) for i in range(4)]
     results = on_ray.results_on_ray(jobs, RayExecutor(workers=2))
     assert [next(results) for _ in range(2)] == [
         (1, "task 1 of seed 5"),
@@ -356,7 +355,7 @@ def test_what_is_not_a_model(tmp_path, three):
         ([text], "as `model.save` writes it.*notes.keras', which is none"),
         ([whole], "cut.keras', which is none"),
         ([tmp_path / "some.weights.h5"], "Load its weights into a model"),
-        ([], "no members to load"),
+        ([], "at least one member"),
         ([7], "member 0 is 7"),
         (7, "`source` must be a directory or a list"),
         (members[0], "`source` must be a directory or a list"),

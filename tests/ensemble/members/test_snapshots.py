@@ -3,7 +3,6 @@
 import copy
 import os
 import signal
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L
+from support import fresh
 
 from keras_babysit import ScheduleLearningRate
 from keras_babysit.ensemble import SnapshotCheckpoint
@@ -154,7 +154,7 @@ def test_where_cycles_end_by_counting(case):
     schedule, at_once, expected = COUNTED[case]
     optimizer = SimpleNamespace(_iterations=np.int64(0))
     model = SimpleNamespace(optimizer=optimizer, steps_per_execution=at_once)
-    ends = ends_in_fit(schedule, model, {"steps": SIZE, "epochs": 6})
+    ends = ends_in_fit(schedule, None, model, {"steps": SIZE, "epochs": 6})
     found = []
     for epoch in range(6):
         ends.begin_epoch(model, epoch)
@@ -169,7 +169,9 @@ def test_where_cycles_end_by_counting(case):
 def test_batches_that_loss_scaling_skips_do_not_count():
     optimizer = SimpleNamespace(_iterations=np.int64(0))
     model = SimpleNamespace(optimizer=optimizer, steps_per_execution=1)
-    ends = ends_in_fit(CosineCycles(0.1, steps=4), model, {"steps": 9, "epochs": 1})
+    ends = ends_in_fit(
+        CosineCycles(0.1, steps=4), None, model, {"steps": 9, "epochs": 1}
+    )
     ends.begin_epoch(model, 0)
     due = []
     for batch in range(9):
@@ -227,7 +229,8 @@ def test_files_load_in_plain_keras_and_train_on(tmp_path):
     model = compiled(keras_rate := in_epochs(steps_per_epoch=SIZE))
     fit(model, snapshots, epochs=2)
     code = (
-        "import sys, keras, numpy as np\n"
+        "import sys, warnings, keras, numpy as np\n"
+        "warnings.simplefilter('error', UserWarning)\n"
         f"model = keras.saving.load_model({snapshots.paths[0]!r})\n"
         "assert not [m for m in sys.modules if m.startswith('keras_babysit')]\n"
         "x = np.ones((4, 3), 'float32')\n"
@@ -235,13 +238,7 @@ def test_files_load_in_plain_keras_and_train_on(tmp_path):
         "print(model.predict(x, verbose=0)[0, 0])\n"
         "model.fit(x, x[:, :1], verbose=0)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error::UserWarning", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=tmp_path,
-    )
+    done = fresh.run(code, cwd=tmp_path)
     rate, iterations, output = done.stdout.split()
     assert float(rate) == pytest.approx(float(keras_rate(6)))
     assert int(iterations) == 6
@@ -336,8 +333,7 @@ model.fit(x, x[:, :1].repeat(4, 1), batch_size=4, epochs=6, shuffle=False, verbo
 @pytest.mark.slow
 def test_a_training_that_is_killed_has_the_same_members(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, str(killed), "0.1"]
-    process = subprocess.Popen(command)
+    process = fresh.start(KILLED, killed, 0.1)
     try:
         deadline = time.monotonic() + 120
         while len(list(killed.glob("snapshots/snapshot-*.keras"))) < 2:
@@ -345,7 +341,7 @@ def test_a_training_that_is_killed_has_the_same_members(tmp_path, monkeypatch):
             assert process.poll() is None
             time.sleep(0.02)
     finally:
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         assert process.wait() == -signal.SIGKILL
     assert len(list(killed.glob("snapshots/snapshot-*.keras"))) < 4
     for folder in (whole, killed):

@@ -1,13 +1,11 @@
 """KerasTuner's own chief and workers, with `OptunaOracle`."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 
 import keras_tuner
 import pytest
+from support import fresh
 
 from keras_babysit import search
 
@@ -57,32 +55,27 @@ print("done", len(tuner.oracle.get_best_trials(6)))
 
 @pytest.mark.slow
 def test_a_chief_and_two_workers(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = {}
     for name in ("chief", "tuner0", "tuner1"):
-        processes[name] = subprocess.Popen(
-            [sys.executable, str(program), str(tmp_path)],
-            env=os.environ
-            | {
+        processes[name] = fresh.start(
+            PROGRAM,
+            tmp_path,
+            env={
                 "KERASTUNER_TUNER_ID": name,
                 "KERASTUNER_ORACLE_IP": "127.0.0.1",
                 "KERASTUNER_ORACLE_PORT": str(port),
                 "CUDA_VISIBLE_DEVICES": "",
             },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
         )
     try:
-        said = {name: p.communicate(timeout=300) for name, p in processes.items()}
+        codes = {name: process.wait() for name, process in processes.items()}
     finally:
         for process in processes.values():
             process.kill()
-    codes = {name: process.returncode for name, process in processes.items()}
+    said = {name: process.said() for name, process in processes.items()}
     assert codes == dict.fromkeys(processes, 0), said
     project = tmp_path / "chief"
     trials = [json.loads(p.read_text()) for p in project.glob("trial_*/trial.json")]

@@ -1,10 +1,7 @@
 """A trial whose process was killed ends as if it had not been, to the last bit."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import keras_tuner
 import numpy as np
 import pytest
 from keras import layers as L
+from support import fresh
 
 from keras_babysit.search.store import Store, append_line
 from keras_babysit.search.trial import resume
@@ -20,6 +18,8 @@ from keras_babysit.search.trial.checkpoints import load_model
 from keras_babysit.search.trial.runner import run_trial
 from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import EpochResult, Objective, Trial, plain
+
+pytestmark = pytest.mark.usefixtures("optimized_graphs")
 
 EPOCHS = 4
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -343,14 +343,14 @@ def long_work(folder):
 def test_killed_in_the_middle_of_an_epoch(tmp_path):
     broken = long_work(tmp_path / "broken")
     script = SCRIPT.format(tests=PATHS, folder=broken.directory)
-    process = subprocess.Popen([sys.executable, "-c", script])
+    process = fresh.start(script)
     lines = Store(broken.directory).folder(0) / "epochs.jsonl"
     limit = time.monotonic() + 240
     while not (lines.exists() and lines.read_bytes().count(b"\n") >= 1):
         assert process.poll() is None
         assert time.monotonic() < limit
         time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
+    process.kill()
     assert process.wait() == -signal.SIGKILL
     before = Store(broken.directory).epochs(0)
     assert len(before) < LONG

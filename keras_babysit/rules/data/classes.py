@@ -1,0 +1,222 @@
+"""Rules about the classes: how many there are, and how often each occurs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keras_babysit.facts import ModelFacts, OutputFacts
+from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.arrays import is_rich, samples_seen
+from keras_babysit.rules.evidence.catalogue import CROSS_ENTROPIES
+from keras_babysit.rules.evidence.connections import class_counts, loss_name, pairs
+from keras_babysit.rules.evidence.phrases import percent
+from keras_babysit.rules.evidence.tasks import layer_of
+from keras_babysit.rules.rule import Sign, rule
+
+#: Focal losses weight what is rare by themselves.
+_UNWEIGHTED = CROSS_ENTROPIES - {
+    "binary_focal_crossentropy",
+    "categorical_focal_crossentropy",
+}
+
+
+#: What metrics that rare classes show in have in their names.
+_OF_RARE_CLASSES = (
+    *("auc", "precision", "recall", "f1", "beta", "sensitivity", "specificity"),
+    *("true_positives", "false_negatives"),
+)
+
+
+_CLASSES = CROSS_ENTROPIES | {"hinge", "squared_hinge", "categorical_hinge"}
+
+
+@rule(
+    kind="limit",
+    severity="error",
+    when="start",
+    since="A classifier needs two classes",
+    also=(
+        "class-imbalance",
+        "initial-loss-off-chance",
+        "overfitting",
+        "unshuffled-sorted-data",
+        "update-ratio-too-low",
+        "vanishing-gradients",
+    ),
+)
+def single_class_targets(
+    history: RunHistory, *, at_least: int = 20, drawn: int = 1000
+) -> Iterator[Sign]:
+    """All labels are the same.
+
+    What it sees:
+        One distinct value in the targets of a cross-entropy or hinge loss, over at
+        least `at_least` samples. Where only what training has drawn so far is known,
+        it waits for `drawn` samples and warns.
+
+    Why it matters:
+        The model learns to say that class whatever it is shown: loss 0, accuracy 1,
+        nothing learnt. Mostly the labels were lost on the way: a comparison that is
+        never true, an integer division, the wrong column, or a part of sorted data.
+
+    What to do:
+        Look at the labels with `np.unique(y, return_counts=True)` where they are
+        made.
+
+    When it is wrong:
+        The other class is rarer than one in the samples seen. Where the output layer is
+        frozen nothing is said: a generator learns to get one answer from a critic.
+
+    References:
+        None beyond reason.
+    """
+    data = history.data
+    if data is None:
+        return
+    enough = at_least if data.source == "arrays" else drawn
+    for y, output in pairs(history):
+        if loss_name(output) not in _CLASSES or y.seen < enough or len(y.counts) != 1:
+            continue
+        if _is_frozen(output, history.model):
+            continue
+        if y.shape not in ((), (1,)) and not y.one_hot and not y.multi_hot:
+            continue
+        label = next(iter(y.counts))
+        single = len(y.shape) <= 1
+        yield Sign(
+            where=y.name,
+            seen=f"the label is {label:g} in {samples_seen(y, data)}",
+            cause="There is nothing to tell apart: likely the labels were lost on the "
+            "way, or these are the first rows of sorted data",
+            action=f"look at `np.unique({y.name}, return_counts=True)` where the "
+            "labels are made",
+            alternatives=("shuffle before a part of the data is taken",),
+            evidence={"label": label, "samples": y.seen},
+            severity=None if single and data.source == "arrays" else "warning",
+        )
+
+
+def _is_frozen(output: OutputFacts | None, model: ModelFacts | None) -> bool:
+    """Whether the layer that makes an output is not trained."""
+    layer = layer_of(model, output.layer) if output is not None else None
+    return layer is not None and bool(layer.weights) and not layer.trainable
+
+
+@rule(
+    kind="note",
+    severity="warning",
+    when="start",
+    since="He and Garcia 2009, Learning from Imbalanced Data",
+    also=("accuracy-at-majority", "initial-loss-off-chance"),
+)
+def class_imbalance(
+    history: RunHistory, *, strong: float = 0.95, notable: float = 0.85
+) -> Iterator[Sign]:
+    """One class has nearly all samples, and nothing makes up for it.
+
+    What it sees:
+        A cross-entropy without sample or class weights whose most frequent class has
+        a share of at least `strong`; from `notable` on it is worth knowing, and so it
+        is where a metric is watched in which rare classes show.
+
+    Why it matters:
+        Always saying that class gives an accuracy as high as its share. A few
+        samples of the others move the loss little, and many batches have none.
+
+    What to do:
+        Weight the classes, and measure something that accuracy does not hide:
+        precision and recall, or the area under the curve.
+
+    When it is wrong:
+        The classes are easy to tell apart, or frequencies are what you want to learn.
+
+    References:
+        He and Garcia, Learning from Imbalanced Data, IEEE TKDE 21 (2009).
+    """
+    data = history.data
+    if data is None or data.weighted:
+        return
+    for y, output in pairs(history):
+        found, name = class_counts(y), loss_name(output)
+        total = sum(found.values())
+        if name not in _UNWEIGHTED or len(found) < 2 or total < 100:
+            continue
+        label, most = max(found.items(), key=lambda item: item[1])
+        share = most / total
+        if share < notable:
+            continue
+        rare = min(found, key=lambda k: found[k])
+        weights = {k: round(total / (len(found) * n), 3) for k, n in found.items()}
+        weight = f"`class_weight={weights}`" if len(weights) <= 5 else "`class_weight`"
+        yield Sign(
+            where=y.name,
+            seen=(
+                f"{percent(share)} of {total:,} samples are of class {label}, only "
+                f"{found[rare]:,} of class {rare}"
+            ),
+            cause="Likely the rare classes count too little: an accuracy of "
+            f"{percent(share)} is what always saying {label} gives",
+            action=f"pass {weight} to `fit`, and watch precision and recall",
+            alternatives=("draw the rare classes more often", "move the threshold"),
+            evidence={"share": share, "label": label, "rarest": found[rare]},
+            severity=None if share >= strong and not _is_watched(output) else "info",
+        )
+
+
+def _is_watched(output: OutputFacts | None) -> bool:
+    """Whether a metric shows what becomes of a rare class, so that it is known."""
+    metrics = output.metrics if output is not None else ()
+    return any(word in name for name in metrics for word in _OF_RARE_CLASSES)
+
+
+@rule(
+    kind="note",
+    severity="info",
+    when="start",
+    since="Northcutt et al. 2021, Confident Learning",
+    also=("loss-plateaued", "underfitting"),
+)
+def conflicting_labels(
+    history: RunHistory, *, some: float = 0.01, many: float = 0.2, coded: float = 0.3
+) -> Iterator[Sign]:
+    """The same inputs occur with different labels.
+
+    What it sees:
+        Samples whose inputs occur again, value for value, with another class: from a
+        share of `some` on, a warning from `many` on. Rows of few categories or small
+        numbers meet by accident: those are info, from `coded` on.
+
+    Why it matters:
+        No model gets both right. Where inputs are pictures or measured quantities,
+        copies with different labels mostly come from a wrong join or labels of more
+        than one class stored as rows.
+
+    What to do:
+        Look at some of them.
+
+    When it is wrong:
+        The label is chance given these inputs: then it is in the nature of the task.
+
+    References:
+        Northcutt, Jiang and Chuang, Confident Learning, JAIR 70 (2021).
+    """
+    data = history.data
+    if data is None or not data.inputs or data.inputs[0].seen < 20:
+        return
+    rich = is_rich(data.inputs)
+    if data.conflicting < (some if rich else coded):
+        return
+    yield Sign(
+        where="",
+        seen=(
+            f"{percent(data.conflicting)} of the samples have inputs that occur again "
+            "with another class"
+        ),
+        cause="Likely labels went wrong in a join or a copy"
+        if rich
+        else "The inputs do not tell these classes apart",
+        action="look at them: `pandas.DataFrame(x).duplicated(keep=False)`",
+        alternatives=("keep one label for each, or add what tells them apart",),
+        evidence={"share": data.conflicting},
+        severity="warning" if rich and data.conflicting >= many else None,
+    )

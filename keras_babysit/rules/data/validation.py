@@ -1,0 +1,257 @@
+"""Rules about the validation data: their scale, and how they were split off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from keras_babysit.facts import DataFacts, ValidationFacts
+from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.arrays import SHUFFLE, is_rich
+from keras_babysit.rules.evidence.connections import class_counts
+from keras_babysit.rules.evidence.phrases import names, number, percent
+from keras_babysit.rules.rule import Sign, rule
+
+
+@rule(
+    kind="note",
+    severity="warning",
+    when="start",
+    since="Quiñonero-Candela et al. 2009, Dataset Shift in Machine Learning",
+    also=("overfitting", "stopped-too-early", "validation-better"),
+)
+def validation_differs(
+    history: RunHistory, *, size: float = 5.0, shift: float = 3.0
+) -> Iterator[Sign]:
+    """The validation inputs are not scaled like the training inputs.
+
+    What it sees:
+        An input whose values in the validation data are `size` times as large as in the
+        training data, or a `size`-th of that, by their root mean square; or whose mean
+        is more than `shift` standard deviations away.
+
+    Why it matters:
+        The model meets numbers that it has never seen: the validation score says
+        nothing of what it learned, and looks like overfitting.
+
+    What to do:
+        Apply the same preprocessing to both, with the mean and standard deviation of
+        the training data.
+
+    When it is wrong:
+        The validation data are of another kind on purpose.
+
+    References:
+        Quiñonero-Candela et al., Dataset Shift in Machine Learning (2009).
+    """
+    data = history.data
+    if data is None or data.validation is None:
+        return
+    others = {x.name: x for x in data.validation.inputs}
+    for x in data.inputs:
+        other = others.get(x.name)
+        if other is None or min(x.seen, other.seen) < 20 or x.shape != other.shape:
+            continue
+        here, there = math.hypot(x.mean, x.std), math.hypot(other.mean, other.std)
+        moved = abs(other.mean - x.mean) > shift * x.std > 0
+        if min(here, there) > 0 and (not 1 / size < there / here < size or moved):
+            yield Sign(
+                where=x.name,
+                seen=f"validation inputs of mean {number(other.mean)} and deviation "
+                f"{number(other.std)}, training inputs of {number(x.mean)} and "
+                f"{number(x.std)}",
+                cause="Likely only one of the two was scaled",
+                action="apply the same scaling to both, with the training data's mean "
+                "and standard deviation",
+                evidence={"training": here, "validation": there},
+            )
+
+
+@rule(
+    kind="note",
+    severity="warning",
+    when="start",
+    since="Kaufman et al. 2012, Leakage in Data Mining",
+    also=("validation-better",),
+)
+def leaking_validation(
+    history: RunHistory, *, share: float = 0.05, little: float = 0.01
+) -> Iterator[Sign]:
+    """Validation samples are training samples too.
+
+    What it sees:
+        Up to 2,000 validation samples, looked for among up to 20,000 training samples
+        by their inputs and targets. Samples that occur twice in the training data
+        give the share that is to be expected by accident; of pictures or measured
+        quantities none is. A share above `share` is a
+        warning, one above `little` information. If most samples of
+        pictures or measured quantities do, copies were made before the split.
+
+    Why it matters:
+        The validation score says how well samples are remembered: overfitting does
+        not show, and early stopping stops late.
+
+    What to do:
+        Split first; copy, augment or oversample the training part only.
+
+    When it is wrong:
+        Validating on training data is what you want, as a test of the program.
+
+    References:
+        Kaufman, Rosset, Perlich and Stitelman, Leakage in Data Mining: Formulation,
+        Detection, and Avoidance, ACM TKDD 6 (2012).
+    """
+    data = history.data
+    validation = data.validation if data is not None else None
+    if data is None or validation is None or validation.compared < 20:
+        return
+    rich = is_rich(data.inputs)
+    seen = validation.shared / validation.compared
+    chance = min(max(0.0, data.duplicated), 1.0)
+    # A pair or two that belong to the data may lie on both sides.
+    noise = 4 * math.sqrt(chance * (1 - chance) / validation.compared)
+    noise = max(noise, 2.5 / validation.compared)
+    copied = rich and min(seen, chance) > 2 * share
+    if (not rich and chance > 0.3) or (seen - chance <= noise and not copied):
+        return
+    # Only a part of the training samples may have been looked at.
+    looked_at = max(validation.among, 1)
+    whole = min(1.0, seen * max(data.rows or 0, looked_at) / looked_at)
+    if whole < little:
+        return
+    among = f"{validation.among:,} training samples"
+    if data.rows and data.rows > validation.among:
+        among += f" (of {data.rows:,})"
+    yield Sign(
+        where="validation",
+        seen=(
+            f"{validation.shared:,} of {validation.compared:,} validation samples are "
+            f"among {among}"
+        ),
+        cause=(
+            "Likely samples were copied or oversampled before the split"
+            if copied
+            else "The validation data were not kept apart: what it measures is memory"
+        ),
+        action="split first, and copy, augment or oversample the training part only"
+        if copied
+        else "split once into disjoint parts, with "
+        "`sklearn.model_selection.train_test_split(x, y)` for example",
+        alternatives=("drop duplicates before splitting",),
+        evidence={
+            "shared": validation.shared,
+            "compared": validation.compared,
+            "among": validation.among,
+            "duplicated": chance,
+        },
+        severity=None if whole >= share else "info",
+    )
+
+
+@rule(
+    kind="limit",
+    severity="error",
+    when="start",
+    since="Keras, Model.fit: validation_split takes the last samples, before shuffling",
+    also=(
+        "class-imbalance",
+        "overfitting",
+        "single-class-targets",
+        "unshuffled-sorted-data",
+    ),
+)
+def sorted_validation_split(
+    history: RunHistory, *, share: float = 0.1, at_least: int = 10
+) -> Iterator[Sign]:
+    """`validation_split` cut sorted data: classes are missing on one side.
+
+    What it sees:
+        Keras split off the end of the data, and classes that make up at least `share`
+        of one side do not occur on the other; not of fewer than `at_least` validation
+        samples. An error if the training part misses
+        them, a warning if the validation part does; for regression, info if the two
+        ranges do not overlap.
+
+    Why it matters:
+        `validation_split=0.2` takes the last fifth before any shuffling. In data
+        sorted by class that fifth holds the last classes, which are then never
+        learnt; the validation score measures just those.
+
+    What to do:
+        Shuffle before `fit`, or split by yourself.
+
+    When it is wrong:
+        The data are ordered by time, and a class really came up later.
+
+    References:
+        Keras, https://keras.io/api/models/model_training_apis/#fit-method.
+    """
+    data = history.data
+    validation = data.validation if data is not None else None
+    if data is None or validation is None or not data.validation_split:
+        return
+    if not data.targets or not validation.targets:
+        return
+    train, other = class_counts(data.targets[0]), class_counts(validation.targets[0])
+    if not train or not other:
+        yield from _ranges_apart(data, validation)
+        return
+    if (
+        sum(other.values()) < at_least
+        or len({*train, *other}) > sum(train.values()) / 5
+    ):
+        return
+    never = _missing(other, train)
+    unseen = _missing(train, other)
+    lost = sum(other[k] for k in never) / sum(other.values())
+    untold = sum(train[k] for k in unseen) / sum(train.values())
+    if lost < share and not (untold >= share and data.sorted):
+        return
+    listed = names([str(k) for k in sorted(never if lost >= share else unseen)])
+    yield Sign(
+        where="validation",
+        seen=(
+            f"classes {listed} make up {percent(lost)} of the validation data and are "
+            "not in the training data"
+            if lost >= share
+            else f"classes {listed} make up {percent(untold)} of the training data "
+            "and are not in the validation data"
+        ),
+        cause="The samples are sorted by class, and validation_split takes the last "
+        "ones as they stand",
+        action=SHUFFLE,
+        alternatives=("use `train_test_split(x, y, stratify=y)` and validation_data",),
+        evidence={
+            "missing_in_training": lost,
+            "missing_in_validation": untold,
+            "training_classes": len(train),
+            "validation_classes": len(other),
+        },
+        severity=None if lost >= share else "warning",
+    )
+
+
+def _missing(found: dict[int, int], there: dict[int, int]) -> list[int]:
+    return [label for label in found if label not in there]
+
+
+def _ranges_apart(data: DataFacts, validation: ValidationFacts) -> Iterator[Sign]:
+    """For quantities: the validation targets lie outside those of training."""
+    train, other = data.targets[0], validation.targets[0]
+    if train.shape not in ((), (1,)) or other.seen < 20 or train.seen < 20:
+        return
+    if not (other.min > train.max or other.max < train.min):
+        return
+    yield Sign(
+        where="validation",
+        seen=(
+            f"validation targets from {number(other.min)} to {number(other.max)}, "
+            f"training targets from {number(train.min)} to {number(train.max)}"
+        ),
+        cause="The samples are sorted, and validation_split takes the last ones as "
+        "they stand: it measures extrapolation",
+        action=SHUFFLE,
+        alternatives=("keep it if the order is time and the future is the question",),
+        evidence={"training_max": train.max, "validation_min": other.min},
+        severity="info",
+    )

@@ -1,0 +1,119 @@
+"""Rules about weights that are frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from keras_babysit.facts import LayerFacts
+from keras_babysit.history import RunHistory
+from keras_babysit.rules.rule import Sign, rule
+
+
+@rule(
+    kind="limit",
+    severity="warning",
+    when="start",
+    since="Keras's guide to transfer learning",
+)
+def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
+    """A layer is frozen, but its weights are still random.
+
+    What it sees:
+        Frozen layers whose kernels or embeddings look drawn from their random
+        initializer, while other layers train, and no frozen layer has a weight that
+        surely is not as it was initialized, as a bias that is not zero.
+
+    Why it matters:
+        A frozen layer keeps what it has. If that is noise, for example because a
+        pretrained model was made with `weights=None`, the layers behind it have to
+        make do with random features.
+
+    What to do:
+        Load weights before freezing, or let it train.
+
+    When it is wrong:
+        Random features, reservoirs and hashing projections are frozen on purpose.
+        Weights that were trained very little can look random still.
+
+    References:
+        Keras guide, Transfer learning and fine-tuning.
+    """
+    model = history.model
+    if model is None or not model.trainable_parameters:
+        return
+    frozen = [x for x in model.layers if not x.trainable]
+    random = [x for x in frozen if _is_random(x)]
+    # A bias or a moving mean that has left its start shows that it was trained.
+    if not random or any(_was_trained(x) for x in frozen):
+        return
+    more = len(random) - 1
+    others = f" (and those of {more} more layers)" if more else ""
+    yield Sign(
+        where=random[0].path,
+        seen=f"frozen, but its weights{others} are as random as at the start",
+        cause="Likely pretrained weights were meant to be loaded",
+        action="load weights first, or set `trainable = True` before `compile`",
+        alternatives=("keep it if random features are what you want",),
+        evidence={"layers": len(random)},
+    )
+
+
+def _is_random(layer: LayerFacts) -> bool:
+    """Whether a kernel or an embedding looks drawn from a random initializer."""
+    fixed = ("Zeros", "Ones", "Constant", "Identity")
+    return any(
+        w.as_initialized and w.initializer not in fixed
+        for w in layer.weights
+        if "kernel" in w.role or "embeddings" in w.role
+    )
+
+
+def _was_trained(layer: LayerFacts) -> bool:
+    # What a preprocessing layer was adapted to says nothing about the others.
+    return layer.kind != "Normalization" and any(
+        w.as_initialized is False for w in layer.weights
+    )
+
+
+@rule(
+    kind="cause in the model",
+    severity="error",
+    when="start",
+    since="Keras's guide to transfer learning",
+    also=("frozen-untrained-layer",),
+)
+def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
+    """Nothing in the model can be trained.
+
+    What it sees:
+        A model without a single trainable weight.
+
+    Why it matters:
+        Training goes through the data and changes nothing.
+
+    What to do:
+        Set `trainable = True` on the layers that should learn, or put a new head on
+        the frozen model; then `compile` again.
+
+    When it is wrong:
+        A custom training step may train other weights: then nothing is said.
+
+    References:
+        Keras guide, Transfer learning and fine-tuning.
+    """
+    model = history.model
+    if model is None or model.custom_train_step or model.trainable_parameters:
+        return
+    if not model.layers:
+        return
+    frozen = f"all {model.parameters} are frozen" if model.parameters else "it has none"
+    yield Sign(
+        where="",
+        seen=f"no trainable weights: {frozen}",
+        cause="Training cannot change anything",
+        action="set `model.trainable = True` and call `compile` again"
+        if model.parameters
+        else "add a layer with weights",
+        alternatives=("a new trainable head on top of the frozen layers",),
+        evidence={"parameters": model.parameters},
+    )

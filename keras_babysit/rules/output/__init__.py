@@ -1,0 +1,1 @@
+"""Rules about causes in the output, its loss and its targets."""
