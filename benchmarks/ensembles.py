@@ -159,9 +159,8 @@ class Runs:
         return model
 
     def members(self):
-        x, y = self.train
         options = {"directory": self.folder, "seed": self.seed, **self.fitting}
-        return ensemble.train_members(self.make, MEMBERS, x=x, y=y, **options)
+        return ensemble.train_members(self.make, *self.train, MEMBERS, **options)
 
     def snapshots(self):
         keras.utils.set_random_seed(self.seed)

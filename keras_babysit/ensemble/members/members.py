@@ -50,10 +50,10 @@ class Members(list):
 
 def train_members(
     make_model: Callable[[], keras.Model],
-    n: int = 5,
-    *,
     x: Any,
     y: Any = None,
+    n: int = 5,
+    *,
     directory: str | os.PathLike | None = None,
     seed: int = 0,
     callbacks: Any = None,
@@ -76,9 +76,9 @@ def train_members(
     Args:
         make_model: a function without arguments that returns a new compiled model. It
             must not set seeds itself.
-        n: how many members.
         x: inputs, as for `fit`; no generator, which can be read only once.
         y: targets, as for `fit`.
+        n: how many members.
         directory: where to keep members; by default they are in memory only.
         seed: the seed of all seeds.
         callbacks: a list of callbacks, deep-copied for each member, or a function of
@@ -108,7 +108,7 @@ def train_members(
     Example:
     ```python
     members = keras_babysit.ensemble.train_members(
-        make_model, 5, x=x_train, y=y_train, epochs=20, directory="members"
+        make_model, x_train, y_train, n=5, epochs=20, directory="members"
     )
     ensemble = keras_babysit.ensemble.Ensemble(members)
     ```

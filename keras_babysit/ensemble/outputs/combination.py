@@ -51,6 +51,8 @@ class Combination:
                 cannot be averaged so.
         """
         forms = agreed(forms)
+        if average not in (None, "mean"):
+            _check_classes(str(average), forms)
         averages = tuple(
             _chosen(average, column) for column in zip(*forms, strict=True)
         )
@@ -142,15 +144,31 @@ def _chosen(average: str | None, forms: Sequence[OutputForm]) -> str:
     is_values = forms[0].kind == "values"
     if average is None:
         return "mean" if is_values else "probabilities"
-    if average != "mean" and is_values and not forms[0].known:
-        raise ValueError(
-            f'`average="{average}"` needs outputs known to be probabilities or logits: '
-            "end the members in softmax or sigmoid, compile them, or pass "
-            "`from_logits=True`. Received: members of which neither is known"
-        )
     if average == "mean" and len({form.logits for form in forms}) > 1:
         raise ValueError(
             '`average="mean"` needs outputs of one kind. Received: members with '
             f"{' and '.join(sorted({form.words for form in forms}))}"
         )
     return "mean" if is_values else average
+
+
+def _check_classes(average: str, forms: Sequence[Sequence[OutputForm]]) -> None:
+    """What was asked for needs probabilities, or logits, in one output at least."""
+    doubtful = any(form.doubtful for own in forms for form in own)
+    unknown = any(not form.known for form in forms[0] if form.kind == "values")
+    values = all(form.kind == "values" for form in forms[0])
+    if not (doubtful or unknown or values):
+        return
+    received = "members that put out values"
+    if doubtful:
+        received = (
+            "members that end in a layer without activation, and a loss that takes it "
+            "for probabilities"
+        )
+    elif unknown:
+        received = "members of which neither is known"
+    raise ValueError(
+        f'`average="{average}"` needs outputs known to be probabilities or logits: '
+        "end the members in softmax or sigmoid, compile them with a loss with "
+        f"`from_logits=True`, or pass `from_logits=True`. Received: {received}"
+    )

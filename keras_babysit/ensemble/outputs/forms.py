@@ -53,12 +53,15 @@ class OutputForm:
             itself, yes or no), or `"values"`.
         logits: whether it is logits (or log-probabilities), not probabilities.
         known: whether model and loss tell so; values are also what nothing is known of.
+        doubtful: whether only the loss tells so, and a layer without an activation
+            function makes it: `from_logits=True` may be missing in the loss.
     """
 
     name: str = ""
     kind: str = "values"
     logits: bool = False
     known: bool = True
+    doubtful: bool = False
 
     @property
     def words(self) -> str:
@@ -161,10 +164,10 @@ def _form(
         return OutputForm(name, "categorical", logits=True)
     told = loss.from_logits if loss is not None else None
     logits = bool(told if from_logits is None else from_logits)
-    if loss_name in BINARY:
-        return OutputForm(name, "binary", logits)
-    if loss_name in CATEGORICAL:
-        return OutputForm(name, "categorical", logits)
+    if loss_name in BINARY | CATEGORICAL:
+        kind = "binary" if loss_name in BINARY else "categorical"
+        doubtful = activation == "linear" and not logits and from_logits is None
+        return OutputForm(name, kind, logits, doubtful=doubtful)
     if from_logits and loss_name not in REGRESSION:
         return OutputForm(name, "binary" if units == 1 else "categorical", logits=True)
     return OutputForm(name, known=loss_name in REGRESSION)

@@ -581,7 +581,17 @@ def named(names):
         (lambda: Ensemble([dense(), dense(inputs=5)]), "same inputs. .*member 2"),
         (lambda: Ensemble([binary(), dense(1, loss="mse")]), "same kind of thing"),
         (lambda: Ensemble([dense()], average="median"), "`average` must be one of"),
-        (lambda: Ensemble([dense()], average="geometric"), "pass `from_logits=True`"),
+        (lambda: Ensemble([dense()], average="geometric"), "neither is known"),
+        (
+            lambda: Ensemble([dense(loss="mse")], average="probabilities"),
+            "pass `from_logits=True`. Received: members that put out values",
+        ),
+        (
+            lambda: Ensemble(
+                [dense(loss="sparse_categorical_crossentropy")], average="probabilities"
+            ),
+            "without activation, and a loss that takes it for probabilities",
+        ),
         (
             lambda: Ensemble([binary(), binary(False)], average="mean"),
             "outputs of one kind",
