@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_babysit.records import Histogram, TensorStats
+from keras_babysit.statistics import SAMPLE_ABOVE
 
 
 def tensor_stats(rows: np.ndarray) -> TensorStats:
@@ -35,6 +38,16 @@ def tensor_stats(rows: np.ndarray) -> TensorStats:
         mean=mid,
         std=float(np.sqrt(square)) if some.any() else np.nan,
     )
+
+
+def unscaled(row: np.ndarray, scale: float, first: int) -> np.ndarray:
+    """Returns a row of statistics with all from the `first` one on divided."""
+    return np.concatenate([row[:first], row[first:] / scale])
+
+
+def sampled(row: Sequence[float] | np.ndarray) -> int | None:
+    """The size of a tensor if its histogram is of a sample; from its statistics."""
+    return int(row[0]) if row[0] > SAMPLE_ABOVE else None
 
 
 def histogram(row: np.ndarray, sampled_from: int | None = None) -> Histogram:

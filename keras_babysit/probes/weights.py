@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.probe import EpochView, Probe, histogram
+from keras_babysit.probes.probe import Describer, EpochView, Probe
+
+
+def count(x: Any) -> list[Any]:
+    """Histograms of tensors `(k, n)`: a table `(k, bins + 2)`."""
+    return [statistics.histogram_rows(x)]
+
+
+DESCRIBER = Describer(count)
 
 
 def epoch(view: EpochView) -> dict[str, Any]:
@@ -17,17 +24,10 @@ def epoch(view: EpochView) -> dict[str, Any]:
     variables = view.model.trainable_variables
     if not variables:
         return {}
-
-    def count_all(values: list[Any]) -> Any:
-        return ops.stack([histogram(v, view.shared) for v in values])
-
-    count = view.compiled("weights", count_all)
-    table = np.asarray(count([ops.convert_to_tensor(v) for v in variables]))
+    table = view.describe([v.value for v in variables], DESCRIBER)
     return {
         "weight_histograms": {
-            path: rows.histogram(
-                row, int(np.prod(v.shape)) if statistics.is_sampled(v) else None
-            )
+            path: rows.histogram(row, rows.sampled([np.prod(v.shape)]))
             for path, row, v in zip(view.paths, table, variables, strict=True)
         }
     }

@@ -111,7 +111,8 @@ def verdict(report: Report) -> str:
         if n
     ]
     if not report.problems:
-        found.insert(0, "nothing wrong found")
+        seen = report.cost is None or report.cost.observed or not report.cost.steps
+        found.insert(0, "nothing wrong found" if seen else "nothing was observed")
     return ", ".join(found)
 
 
@@ -126,14 +127,21 @@ def progress(report: Report) -> str:
 def cost_line(report: Report) -> str:
     """What observing cost; empty if that is not known, or nothing was observed."""
     cost = report.cost
-    if cost is None or not cost.observed:
+    if cost is None or not (cost.observed or cost.unobserved):
         return ""
     line = f"Observed {cost.observed:,} of {count(cost.steps, 'step')}"
-    if math.isfinite(cost.overhead):
-        # Both: in a short run, a large share is a small matter.
-        share = f"{100 * cost.overhead:.1f} %"
-        line += f", which added {cost.extra_seconds:.2g} s ({share}) to the training"
-    return f"{line}."
+    if 0 < cost.full < cost.observed:
+        line += f", {cost.full:,} of them with gradients and activations"
+    # Seconds too: in a short run, a large share is a small matter.
+    share = f" ({100 * cost.overhead:.1f} %)" if math.isfinite(cost.overhead) else ""
+    line += (
+        f". Watching added {cost.total_seconds:.2g} s to this run: "
+        f"{cost.build_seconds:.2g} s once, {cost.extra_seconds:.2g} s{share} while it "
+        "trained."
+    )
+    for note in cost.unobserved:
+        line += f" {clean(note)}."
+    return line
 
 
 def shown_layers(layers: Sequence[LayerSummary]) -> tuple[list[LayerSummary], str]:
