@@ -57,10 +57,10 @@ def code_spans(page):
 SMALLER = {
     "README.md": {
         "stages=[(20, 1), (10, 5), (5, 30)]": "stages=[(1, 1)]",
-        "n=5, x=x, y=y, epochs=20": "n=2, x=x, y=y, epochs=2",
+        "x, y, n=5, epochs=20": "x, y, n=2, epochs=2",
     },
     "docs/ensembles.md": {
-        "n=5, x=x, y=y, epochs=20": "n=2, x=x, y=y, epochs=2",
+        "x, y, n=5, epochs=20": "x, y, n=2, epochs=2",
         "epochs=10, cycles=5, steps_per_epoch=500": "steps=1, cycles=2",
         "start_epoch=75": "start_epoch=2",
         "epochs=50": "epochs=2",
