@@ -3,6 +3,8 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Texts are as wide as where there is no terminal; xdist hands on the width of its own.
+os.environ.pop("COLUMNS", None)
 
 import hypothesis
 import keras

@@ -573,7 +573,7 @@ def test_prints_well():
     assert isinstance(result, GradientCheck)
     text = str(result)
     assert max(map(len, text.splitlines())) <= 100
-    assert text.startswith("✖ failed   gradient: the gradient of inner/bad (Apply) has")
+    assert text.startswith("✖ failed  gradient: the gradient of inner/bad (Apply) has")
     assert "pass ignore=['inner/bad']" in " ".join(text.split())
     shares = [share for share, _ in told]
     assert shares == sorted(shares)
