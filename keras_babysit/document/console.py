@@ -45,8 +45,6 @@ LOOKS = {
     "faint": ("", "dim"),
     "": ("", ""),
 }
-#: Tones whose sign stands before a heading or a paragraph.
-_SIGNED = ("error", "warning", "good", "info", "skipped")
 #: Columns of a sign and its status, at least.
 _MARK = 9
 #: Letters of a line of a column's title, unless a word is longer.
@@ -111,17 +109,14 @@ def _line(words: Words, tone: str = "") -> RichText:
 
 
 def _paragraph(block: Heading | Text) -> RichText:
-    sign = LOOKS[block.tone][0] if block.tone in _SIGNED else ""
     tone = block.tone
+    sign = LOOKS[tone][0]
     if isinstance(block, Heading) and not tone:
         tone = "strong"
     before = RichText(f"{sign} ", style=LOOKS[tone][1]) if sign else RichText()
     found = before + _line(block.text, "" if sign else tone)
-    return RichText("\n") + found if _starts_section(block) else found
-
-
-def _starts_section(block: Heading | Text) -> bool:
-    return isinstance(block, Heading) and block.level > 1
+    starts_section = isinstance(block, Heading) and block.level > 1
+    return RichText("\n") + found if starts_section else found
 
 
 def _cards(cards: list[FindingCard], wrap: bool) -> Iterator[RenderableType]:
@@ -164,12 +159,12 @@ def _hanging(rows: Iterable[tuple[RichText, RichText]]) -> RichTable:
 
 
 def _table(table: Table, width: int) -> Iterator[RenderableType]:
-    kept = [i for i, column in enumerate(table.columns) if not column.bar]
-    kept = _fitting(table, kept, width)
+    every = [i for i, column in enumerate(table.columns) if not column.bar]
+    kept = _fitting(table, every, width)
     if not table.rows or not kept:
         return
     if _needed(table, kept) > width:
-        yield from _stacked(table, kept)
+        yield from _stacked(table, every)
     else:
         yield _flat(table, kept)
     if table.note:
@@ -205,15 +200,23 @@ def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RenderableType]:
 
     A row whose first cell is empty goes on with the one before.
     """
+    yield RichText()
     for row in table.rows:
         style = LOOKS[row.tone][1]
-        for n, (i, cell) in enumerate(zip(kept, _cells(row, kept), strict=True)):
-            if not cell.plain.strip():
-                continue
-            column = table.columns[i]
-            title = "" if column.wide or not n else f"{clean(column.title)}: "
-            line = RichText.assemble((title, "dim"), cell, style=style)
-            yield Padding(line, (0, 0, 0, 2)) if n else line
+        columns = [table.columns[i] for i in kept]
+        first, *others = zip(columns, _cells(row, kept), strict=True)
+        if first[1].plain.strip():
+            yield RichText.assemble(first[1], style=style)
+        others = [(column, cell) for column, cell in others if cell.plain.strip()]
+        short = RichText(", ").join(
+            RichText.assemble((f"{clean(column.title)}: ", "dim"), cell)
+            for column, cell in others
+            if not column.wide
+        )
+        sentences = [cell for column, cell in others if column.wide]
+        for line in [short, *sentences] if short else sentences:
+            yield Padding(RichText.assemble(line, style=style), (0, 0, 0, 2))
+    yield RichText()
 
 
 def _cells(row: Row, kept: Sequence[int]) -> list[RichText]:

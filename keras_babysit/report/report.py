@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -94,10 +93,6 @@ class Report(Shown):
                 "notes": tuple(values["notes"]),
             }
         )
-
-    def to_json(self, indent: int | None = 2) -> str:
-        """Returns `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     @property
     def verdict(self) -> str:

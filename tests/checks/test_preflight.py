@@ -410,7 +410,7 @@ def test_table():
         "                            → try this.",
         " – skipped  regularization  nothing to check.",
     ]
-    assert renderer.text(found.content(), 45).splitlines()[2:] == [
+    assert renderer.text(found.content(), 45).splitlines()[3:] == [
         "✖ failed",
         "  check: model and data",
         "  output-range was seen. [output-range]",
@@ -422,6 +422,7 @@ def test_table():
         "– skipped",
         "  check: regularization",
         "  nothing to check.",
+        "",
     ]
 
 
