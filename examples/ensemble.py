@@ -86,7 +86,7 @@ def main(picture):
     (x, y), test = load()
 
     console.rule("Five initialisations")
-    members = ensemble.train_members(make_model, MEMBERS, x=x, y=y, **FITTING)
+    members = ensemble.train_members(make_model, x, y, MEMBERS, **FITTING)
     teacher = ensemble.Ensemble(members)
     report = ensemble.report(teacher, *test)
     report.plot(picture)

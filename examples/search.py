@@ -58,7 +58,7 @@ def main(directory):
     report = searching.search(
         x[:1000], y[:1000], validation_data=(x[1000:1400], y[1000:1400])
     )
-    report.print()
+    print(report)
     report.plot(directory / "search.png")
     report.save(directory / "search.html")
 

@@ -15,8 +15,11 @@ _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w*\]( name:)?")
 
 def first_line(error: BaseException) -> str:
     """Returns what happened, without where: one line; the type if it says nothing."""
-    lines = [line.strip() for line in _NOISE.sub("", str(error)).splitlines()]
-    lines = [line for line in lines if line]
+    # What Keras says of a whole model is followed by what went wrong in it.
+    text = _NOISE.sub("", str(error)).rpartition("Exception encountered: ")[2]
+    # The configuration of a whole model can be pages.
+    text = text.partition(" Full object config:")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Keras says in which layer it was first, and then what.
     if len(lines) > 1 and lines[0].startswith("Exception encountered"):
         lines = [f"{lines[0]} {lines[1]}"]

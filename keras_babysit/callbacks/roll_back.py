@@ -17,10 +17,10 @@ class RollBack(keras.callbacks.Callback):
     Unlike a `Babysitter` it does change the training, and only this: where the
     training loss of an epoch is not finite, or more than `limit` times the lowest
     one so far, weights and optimizer go back to where they were after the last good
-    epoch (or before training), and the learning rate is multiplied by `factor`. With
-    a `Babysitter` in the same `fit`, an observed step whose loss is not finite has
-    the same effect at once, without waiting for the epoch's end; and each repair
-    is a line in its report.
+    epoch (or before training). The learning rate becomes `factor` times the one in
+    force, or the one of that epoch if it has risen since. With a `Babysitter` in the
+    same `fit`, an observed step whose loss is not finite has the same effect at once,
+    without waiting for the epoch's end; and each repair is a line in its report.
 
     After `tries` repairs it goes back once more and ends the training.
 
@@ -67,7 +67,7 @@ class RollBack(keras.callbacks.Callback):
         self._good: tuple[list[np.ndarray], list[np.ndarray]] | None = None
         self._place = ""
         self._epoch = 0
-        self._best = math.inf
+        self._best = self._rate = math.inf
         self._seen_step = -1
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -122,6 +122,7 @@ class RollBack(keras.callbacks.Callback):
             [np.array(v) for v in optimizer.variables],
         )
         self._place = place
+        self._rate = float(np.asarray(optimizer.learning_rate))
 
     def _is_finite(self) -> bool:
         """The loss can still be finite when a weight no longer is."""
@@ -134,7 +135,8 @@ class RollBack(keras.callbacks.Callback):
         if self._good is None:
             return
         optimizer = self.model.optimizer
-        rate = float(np.asarray(optimizer.learning_rate))
+        # Another callback may have raised the rate since, and be the reason.
+        rate = min(float(np.asarray(optimizer.learning_rate)), self._rate)
         weights, state = self._good
         for variable, value in zip(self.model.variables, weights, strict=True):
             variable.assign(value)
@@ -144,7 +146,6 @@ class RollBack(keras.callbacks.Callback):
             new = state[i] if i < len(state) else np.zeros(variable.shape)
             variable.assign(new)
         given_up = len(self.repairs) >= self.tries
-        # Relative to the rate in force: the state that came back has the older one.
         optimizer.learning_rate = rate if given_up else rate * self.factor
         went = f"weights went back to {self._place}"
         if given_up:

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keras_babysit.document import Block, Column, FindingCard, Row, Shown, Table
-from keras_babysit.document.progress_line import Progress
 from keras_babysit.document.values import plain
 from keras_babysit.document.words import sentence
 
 #: From good to bad; a check that does not apply to the model is skipped.
-VERDICTS = ("passed", "skipped", "worrying", "failed")
+VERDICTS = ("passed", "skipped", "not finished", "worrying", "failed")
 #: How each verdict looks.
 TONES = {
     "passed": "good",
     "skipped": "skipped",
+    "not finished": "info",
     "worrying": "warning",
     "failed": "error",
 }
@@ -37,7 +37,8 @@ class CheckResult(Shown):
     Attributes:
         check: name of the check, `"initial_loss"`.
         verdict: `"passed"`; `"worrying"`: perhaps wrong; `"failed"`: surely wrong;
-            `"skipped"`: could not be made, `summary` says why.
+            `"not finished"`: ran out of time before it could tell; `"skipped"`: could
+            not be made, `summary` says why.
         summary: what was seen, with its numbers, in a sentence.
         action: the one thing to try first; empty if there is nothing to do.
         alternatives: what to try after that.
@@ -57,7 +58,7 @@ class CheckResult(Shown):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing wrong was found."""
+        """Whether nothing wrong was found, and nothing was left unfinished."""
         return self.verdict in ("passed", "skipped")
 
     @property
@@ -103,12 +104,14 @@ class Check:
         title: what a person calls it, `"initial loss"`.
         order: its place, the quick ones first.
         run: function of a built, compiled model, a `Sample` and a `Progress`.
+        timed: whether it takes a limit of `seconds` as well.
     """
 
     name: str
     title: str
     order: int
-    run: Callable[[Any, Any, Progress], CheckResult]
+    run: Callable[..., CheckResult]
+    timed: bool = False
 
 
 def worst(verdicts: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_babysit.facts import DataFacts
@@ -25,6 +24,7 @@ from keras_babysit.inspection.sample import (
     as_arrays,
     batches,
     sample_of,
+    unpacked,
 )
 
 #: Checks compute with so many samples at most; with fewer if these are large.
@@ -120,19 +120,12 @@ def _read(data: Any, seen: BatchSample) -> Iterator[tuple]:
     """Batches as NumPy arrays, until the rules and the checks have enough."""
     rows = 0
     for batch in batches(data):
-        x, y, weight = (
-            None if part is None else keras.tree.map_structure(_numpy, part)
-            for part in keras.utils.unpack_x_y_sample_weight(batch)
-        )
-        seen.add(x, y, weight)
-        yield x, y, weight
-        rows += len(next(array for _, array in leaves("x", x)))
+        parts, size = unpacked(batch)
+        seen.add(*parts)
+        yield parts
+        rows += size
         if seen.full and rows >= FEWEST:
             return
-
-
-def _numpy(array: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(array))
 
 
 def _mixed(sample: Sample, n: int) -> Sample:

@@ -34,7 +34,7 @@ from keras_babysit.checks.derivatives.twin import (
     twin_of,
 )
 from keras_babysit.document.progress_line import Progress, silent
-from keras_babysit.errors import whole
+from keras_babysit.errors import positive, whole
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample, ready, sample_of
 
@@ -45,6 +45,7 @@ _CHANCE = 1e-6
 #: Layers of Keras that hold a part of what they compute constant, on purpose: the
 #: singular vectors.
 _ON_PURPOSE = ("SpectralNormalization",)
+_MORE_TIME = "give it more time with `seconds=`"
 #: Share of the progress that comparing takes; locating takes the rest.
 _COMPARING = 0.8
 
@@ -81,7 +82,7 @@ def gradient_check(
     burn_in: int = 3,
     ignore: str | Iterable[Any] = (),
     seed: int = 0,
-    max_seconds: float | None = 30.0,
+    seconds: float | None = 30.0,
     progress: Progress | None = None,
 ) -> GradientCheck:
     """Compares a model's gradients with centred differences of its loss.
@@ -125,14 +126,14 @@ def gradient_check(
             the objects themselves. The layers around an ignored one are still
             compared, each alone.
         seed: of the directions and the coordinates.
-        max_seconds: time after which no further comparison is begun; the result says
+        seconds: time after which no further comparison is begun; the result says
             what was left out. `None` for no limit.
         progress: is told the share done, from 0 to 1, and what is being done.
 
     Returns:
-        A `GradientCheck`; `print` shows it. `"skipped"` if there is nothing to
-        compare: no trainable weights, no loss outside of `train_step`, or a loss that
-        changes by chance.
+        A `GradientCheck`; `print` shows it. `"not finished"` if there was no time
+        for all weights; `"skipped"` if there is nothing to compare: no trainable
+        weights, no loss outside of `train_step`, or a loss that changes by chance.
 
     Raises:
         TypeError: if `model` is no Keras model.
@@ -146,13 +147,13 @@ def gradient_check(
     assert result.ok
     ```
     """
-    _check_arguments(n, n_coordinates, burn_in, max_seconds)
+    _check_arguments(n, n_coordinates, burn_in, seconds)
     sample = sample_of(x, y, sample_weight, n=n)
     reason = _made_ready(model, sample) or _nothing_to_do(model)
     ignored = _ignored(model, ignore)
     if reason:
         return _skipped(reason)
-    options = {"coordinates": n_coordinates, "seconds": max_seconds or np.inf}
+    options = {"coordinates": n_coordinates, "seconds": seconds or np.inf}
     try:
         with twin_of(model, sample) as twin:
             random = np.random.default_rng(seed)
@@ -161,17 +162,12 @@ def gradient_check(
         return _skipped(f"there is no loss to differentiate: {e}")
 
 
-def _check_arguments(
-    n: Any, n_coordinates: Any, burn_in: Any, max_seconds: Any
-) -> None:
+def _check_arguments(n: Any, n_coordinates: Any, burn_in: Any, seconds: Any) -> None:
     whole("n", n)
     whole("n_coordinates", n_coordinates)
     whole("burn_in", burn_in, least=0)
-    if max_seconds is not None and not max_seconds > 0:
-        raise ValueError(
-            "`max_seconds` must be positive, or None for no limit. Received: "
-            f"max_seconds={max_seconds!r}"
-        )
+    if seconds is not None:
+        positive("seconds", seconds)
 
 
 def _made_ready(model: Any, sample: Sample) -> str:
@@ -264,7 +260,7 @@ def _checked(
         **options,
     )
     if not any(v.compared for v in comparison.variables):
-        return _skipped(_nothing_compared(comparison))
+        return _nothing_compared(comparison)
     layers: tuple[LayerGradient, ...] = ()
     if any(v.verdict in ("worrying", "failed") for v in comparison.variables):
         layers = locate(
@@ -284,10 +280,12 @@ def _suspects(comparison: Comparison) -> frozenset[int]:
     )
 
 
-def _nothing_compared(comparison: Comparison) -> str:
-    if comparison.wanted:
-        return "there was no time to compare anything: raise max_seconds"
-    return "there are no weights left to compare"
+def _nothing_compared(comparison: Comparison) -> GradientCheck:
+    if not comparison.wanted:
+        return _skipped("there are no weights left to compare")
+    return GradientCheck(
+        NAME, "not finished", "there was no time to compare anything", _MORE_TIME
+    )
 
 
 def _not_finite(twin: Twin) -> GradientCheck | None:
@@ -344,11 +342,17 @@ def _result(
     guilty = [layer for layer in layers if not layer.ignored]
     verdict, excuse = _verdict(twin, comparison, layers)
     bad = verdict in ("worrying", "failed")
+    action = words.action(guilty) if bad else ""
+    summary = words.summary(variables, guilty) if bad else words.all_is_well(variables)
+    if verdict == "passed" and comparison.left_out:
+        names = words.listed(comparison.left_out)
+        verdict, action = "not finished", _MORE_TIME
+        summary = f"there was no time for {names}; {summary}"
     return GradientCheck(
         NAME,
         verdict,
-        words.summary(variables, guilty) if bad else words.all_is_well(variables),
-        action=words.action(guilty) if bad else "",
+        summary,
+        action=action,
         alternatives=words.alternatives(guilty) if bad else (),
         evidence=words.evidence(twin, comparison),
         rows=words.rows(variables, "" if bad else "as meant" if layers else "by depth"),
@@ -384,10 +388,11 @@ def _verdict(
     return verdict, ""
 
 
-def _run(model: Any, sample: Sample, progress: Progress) -> GradientCheck:
-    return gradient_check(
-        model, sample.x, sample.y, sample.sample_weight, progress=progress
-    )
+def _run(
+    model: Any, sample: Sample, progress: Progress, seconds: float = 30.0
+) -> GradientCheck:
+    data = (sample.x, sample.y, sample.sample_weight)
+    return gradient_check(model, *data, seconds=seconds, progress=progress)
 
 
-CHECK = Check(NAME, "gradient", 40, _run)
+CHECK = Check(NAME, "gradient", 40, _run, timed=True)

@@ -116,8 +116,9 @@ def overfit_subset(
     Returns:
         An `OverfitResult`. `passed`; `worrying`: the loss fell far but not to its
         floor, or the same inputs have different targets; `failed`: it cannot be
-        learnt, or not at this learning rate; `skipped`: out of time, too few weights
-        for so many values, or nobody knows how small the loss can get.
+        learnt, or not at this learning rate; `not finished`: out of time, which says
+        nothing of the model; `skipped`: too few weights for so many values, or nobody
+        knows how small the loss can get.
 
     Raises:
         TypeError: if it is not a Keras model.
@@ -146,11 +147,13 @@ def _ready(model: Any, sample: Sample) -> None:
     rate_of(model.optimizer)
 
 
-def _run(model: Any, sample: Sample, progress: Progress) -> OverfitResult:
-    return _checked(model, balanced(sample, 20), 1000, 30.0, progress)
+def _run(
+    model: Any, sample: Sample, progress: Progress, seconds: float = 30.0
+) -> OverfitResult:
+    return _checked(model, balanced(sample, 20), 1000, seconds, progress)
 
 
-CHECK = Check(NAME, "overfitting a few samples", 60, _run)
+CHECK = Check(NAME, "overfitting a few samples", 60, _run, timed=True)
 
 
 def _checked(

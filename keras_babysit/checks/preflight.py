@@ -20,7 +20,7 @@ from keras_babysit.checks.data import gathered
 from keras_babysit.checks.preflight_result import Preflight
 from keras_babysit.checks.root_causes import root_causes
 from keras_babysit.document.progress_line import Progress, part, shown
-from keras_babysit.errors import first_line
+from keras_babysit.errors import first_line, positive
 from keras_babysit.facts import DataFacts
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample
@@ -41,6 +41,7 @@ def preflight(
     validation_data: Any = None,
     checks: Sequence[str] | None = None,
     ignore: Iterable[str] = (),
+    seconds: float = 30.0,
     verbose: int | str = "auto",
 ) -> Preflight:
     """Makes all checks before learning, and prints what they came to as one table.
@@ -62,6 +63,8 @@ def preflight(
             split; only arrays are looked at.
         checks: names of the checks to make; all of them for `None`.
         ignore: names of checks, and of rules, to leave out.
+        seconds: time after which `gradient` and `overfit_subset` each begin nothing
+            new; what is not finished then says so.
         verbose: 0 for no output; 1 for the table, and for progress while it works if
             standard error is a terminal; `"auto"` is 1.
 
@@ -87,6 +90,7 @@ def preflight(
         raise ValueError(
             f'`verbose` must be 0, 1 or "auto". Received: verbose={verbose!r}'
         )
+    positive("seconds", seconds)
     chosen, without = _selected(checks, ignore)
     start = time.perf_counter()
     # A generator may draw random numbers; what building draws stays drawn, as it
@@ -94,7 +98,7 @@ def preflight(
     with random_numbers_kept():
         sample, facts = gathered(x, y, sample_weight, validation_data)
     _make_ready(model, sample, facts)
-    runs = {check.name: _run_of(check, facts, without) for check in chosen}
+    runs = {check.name: _run_of(check, facts, without, seconds) for check in chosen}
     results = []
     line = shown("Before learning", verbose="auto" if verbose else 0)
     with random_numbers_kept(), _warned_once(), line as progress:
@@ -165,12 +169,12 @@ def _make_ready(model: Any, sample: Sample, facts: DataFacts) -> None:
 
 
 def _run_of(
-    check: Check, facts: DataFacts, without: list[str]
+    check: Check, facts: DataFacts, without: list[str], seconds: float
 ) -> Callable[[Any, Sample, Progress], CheckResult]:
     if check is model_and_data.CHECK:
         # The one check that looks at more of the data than the sample.
         return functools.partial(model_and_data.run, facts=facts, ignore=without)
-    return check.run
+    return functools.partial(check.run, seconds=seconds) if check.timed else check.run
 
 
 def _result(

@@ -30,7 +30,7 @@ from keras_babysit.sinks import console
 #: Of what the rules found, at most so much is shown; the check itself has all.
 MAX_FINDINGS = 6
 #: Verdicts in the order of the table.
-_ORDER = ("failed", "worrying", "passed", "skipped")
+_ORDER = ("failed", "worrying", "not finished", "passed", "skipped")
 _COLUMNS = (
     Column("verdict"),
     Column("check"),

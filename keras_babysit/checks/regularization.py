@@ -71,8 +71,8 @@ def check_regularization(
         A `CheckResult`: `"passed"`; `"worrying"` if the penalties and their gradients
         are more than `limit` times those of the data; `"failed"` if more than `far`
         times, if a penalty is negative or not finite, if it does not rise with the
-        strength, or if the model's loss leaves it out; `"skipped"` if nothing is
-        added to the loss.
+        strength, if its gradient is zero, or if the model's loss leaves it out;
+        `"skipped"` if nothing is added to the loss.
 
     Raises:
         TypeError: if `model` is not a Keras model.
@@ -108,12 +108,15 @@ def _check(
     with borrowed(model), without_noise(model):
         seen = weighed(model, sample, facts, progress)
     progress(1.0, "")
-    if seen.nothing:
+    if all(one.idle for one in seen.penalties):
+        why = "no weight or output is regularized"
+        if seen.penalties:
+            where = names([one.where for one in seen.penalties])
+            why = f"the strength of every regularizer is 0 ({where})"
         return CheckResult(
             "regularization",
             "skipped",
-            "nothing is added to the loss on the data: no weight or output is "
-            "regularized",
+            f"nothing is added to the loss on the data: {why}",
             notes=tuple(_of_decay(seen)) + tuple(_of_frozen(seen)),
         )
     verdict, summary, action, others = _verdict(seen, limit, far)
@@ -176,6 +179,16 @@ def _wrong(seen: Seen) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
                 f"{_described(one)} gives {number(one.value)}: a negative penalty "
                 f"rewards {what} for growing",
                 "turn its sign around",
+                (),
+            )
+    for one in seen.regularizing:
+        if one.gradient == 0 and one.value > 0 and not one.of_outputs:
+            yield (
+                "failed",
+                f"{_described(one)} gives {number(one.value)}, but its gradient is "
+                "zero: it adds to the loss and changes nothing",
+                "compute it with `keras.ops`, without `stop_gradient`, rounding or "
+                "NumPy",
                 (),
             )
     yield from _not_rising(seen)
@@ -253,15 +266,16 @@ def _notes(seen: Seen, limit: float) -> Iterator[str]:
         )
     if seen.regularizing and 0 < seen.sum < _NEGLIGIBLE * seen.reference:
         yield "the penalties are too small to have any effect"
-    idle = [
-        one.where
-        for one in seen.regularizing
-        if one.source is not None
-        and one.source.strengths
-        and not any(one.source.strengths.values())
-    ]
+    idle = [one.where for one in seen.regularizing if one.idle]
     if idle:
         yield f"the strength is 0 at {names(idle)}"
+    fixed = [
+        one.where
+        for one in seen.regularizing
+        if one.of_outputs and one.gradient == 0 and one.value > 0
+    ]
+    if fixed:
+        yield f"no trainable weight changes what is penalized at {names(fixed)}"
     yield from _of_frozen(seen)
     yield from _of_decay(seen)
     added = [one.where for one in seen.penalties if one.source is None]

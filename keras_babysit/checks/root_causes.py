@@ -57,7 +57,8 @@ def may_be_explained(result: CheckResult) -> bool:
     """Whether there is anything to explain about a result."""
     if isinstance(result, RulesResult):
         return False
-    return not result.ok or "exception" in result.evidence
+    wrong = result.verdict in ("worrying", "failed")
+    return wrong or "exception" in result.evidence
 
 
 def _rules_for(result: CheckResult, results: Sequence[CheckResult]) -> list[str]:

@@ -30,9 +30,21 @@ from keras_babysit.errors import installing
     metavar="NAME",
     help="Leave a check or a rule out; may be given more than once.",
 )
+@click.option(
+    "--seconds",
+    default=30.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Time for each of the two checks that take long.",
+)
 @click.pass_context
 def check(
-    context: click.Context, model: str, data: str, as_json: bool, ignore: tuple[str]
+    context: click.Context,
+    model: str,
+    data: str,
+    as_json: bool,
+    ignore: tuple[str],
+    seconds: float,
 ) -> None:
     """Check a compiled MODEL on some of its data, before it learns.
 
@@ -42,8 +54,8 @@ def check(
     a dataset or a generator, or these themselves. Modules are looked for in the
     current directory first.
 
-    Exits with 0 if nothing wrong was found; with 1 if a check failed or is worrying;
-    with 2 if the checks could not be made.
+    Exits with 0 if nothing wrong was found; with 1 if a check failed, is worrying or
+    was not finished; with 2 if the checks could not be made.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Whatever the user's code prints would not be JSON.
@@ -57,9 +69,12 @@ def check(
             from keras_babysit.checks.preflight import preflight
         arrays, network = loading.data_of(data), loading.model_of(model)
         verbose = 0 if as_json else 1
-        found = _checked(
-            lambda: preflight(network, *arrays, ignore=ignore, verbose=verbose)
-        )
+        options: dict[str, Any] = {
+            "ignore": ignore,
+            "seconds": seconds,
+            "verbose": verbose,
+        }
+        found = _checked(lambda: preflight(network, *arrays, **options))
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     context.exit(0 if found.ok else 1)

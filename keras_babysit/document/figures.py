@@ -81,14 +81,19 @@ def _draw(part: Any, picture: Figure) -> None:
     if picture.share_y:
         for axes in all_axes[1:]:
             axes.sharey(all_axes[0])
-    handles, labels = all_axes[0].get_legend_handles_labels()
+    # Below, a line that is on several axes is named once.
+    shown: dict[str, Any] = {}
+    for axes in all_axes if picture.legend == "below" else all_axes[:1]:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    labels = list(shown)
     if picture.legend == "inside" and labels:
-        _plain(all_axes[0].legend(frameon=False))
+        _plain(all_axes[0].legend(shown.values(), labels, frameon=False))
     elif picture.legend == "below" and labels:
         across = _LEGEND // (max(map(len, labels)) + _SAMPLE)
         _plain(
             part.legend(
-                handles,
+                shown.values(),
                 labels,
                 loc="outside lower center",
                 ncols=max(1, min(len(labels), across)),
@@ -152,6 +157,8 @@ def _finish(axes: Any, values: Axes) -> None:
         axes.set_xticks(*zip(*values.x_ticks, strict=True), **small)
     if values.y_ticks:
         axes.set_yticks(*zip(*values.y_ticks, strict=True), **small)
+    if values.x_whole:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if values.x_limits:
         axes.set_xlim(*values.x_limits)
     if values.y_limits:

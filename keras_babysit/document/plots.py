@@ -88,6 +88,7 @@ class Axes:
         y_limits: likewise.
         x_ticks: places of ticks with their labels; `None` for matplotlib's own.
         y_ticks: likewise.
+        x_whole: whether the x-axis has ticks at whole numbers only.
     """
 
     marks: tuple[Mark, ...]
@@ -100,6 +101,7 @@ class Axes:
     y_limits: tuple[float | None, float | None] | None = None
     x_ticks: tuple[tuple[float, str], ...] | None = None
     y_ticks: tuple[tuple[float, str], ...] | None = None
+    x_whole: bool = False
 
 
 @dataclass(frozen=True)

@@ -147,11 +147,15 @@ def check_arrays(x: Any) -> int:
     return lengths[0]
 
 
-def targets_of(y: Any) -> np.ndarray:
+def targets_of(y: Any, count: int) -> np.ndarray:
     """Returns labels or targets of one output as an array.
 
+    Args:
+        y: what was given.
+        count: how many samples there are.
+
     Raises:
-        ValueError: if they are no numbers, or there are none.
+        ValueError: if they are no numbers, or not as many as samples.
     """
     if y is None:
         raise ValueError("`y` must be labels or targets. Received: y=None")
@@ -175,6 +179,11 @@ def targets_of(y: Any) -> np.ndarray:
         )
     if not len(found):
         raise ValueError("`y` must have at least one sample. Received: none")
+    if len(found) != count:
+        raise ValueError(
+            "`y` must have a label or target for each sample of `x`. Received: y of "
+            f"shape {found.shape} for {count} samples"
+        )
     return found
 
 
@@ -217,17 +226,12 @@ def weights_of(weights: Any, n: int) -> np.ndarray:
     return found if abs(total - 1) < 1e-12 else found / total
 
 
-def shapes_agree(
-    structures: Sequence[Any], what: str
-) -> list[tuple[tuple[int | None, ...], ...]]:
+def shapes_agree(structures: Sequence[Any], what: str) -> None:
     """Makes sure that the inputs, or the outputs, of all members are alike.
 
     Args:
         structures: of each member a symbolic tensor, or a list or dict of them.
         what: `"inputs"` or `"outputs"`, for the message.
-
-    Returns:
-        The shapes of each member's, flat, batch axis left out.
 
     Raises:
         ValueError: if their structure, their shape or their kind of dtype differs.
@@ -239,8 +243,6 @@ def shapes_agree(
                 f"Members must have the same {what}. Received: {shown(first)} of "
                 f"member 1, {shown(other)} of member {number}"
             )
-    flat = [keras.tree.flatten(s) for s in structures]
-    return [tuple(tuple(t.shape[1:]) for t in tensors) for tensors in flat]
 
 
 def names_agree(members: Sequence[Sequence[str]], what: str) -> None:

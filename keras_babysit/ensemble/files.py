@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 import keras
 
 from keras_babysit.borrowing import attributes_kept
+from keras_babysit.document.words import sentence
+from keras_babysit.errors import first_line
 
 #: Begins the name of a file that is still being written.
 PARTIAL = ".partial-"
@@ -92,8 +93,8 @@ def load(
         return keras.saving.load_model(path, custom_objects, compile=compile)
     except Exception as e:
         raise ValueError(
-            f"Keras cannot load the member {str(path)!r}: {first_line(e)} Classes and "
-            "functions of yours must be registered by "
+            f"Keras cannot load the member {str(path)!r}: {sentence(first_line(e))} "
+            "Classes and functions of yours must be registered by "
             "`keras.saving.register_keras_serializable()` or given as "
             "`custom_objects={'Name': Name}`."
         ) from None
@@ -121,6 +122,37 @@ def models_in(directory: str | os.PathLike) -> list[str]:
         hint = " It has a search: give the `Search` itself." if searches else ""
         raise ValueError(f"There is no `.keras` file in {str(directory)!r}.{hint}")
     return [str(path) for path in found]
+
+
+def listed(name: str, given: Any, models: bool = True) -> list[Any]:
+    """Returns members as a list of paths, and of models where those may be.
+
+    Args:
+        name: of the argument, for messages.
+        given: a directory of `.keras` files, or a list.
+        models: whether models may be in it.
+
+    Raises:
+        ValueError: if it is something else, or has no members.
+    """
+    if is_path(given):
+        return list(models_in(given))
+    what = f"{'models or ' if models else ''}paths of `.keras` files"
+    if isinstance(given, keras.Model) or not isinstance(given, Iterable):
+        raise ValueError(
+            f"`{name}` must be a directory or a list of {what}. Received: "
+            f"{name}={given!r} of type {type(given).__name__}"
+        )
+    found = list(given)
+    if not found:
+        raise ValueError(f"`{name}` must have at least one member. Received: none")
+    for number, one in enumerate(found):
+        if not is_path(one) and not (models and isinstance(one, keras.Model)):
+            raise ValueError(
+                f"`{name}` must be a list of {what}. Received: member {number} is "
+                f"{one!r} of type {type(one).__name__}"
+            )
+    return found
 
 
 def is_path(value: Any) -> bool:
@@ -162,18 +194,3 @@ def _without_our_schedules(config: Any, model: keras.Model) -> Any:
         rate = keras.optimizers.schedules.serialize(constant)
         config = {**config, "learning_rate": rate}
     return {k: _without_our_schedules(v, model) for k, v in config.items()}
-
-
-def first_line(error: BaseException) -> str:
-    """Returns what an error of Keras's says, without where and with what."""
-    text = re.sub(r"\x1b\[\d+m", "", str(error))
-    # What Keras says of a whole model is followed by what went wrong in it.
-    text = text.rpartition("Exception encountered: ")[2]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    # The first line of errors in a layer names the layer only.
-    if len(lines) > 1 and lines[0].startswith("Exception encountered when calling"):
-        lines = lines[1:]
-    line = lines[0] if lines else type(error).__name__
-    # The configuration of a whole model can be pages.
-    line = line.partition(" Full object config:")[0]
-    return line if line[-1] in ".!?" else f"{line}."

@@ -164,10 +164,9 @@ def _of_batches(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     collected: list[tuple] = []
     count = 0
     for batch in batches(x):
-        parts = keras.utils.unpack_x_y_sample_weight(batch)
-        parts = tuple(_map(_numpy, part) for part in parts)
+        parts, rows = unpacked(batch)
         collected.append(parts)
-        count += len(next(array for _, array in leaves("x", parts[0])))
+        count += rows
         if count >= n:
             break
     if not count:
@@ -194,6 +193,25 @@ def batches(data: Any) -> Iterator[Any]:
             "`x` must be something that `fit` takes: arrays, a dataset or a "
             f"generator of batches. Received: {type(data).__name__}"
         ) from e
+
+
+def unpacked(batch: Any) -> tuple[tuple[Any, Any, Any], int]:
+    """Returns x, y and sample weights of a batch as arrays, and how many rows it has.
+
+    Raises:
+        ValueError: if it is a single sample, or its parts differ in length.
+    """
+    parts = keras.utils.unpack_x_y_sample_weight(batch)
+    x, y, weight = (_map(_numpy, part) for part in parts)
+    named = {"x": x, "y": y, "sample_weight": weight}
+    shapes = [a.shape for name, v in named.items() for _, a in leaves(name, v)]
+    if not shapes or () in shapes or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(
+            "`x` must yield batches, of which all parts have the same number of "
+            "samples: did you leave out `.batch(32)`? Received: "
+            f"{_described(named) or 'a batch without arrays'}"
+        )
+    return (x, y, weight), shapes[0][0]
 
 
 def _numpy(array: Any) -> np.ndarray:
@@ -282,11 +300,16 @@ def ready(model: Any, sample: Sample) -> None:
             sample,
         )
         shapes = _map(lambda t: tuple(t.shape), y_pred)
-        _attempt(
-            lambda: loss_of(model, one, y_pred, training=False),
-            f"The loss cannot be computed from an output of shape {shapes}",
-            sample,
-        )
+        problem = f"The loss cannot be computed from an output of shape {shapes}"
+        try:
+            _attempt(lambda: loss_of(model, one, y_pred, False), problem, sample)
+        except ValueError:
+            if one.y is not None or model._compile_loss is None:
+                raise
+            raise ValueError(
+                "`y` must be given: the model is compiled with a loss that compares "
+                f"its outputs with targets. Received: y=None, {_described_sample(one)}"
+            ) from None
 
 
 def _check_batch_size(model: Any) -> None:

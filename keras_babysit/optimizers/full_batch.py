@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 from keras.src.utils import io_utils
 
 from keras_babysit.borrowing import attributes_kept
-from keras_babysit.errors import whole
+from keras_babysit.errors import number, whole
 from keras_babysit.inspection.sample import ready, sample_of
 from keras_babysit.optimizers.arguments import (
     check_callbacks,
@@ -66,6 +67,7 @@ class FullBatchOptimizer(abc.ABC):
         *,
         epochs: int = 100,
         batch_size: int = 1024,
+        validation_split: float = 0.0,
         validation_data: Any = None,
         class_weight: dict[int, float] | None = None,
         callbacks: Any = None,
@@ -90,7 +92,10 @@ class FullBatchOptimizer(abc.ABC):
             batch_size: samples that are computed at once, if `x` is arrays. It is
                 no part of the method: all batches are added up before a step. As
                 large as memory allows.
-            validation_data: as in `keras.Model.fit`; evaluated at each iteration.
+            validation_split: as in `keras.Model.fit`: the share of arrays, the last
+                of them, that is kept for validation.
+            validation_data: as in `keras.Model.fit`, and in place of the split;
+                evaluated at each iteration.
             class_weight: as in `keras.Model.fit`.
             callbacks: as in `keras.Model.fit`.
             verbose: as in `keras.Model.fit`.
@@ -110,6 +115,11 @@ class FullBatchOptimizer(abc.ABC):
         whole("epochs", epochs)
         whole("batch_size", batch_size)
         check_devices(model, name)
+        number("validation_split", validation_split, "in [0, 1)", lambda v: 0 <= v < 1)
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = train_validation_split(
+                (x, y, sample_weight), validation_split
+            )
         ready(model, sample_of(x, y, sample_weight, n=_LOOKED_AT))
         check_model(model, name)
         self._check(model)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import difflib
-from collections import Counter
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from keras_babysit.document.words import count
 from keras_babysit.records import Finding
 from keras_babysit.search.oracles.methods import method_name
 from keras_babysit.search.oracles.pruners import Stopper
@@ -33,9 +34,6 @@ from keras_babysit.search.trials import (
     with_outcome,
 )
 
-#: A trial whose process did not survive is started so often.
-ATTEMPTS = 3
-
 
 class Driver:
     """Drives a search to its end.
@@ -51,6 +49,10 @@ class Driver:
         progress: shows how it is getting on.
         past: what `replay` returned.
         keep_top: checkpoints of so many of the best trials are kept; `None` for all.
+        max_retries: a trial is given up when its process has ended more often in a row
+            without a new epoch.
+        max_failed: the search is given up after so many failures in a row of one cause;
+            `None` for never.
     """
 
     def __init__(
@@ -62,13 +64,16 @@ class Driver:
         progress: Progress,
         past: Past,
         keep_top: int | None,
+        max_retries: int = 2,
+        max_failed: int | None = 3,
     ):
         self._scheduler, self._store, self._executor = scheduler, store, executor
         self._stopper, self._progress = stopper, progress
-        # A worker elsewhere is not to blame for the driver's death.
-        in_place = isinstance(executor, InPlace)
-        self._lost = Counter(past.lost) + Counter(past.died if in_place else {})
-        self._keep_top = keep_top
+        self._deaths, self._keep_top = past.deaths, keep_top
+        if isinstance(executor, InPlace):  # Workers elsewhere outlive the driver.
+            for number in past.open:
+                self._deaths.add(number, len(store.epochs(number)))
+        self._max_retries, self._max_failed = max_retries, max_failed
         self._hparams = HParams(store)
         self._running: set[int] = set()
         self._epochs: dict[int, list[EpochResult]] = {}
@@ -179,21 +184,24 @@ class Driver:
         self._executor.submit(trial, space)
 
     def _start_again(self, trial: Trial, reason: str) -> None:
-        if self._lost[trial.number] >= ATTEMPTS:
-            more = f": {reason}" if reason else ""
-            failed = Outcome("failed", reason=f"its process ended {ATTEMPTS} times")
-            self._ended(trial, replace(failed, reason=f"{failed.reason}{more}"))
+        deaths = self._deaths.counts.get(trial.number, 0)
+        if deaths > self._max_retries:
+            told = f"its process ended {count(deaths, 'time')} without a new epoch"
+            told += f": {reason}" if reason else ""
+            self._ended(trial, Outcome("killed", reason=told))
             return
         trial = replace(trial, attempts=trial.attempts + 1)
-        self._append("started", **_as_started(trial))
+        done = len(self._store.epochs(trial))
+        self._append("started", **_as_started(trial), done=done)
         self._submit(self._scheduler.restarted(trial.number, trial.attempts))
 
     def _came(self, number: int, result: Outcome | Lost) -> None:
         self._running.discard(number)
         trial = self._scheduler.trials[number]
         if isinstance(result, Lost):
-            self._append(LOST, numbers=[number], reason=result.reason)
-            self._lost[number] += 1
+            done = len(self._store.epochs(trial))
+            self._append(LOST, numbers=[number], reason=result.reason, done=done)
+            self._deaths.add(number, done)
             self._progress.say(
                 f"trial {number}: its process ended: {result.reason} (attempt "
                 f"{trial.attempts})"
@@ -209,7 +217,9 @@ class Driver:
         self._progress.ended(with_outcome(trial, outcome))
         self._hparams.update()
         self._sweep()
+        self._say_troubles(trial)
         self._end_if_failed(self._scheduler.failure())
+        self._end_if_failing()
 
     def _end_if_failed(self, failure: str) -> None:
         if failure:
@@ -217,6 +227,35 @@ class Driver:
             raise RuntimeError(
                 f"{failure} The search has ended; it begins anew when it is run again."
             )
+
+    def _end_if_failing(self) -> None:
+        """Stops where every trial fails; the next run trains them again."""
+        failed = self._scheduler.failed_in_a_row()
+        if self._max_failed is None or len(failed) < self._max_failed:
+            return
+        last = failed[0].outcome
+        told = (
+            f"The last {count(len(failed), 'trial')} failed with the same error: "
+            f"{last.reason.rstrip('.') if last else ''}."
+        )
+        self._abort(told, retry=sorted(trial.number for trial in failed))
+        raise RuntimeError(
+            f"{told} The search has stopped; run it again to train them again, or pass "
+            "`max_consecutive_failed_trials=None` if their values are to blame."
+        )
+
+    def _say_troubles(self, trial: Trial) -> None:
+        """Warns of a trial that has a score but no model."""
+        outcome = trial.outcome
+        if outcome is None or outcome.checkpoint or outcome.score is None:
+            return
+        for note in outcome.notes:
+            with contextlib.suppress(Warning):  # They may be errors.
+                warnings.warn(
+                    f"Trial {trial.number} has no checkpoint, so `best_models` cannot "
+                    f"load its model: {note}",
+                    stacklevel=2,
+                )
 
     def _end(self, step: End) -> None:
         self._end_if_failed(self._scheduler.failure(at_end=True))
@@ -264,8 +303,8 @@ class Driver:
         self._abort(reason)
         raise ValueError(reason)
 
-    def _abort(self, reason: str) -> None:
-        self._append(ABORTED, reason=reason)
+    def _abort(self, reason: str, **more: Any) -> None:
+        self._append(ABORTED, reason=reason, **more)
         self._running.clear()
 
     def _sweep(self, at_end: bool = False) -> None:
@@ -274,9 +313,9 @@ class Driver:
             return
         trials = list(self._scheduler.trials.values())
         # Repeats may yet turn the best ones round.
-        count = self._keep_top
-        count = count if at_end else max(count, self._scheduler.plan.repeat_top)
-        kept = ranking.kept(trials, self._scheduler.plan.objective, count)
+        most = self._keep_top
+        most = most if at_end else max(most, self._scheduler.plan.repeat_top)
+        kept = ranking.kept(trials, self._scheduler.plan.objective, most)
         for trial in trials:
             done = trial.number in self._swept or trial.outcome is None
             if not done and trial.number not in kept:

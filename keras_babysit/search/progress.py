@@ -286,6 +286,7 @@ def _told(trial: Trial, objective: Objective) -> str:
     if outcome.score is not None and math.isfinite(outcome.score):
         score = f"{clean(objective.name)} {score_text(outcome.score)}"
     came = {"failed": f"failed: {reason}", "stopped": f"{score}, stopped: {reason}"}
+    came["killed"] = f"killed: {reason}"
     trained = f"{count(outcome.epochs, 'epoch')}, {duration(outcome.seconds)}"
     tried = f"; {said(trial.values)}" if trial.values else ""
     return f"{name}: {came.get(trial.status, score)} ({trained}{tried})"

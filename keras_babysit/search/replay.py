@@ -1,10 +1,9 @@
-"""A search that goes on: its scheduler is told what its events say."""
+"""A search that is resumed: its scheduler learns what the events say."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras_babysit.search.plan import NextStage
@@ -17,49 +16,76 @@ from keras_babysit.search.trials import outcome_of
 LOST, INTERRUPTED, ABORTED = "lost", "interrupted", "aborted"
 
 
+@dataclass
+class Deaths:
+    """How often each trial's process has ended in a row without a new epoch."""
+
+    counts: dict[int, int] = field(default_factory=dict)
+    _most: dict[int, int] = field(default_factory=dict)
+
+    def add(self, number: int, done: int) -> None:
+        """Counts a death of a trial of which so many epochs are done."""
+        is_further = done > self._most.get(number, 0)
+        self.counts[number] = 0 if is_further else self.counts.get(number, 0) + 1
+        self._most[number] = max(done, self._most.get(number, 0))
+
+
 @dataclass(frozen=True)
 class Past:
-    """What there is to know of a search that goes on, beside its scheduler.
+    """What there is to know of a search that is resumed, beside its scheduler.
 
     Attributes:
-        lost: how often each trial was lost by its worker, by number,
-        died: and how often the driver died while it was open.
+        deaths: of the trials' processes.
+        open: trials that were running when the driver's own process died.
         finished: whether the search had ended.
     """
 
-    lost: Mapping[int, int]
-    died: Mapping[int, int]
+    deaths: Deaths
+    open: frozenset[int]
     finished: bool
 
 
-def replay(scheduler: Scheduler, events: Iterable[Mapping[str, Any]]) -> Past:
+def replay(
+    scheduler: Scheduler, events: Sequence[Mapping[str, Any]], in_place: bool = True
+) -> Past:
     """Tells a new scheduler what has happened.
 
     Args:
         scheduler: nothing has happened in it yet.
         events: of the folder, in their order.
+        in_place: whether trials train in the driver's process, and so die with it.
     """
-    lost: Counter[int] = Counter()
-    died: Counter[int] = Counter()
-    open_now: set[int] = set()
-    kind = ""
-    for event in events:
+    deaths, open_now = Deaths(), set[int]()
+    retried, kind = set(_retried(events)), ""
+    for index, event in enumerate(events):
         kind = event["event"]
         if kind == "stage":
             scheduler.begun(_next_stage(event))
         elif kind == "started":
-            died.update(open_now & {event["number"]})
+            if in_place and event["number"] in open_now:
+                deaths.add(event["number"], event.get("done", 0))
             open_now.add(event["number"])
             _tell_start(scheduler, event)
         elif kind == "ended":
             open_now.discard(event["number"])
-            trial = scheduler.trials[event["number"]]
-            scheduler.ended(replace(trial, outcome=outcome_of(event["outcome"])))
+            if index not in retried:
+                trial = scheduler.trials[event["number"]]
+                scheduler.ended(replace(trial, outcome=outcome_of(event["outcome"])))
         elif kind in (LOST, INTERRUPTED):
             open_now.difference_update(event["numbers"])
-            lost.update(event["numbers"] if kind == LOST else ())
-    died.update(open_now)
-    return Past(lost, died, kind == "finished")
+            for number in event["numbers"] if kind == LOST else ():
+                deaths.add(number, event.get("done", 0))
+    return Past(deaths, frozenset(open_now), kind == "finished")
+
+
+def _retried(events: Sequence[Mapping[str, Any]]) -> Iterable[int]:
+    """Indices of the ends of trials that failed in a row, and are to be trained yet."""
+    ends: dict[int, int] = {}
+    for index, event in enumerate(events):
+        if event["event"] == "ended":
+            ends[event["number"]] = index
+        elif event["event"] == ABORTED:
+            yield from (ends[number] for number in event.get("retry", ()))
 
 
 def _tell_start(scheduler: Scheduler, event: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ from keras_babysit.search.results import ranking
 from keras_babysit.search.space import refinement, scales
 from keras_babysit.search.space.hypermodel import searchable
 from keras_babysit.search.space.spaces import linear_scale_warnings
-from keras_babysit.search.trials import Trial, to_json
+from keras_babysit.search.trials import Trial, alike, to_json
 
 
 class Scheduler:
@@ -49,6 +49,7 @@ class Scheduler:
         self._promoted: tuple[int, ...] = ()
         self._asker: methods.Asker | None = None
         self._exhausted = False
+        self._order: list[int] = []
 
     @property
     def open(self) -> list[Trial]:
@@ -115,6 +116,7 @@ class Scheduler:
         """Tells that a trial has ended: it has an outcome."""
         assert self._asker is not None
         self.trials[trial.number] = trial
+        self._order.append(trial.number)
         if trial.origin != "repeat":
             source = self.trials.get(-1 if trial.source is None else trial.source)
             self._asker.tell(trial, source.score if source is not None else None)
@@ -146,6 +148,23 @@ class Scheduler:
         which = "trial" if enough == 1 else f"{enough} trials all"
         more = f" (The others: {'; '.join(reasons[1:])}.)" if reasons[1:] else ""
         return f"The first {which} failed: {reasons[0].rstrip('.')}.{more}"
+
+    def failed_in_a_row(self) -> list[Trial]:
+        """Returns the trials that ended last, as far as the same error ended them.
+
+        A device that is lost, or a disk, fails every trial from then on, whatever its
+        values. What training itself came to, such as a loss that is NaN, is no error.
+        """
+        found: list[Trial] = []
+        for number in reversed(self._order):
+            outcome, trial = self.trials[number].outcome, self.trials[number]
+            if outcome is None or not outcome.raised:
+                break
+            first = found[0].outcome if found else outcome
+            if first is None or alike(first.reason) != alike(outcome.reason):
+                break
+            found.append(trial)
+        return found
 
     def shortfall(self) -> str:
         """Returns why the present stage has fewer trials than planned; `""` if not."""

@@ -37,6 +37,7 @@ from keras_babysit.search.space.hypermodel import hypermodel_of, space_of
 from keras_babysit.search.space.scales import with_values
 from keras_babysit.search.store import Store
 from keras_babysit.search.trial.checkpoints import load_model
+from keras_babysit.search.trial.executors import InPlace
 from keras_babysit.search.trial.fit_arguments import check_arguments
 from keras_babysit.search.trial.task import Work, has_own_fit
 from keras_babysit.search.trials import Trial
@@ -88,6 +89,11 @@ class Search:
         keep_top: how many of the best trials keep their checkpoints; `None`: all.
         babysit: whether a `Babysitter` watches each trial. It costs a few seconds for
             each, however long it trains: not worth it where trials take no longer.
+        max_retries_per_trial: a trial whose process was killed is started again, and
+            given up when this has happened more often in a row without a new epoch.
+        max_consecutive_failed_trials: the search stops after so many trials in a row
+            that raised the same error, as where a device is lost, and trains them again
+            when it is run again; `None`: never.
         verbose: 0 shows nothing; 1 how the search is getting on.
 
     Raises:
@@ -134,6 +140,8 @@ class Search:
         gpus_per_trial: float = 0,
         keep_top: int | None = 5,
         babysit: bool = True,
+        max_retries_per_trial: int = 2,
+        max_consecutive_failed_trials: int | None = 3,
         verbose: int = 1,
     ):
         check_environment()
@@ -151,6 +159,11 @@ class Search:
         check_count("`repeats`", repeats)
         if keep_top is not None:
             check_count("`keep_top`", keep_top)
+        check_count("`max_retries_per_trial`", max_retries_per_trial, least=0)
+        if max_consecutive_failed_trials is not None:
+            name = "`max_consecutive_failed_trials`"
+            check_count(name, max_consecutive_failed_trials)
+        self._patience = max_retries_per_trial, max_consecutive_failed_trials
         self._folds, self._repeats = folds, (repeat_top, repeats)
         self._widen, self._limits = bool(widen), limits_of(limits, widen)
         check_verbose(verbose)
@@ -186,8 +199,8 @@ class Search:
             ValueError: if the hypermodel fails or returns no compiled model, asks for
                 nothing to search, or does not log the objective; if arguments of
                 `fit` cannot work; if the folder has another search.
-            RuntimeError: if another process is searching in the folder, or the first
-                three trials all fail.
+            RuntimeError: if another process is searching in the folder, the first three
+                trials all fail, or too many fail in a row with the same error.
             keras_tuner.errors.FatalError: if the hypermodel raises one.
             OSError: if the folder cannot be written.
         """
@@ -200,7 +213,8 @@ class Search:
         with folder.locked(self.directory):
             plan = self._begun(space)
             scheduler = Scheduler(plan)
-            past = replay(scheduler, self._store.events())
+            in_place = isinstance(self._executor, InPlace)
+            past = replay(scheduler, self._store.events(), in_place)
             work = Work(
                 hypermodel=self._hypermodel,
                 arguments=given,
@@ -347,6 +361,7 @@ class Search:
             progress,
             past,
             self._keep_top,
+            *self._patience,
         )
         own_fit = has_own_fit(self._hypermodel)
         is_logged = work.arguments.get("validation_freq", 1) == 1 and not own_fit

@@ -111,8 +111,9 @@ class Store:
         for event in self.events():
             if event["event"] == "started":
                 known = found.get(event["number"])
-                again = replace(known, attempts=event["attempts"]) if known else None
-                found[event["number"]] = again or started(event)
+                one = known or started(event)
+                one = replace(one, attempts=event["attempts"], outcome=None)
+                found[one.number] = one
             elif event["event"] == "ended":
                 number = event["number"]
                 outcome = outcome_of(event["outcome"])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-#: A trial is one of these. `stopped`: ended early, by a finding or by the pruner.
-STATUSES = ("running", "completed", "stopped", "failed")
+#: A trial is one of these. `stopped`: ended early, by a finding or by the pruner;
+#: `killed`: its process ended again and again.
+STATUSES = ("running", "completed", "stopped", "failed", "killed")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Outcome:
     """How one trial ended, as its worker reports it.
 
     Attributes:
-        status: `"completed"`, `"stopped"` or `"failed"`.
+        status: `"completed"`, `"stopped"`, `"failed"` or `"killed"`.
         score: the objective at the best epoch (mean over the folds); `None` if it
             never had a finite value.
         best_epoch: number of the epoch with that score, from 1 (of the first fold).
@@ -71,6 +73,7 @@ class Outcome:
         space: `HyperParameters.get_config()` of the trial, with what the hypermodel
             asked for on the way; `None` if unchanged.
         notes: what went wrong on the side, such as a full disk, one line each.
+        raised: type of the exception that the user's program raised; `""` for none.
     """
 
     status: str
@@ -86,6 +89,7 @@ class Outcome:
     checkpoint: str = ""
     space: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+    raised: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,11 @@ class Trial:
     def name(self) -> str:
         """Name of its folder."""
         return f"{self.number:04d}"
+
+
+def alike(reason: str) -> str:
+    """Returns a reason without its numbers, by which causes are compared."""
+    return re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", reason)
 
 
 def with_outcome(trial: Trial, outcome: Outcome) -> Trial:

@@ -113,6 +113,22 @@ def test_goes_back_to_the_last_good_epoch():
         np.testing.assert_array_equal(a, b * 0.5 if i == rate else b)
 
 
+@pytest.mark.parametrize(("other", "then"), [(50.0, 0.005), (0.001, 0.0005)])
+def test_a_rate_that_has_risen_since_is_not_what_is_lowered(other, then):
+    model, x, y = regression(0.01)
+    back = RollBack(factor=0.5, verbose=0)
+
+    def meddle(epoch, logs):
+        if epoch == 1:
+            model.optimizer.learning_rate = other
+            model.trainable_variables[0].assign(np.full((4, 8), 1e9))
+
+    meddler = keras.callbacks.LambdaCallback(on_epoch_begin=meddle)
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[back, meddler])
+    assert len(back.repairs) == 1
+    assert float(model.optimizer.learning_rate) == pytest.approx(then)
+
+
 def test_gives_up_after_its_tries():
     model, x, y = regression(1e6)
     y[0] = np.nan  # No rate helps.

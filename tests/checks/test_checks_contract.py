@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers as L
 from support import models, untouched
 
@@ -190,7 +191,17 @@ def targets_twice():
     return healthy(), batches(), blobs()[1]
 
 
+def unbatched():
+    return healthy(), tf.data.Dataset.from_tensor_slices(blobs())
+
+
+def no_targets():
+    return healthy(), blobs()[0]
+
+
 BAD = {
+    unbatched: r"did you leave out `.batch\(32\)`",
+    no_targets: "`y` must be given",
     uncompiled: "must be compiled",
     empty: "no data to check with",
     string_labels: "`y` must hold numbers",

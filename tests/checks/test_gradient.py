@@ -210,7 +210,7 @@ SLOW = {standard.recurrent, standard.images}
 )
 def test_standard_layers_pass(build):
     model, x, y = build()
-    result = gradient_check(model, x, y, n_coordinates=2, max_seconds=None)
+    result = gradient_check(model, x, y, n_coordinates=2, seconds=None)
     assert result.verdict == "passed", str(result)
     assert result.evidence["dtype"] == "float64"
     for variable in result.variables:
@@ -254,7 +254,7 @@ def test_standard_layers_are_all_there():
 def test_standard_losses_pass():
     model, x, y = standard.losses()
     assert len({type(loss) for loss, _, _ in standard.LOSSES}) >= 20
-    result = gradient_check(model, x, y, n_coordinates=2, max_seconds=None)
+    result = gradient_check(model, x, y, n_coordinates=2, seconds=None)
     assert result.verdict == "passed", str(result)
     assert all(v.verdict == "passed" and v.error < 1e-4 for v in result.variables)
     assert result.evidence["compared"] > 2 * len(standard.LOSSES)
@@ -428,9 +428,10 @@ def test_a_step_that_needs_no_loss():
 
 def test_no_time():
     model, x, y = small_and_data()
-    result = gradient_check(model, x, y, max_seconds=1e-9)
-    assert result.verdict == "skipped"
-    assert "max_seconds" in result.summary
+    result = gradient_check(model, x, y, seconds=1e-9)
+    assert result.verdict == "not finished"
+    assert not result.ok
+    assert "seconds=" in result.action
 
 
 def test_little_time(monkeypatch):
@@ -440,10 +441,16 @@ def test_little_time(monkeypatch):
     clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
     monkeypatch.setattr(slopes, "time", clock)
     model, x, y = small_and_data()
-    result = gradient_check(model, x, y, max_seconds=6)
+    result = gradient_check(model, x, y, seconds=6)
     # All weights have had their direction before any has had a coordinate.
     assert [v.compared for v in result.variables] == [2, 2, 1, 1]
     assert "16 of 22 comparisons were left out for time" in result.notes
+    assert result.verdict == "passed"
+    ticks = iter(range(1000))
+    result = gradient_check(model, x, y, seconds=3)
+    assert [v.compared for v in result.variables] == [1, 1, 1, 0]
+    assert result.verdict == "not finished"
+    assert result.variables[3].path in result.summary
 
 
 @pytest.mark.parametrize(
@@ -454,7 +461,7 @@ def test_little_time(monkeypatch):
         ({"n_coordinates": 0}, "`n_coordinates` must be a positive integer"),
         ({"burn_in": -1}, "`burn_in` must be an integer of at least 0"),
         ({"burn_in": True}, "`burn_in` must be"),
-        ({"max_seconds": 0}, "`max_seconds` must be positive"),
+        ({"seconds": 0}, "`seconds` must be a positive number"),
     ],
 )
 def test_bad_arguments(arguments, message):

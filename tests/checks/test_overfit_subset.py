@@ -264,11 +264,24 @@ def test_out_of_time_is_no_failure():
     losses = list(np.linspace(2.0, 1.5, 40))
     goal = Goal(floor=0.0, chance=2.0)
     told = judged(20, goal, [Attempt(0.01, goal, losses, late=True)])
-    assert told.verdict == "skipped"
+    assert told.verdict == "not finished"
     assert "not enough time" in told.summary
-    # Not so if it was not falling any more.
+    assert "still falling" in told.summary
+    assert "seconds=" in told.action
+    # With more time other rates would have been tried.
     told = judged(20, goal, [Attempt(0.01, goal, [*losses, *[1.5] * 40], late=True)])
+    assert told.verdict == "not finished"
+    assert "falling" not in told.summary
+    told = judged(20, goal, [Attempt(0.01, goal, [*losses, *[1.5] * 40])])
     assert told.verdict == "failed"
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_the_own_rate_is_not_judged_by_the_clock(late):
+    goal = Goal(floor=0.0, chance=2.0)
+    own = Attempt(1e-7, goal, [2.0] * 30, late=late)
+    told = judged(20, goal, [own, Attempt(0.01, goal, [2.0, 1.0, 0.0])])
+    assert told.verdict == ("not finished" if late else "failed")
 
 
 def test_a_small_model_need_not_learn_by_heart():

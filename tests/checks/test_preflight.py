@@ -154,6 +154,25 @@ def test_a_check_that_breaks(with_checks):
     assert found.verdict == "passed"
 
 
+def test_time_is_given_to_the_checks_that_take_it(monkeypatch):
+    given = []
+
+    def run(model, sample, progress, seconds):
+        given.append(seconds)
+        return CheckResult("slow", "not finished", "too slow", action="wait")
+
+    monkeypatch.setattr(
+        checks, "available", lambda: {"slow": Check("slow", "slow", 1, run, timed=True)}
+    )
+    found = keras_babysit.preflight(network(), *points(), seconds=7.5, verbose=0)
+    assert given == [7.5]
+    assert (found.verdict, found.ok) == ("not finished", False)
+    assert "1 not finished." in str(found)
+    assert "• not finished  slow   too slow." in str(found)
+    with pytest.raises(ValueError, match="`seconds` must be a positive number"):
+        keras_babysit.preflight(network(), *points(), seconds=0)
+
+
 def test_an_interrupt_is_no_result(with_checks):
     with_checks(("one", KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):

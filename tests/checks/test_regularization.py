@@ -256,9 +256,27 @@ def test_notes():
     found = check_regularization(small(R.L2(1e-9)), X, LABELS)
     assert found.verdict == "passed"
     assert any("too small" in note for note in found.notes)
-    found = check_regularization(small(R.L2(0.0)), X, LABELS)
+    some = small(R.L2(0.0))
+    some.layers[-1].kernel.regularizer = R.L2(1e-3)
+    found = check_regularization(some, X, LABELS)
     assert found.verdict == "passed"
     assert any("strength is 0" in note for note in found.notes)
+
+
+def test_a_strength_of_0_adds_nothing():
+    model = small(R.L2(0.0))
+    found = check_regularization(model, X, LABELS)
+    assert found.verdict == "skipped"
+    assert "strength of every regularizer is 0" in found.summary
+    assert model.layers[0].kernel.path in found.summary
+
+
+def test_a_penalty_without_a_gradient_changes_nothing():
+    penalty = Strength(lambda w, s: ops.stop_gradient(s * ops.sum(w * w)))
+    found = check_regularization(small(penalty), X, LABELS)
+    assert found.verdict == "failed"
+    assert "its gradient is zero" in found.summary
+    assert "stop_gradient" in found.action
 
 
 def test_added_losses():

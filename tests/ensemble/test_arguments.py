@@ -32,7 +32,7 @@ def test_what_is_no_whole_number_or_too_small(value):
 def test_callbacks_take_numpys_integers(tmp_path):
     two = np.uint8(2)
     snapshots = SnapshotCheckpoint(tmp_path, every=two, keep=two)
-    swa = StochasticWeightAveraging(two, end_epoch=np.int64(3), every=two)
+    swa = StochasticWeightAveraging(two, every=two)
     best = BestCheckpoints(tmp_path, k=two)
     counts = snapshots.every, snapshots.keep, swa.start_epoch, swa.every, best.k
     assert counts == (2, 2, 2, 2, 2)
@@ -61,7 +61,7 @@ def test_inputs():
 
 
 def test_targets():
-    assert arguments.targets_of([[1], [0]]).shape == (2, 1)
+    assert arguments.targets_of([[1], [0]], 2).shape == (2, 1)
     for y, words in (
         (None, "y=None"),
         ({"kind": [0], "size": [1]}, r"of one output.*`y=y\['kind'\]`"),
@@ -69,9 +69,10 @@ def test_targets():
         (["a", "b"], "must be an array of numbers.*dtype <U1"),
         (3, r"must be an array of numbers.*shape \(\)"),
         ([], "at least one sample"),
+        ([1], r"for each sample of `x`.*shape \(1,\) for 2"),
     ):
         with pytest.raises(ValueError, match=words):
-            arguments.targets_of(y)
+            arguments.targets_of(y, 2)
 
 
 @pytest.mark.parametrize(

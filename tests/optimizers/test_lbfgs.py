@@ -28,6 +28,22 @@ X = RNG.normal(size=(50, 3)).astype("float32")
 Y = np.sin(X[:, :1]) + 0.1 * RNG.normal(size=(50, 1)).astype("float32")
 
 
+def test_validation_split_is_kerass():
+    weight = np.linspace(1, 2, 50).astype("float32")
+    split, known = small(), small()
+    found = LBFGS().fit(split, X, Y, weight, epochs=5, validation_split=0.2, verbose=0)
+    kept = (X[40:], Y[40:], weight[40:])
+    parts = (X[:40], Y[:40], weight[:40])
+    expected = LBFGS().fit(known, *parts, epochs=5, validation_data=kept, verbose=0)
+    assert "val_loss" in found.history
+    assert found.history == expected.history
+    dataset = tf.data.Dataset.from_tensor_slices((X, Y)).batch(10)
+    with pytest.raises(ValueError, match="validation_split"):
+        LBFGS().fit(small(), dataset, validation_split=0.2)
+    with pytest.raises(ValueError, match=r"`validation_split` must be in \[0, 1\)"):
+        LBFGS().fit(small(), X, Y, validation_split=1)
+
+
 # What it finds.
 
 

@@ -1,10 +1,12 @@
 """Search: what it tries, tells, keeps and refuses. Most trials here train nothing."""
 
+import dataclasses
 import itertools
 import math
 import os
 import re
 import time
+import warnings
 
 import keras
 import keras_tuner
@@ -199,6 +201,26 @@ class TestKnowledge:
         assert trials[inside + 1].intermediate_values == {2: 0.04}
         assert trials[inside + 2].state == pruned
         assert trials[inside + 2].intermediate_values == {}
+
+    def test_what_was_killed_says_nothing(self, monkeypatch):
+        studies = []
+        real = optuna.create_study
+        monkeypatch.setattr(
+            optuna, "create_study", lambda **k: studies.append(real(**k)) or studies[-1]
+        )
+        asker = self.asker("tpe")
+        self.told(asker, 0, 0.1, 0.05)
+        self.told(asker, 1, 0.3, None, status="killed")
+        asker.ask(2)
+        states = [t.state for t in studies[-1].get_trials(deepcopy=False)]
+        fail = optuna.trial.TrialState.FAIL  # TPE leaves those out.
+        assert states[:2] == [optuna.trial.TrialState.COMPLETE, fail]
+        asker = self.asker("bayesian")
+        for number in range(4):
+            self.told(asker, number, 0.01 * (number + 1), 0.1 * number)
+        known = self.data(asker)
+        self.told(asker, 4, 0.5, None, status="killed")
+        assert self.data(asker) == known
 
     def data(self, asker):
         seen = asker.oracle._as_data()
@@ -470,6 +492,20 @@ class TestEnds:
         table = one.results()
         assert list(table["status"]) == ["completed", "failed"] * 4
         assert len(one.best_trials()) == 4
+
+    def test_a_winner_without_a_model_is_no_secret(self, tmp_path):
+        def outcome(trial, made):
+            if trial.number == 2:
+                notes = ("not all was written: No space left on device",)
+                return dataclasses.replace(made, checkpoint="", notes=notes)
+
+        with pytest.warns(UserWarning, match="Trial 2 has no checkpoint.*No space"):
+            one = searched(tmp_path, Pretend(outcome=outcome))
+        assert "No space left" in one.results()["notes"][2]
+        assert list(one.results()["notes"][:2]) == ["", ""]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            searched(tmp_path / "strict", Pretend(outcome=outcome))
 
     def test_three_failures_at_the_start_end_it(self, tmp_path):
         def outcome(trial, _):

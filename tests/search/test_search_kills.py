@@ -79,7 +79,7 @@ def found(search):
             }
             for trial in trials
         ],
-        "best": report.best,
+        "best": report.to_dict()["best"],
         "best_values": [hp.values for hp in search.best_hyperparameters(2)],
         "epochs": [
             [(e.epoch, dict(e.logs)) for e in Store(search.directory).epochs(trial)]

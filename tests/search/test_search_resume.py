@@ -16,8 +16,11 @@ from support import fresh
 from support.pretending import Pretend, X, Y, loss, lost
 
 from keras_babysit import search
+from keras_babysit.search.results.status import read_status
 from keras_babysit.search.space import scales
-from keras_babysit.search.store import Store
+from keras_babysit.search.store import Store, append_line
+from keras_babysit.search.trial.executors import Lost
+from keras_babysit.search.trials import EpochResult, Outcome
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -221,7 +224,7 @@ def test_killed_in_the_middle_of_a_trial_twice(tmp_path, undisturbed):
     assert [t.attempts for t in one._store.trials()] == [1, 1, 1, 1, 3, 1, 1, 1, 1]
 
 
-def test_a_trial_that_its_process_never_survives_has_failed(tmp_path):
+def test_a_trial_that_its_process_never_survives_is_killed(tmp_path):
     def run():
         def lossy(values, epoch, seed):
             if epoch == 2:
@@ -230,11 +233,11 @@ def test_a_trial_that_its_process_never_survives_has_failed(tmp_path):
 
         searched(tmp_path, Pretend(loss=lossy))
 
-    for _ in range(3):
+    for _ in range(4):  # The first time it has finished an epoch.
         assert forked(run) == signal.SIGKILL
     trials = searched(tmp_path)._store.trials()
-    assert trials[4].status == "failed"
-    assert trials[4].outcome.reason == "its process ended 3 times"
+    assert trials[4].status == "killed"
+    assert trials[4].outcome.reason == "its process ended 3 times without a new epoch"
     assert all(t.status == "completed" for t in trials if t.number != 4)
 
 
@@ -280,14 +283,127 @@ def test_a_lost_trial_is_started_again(tmp_path, undisturbed):
     assert [t.attempts for t in one._store.trials()] == [1, 2, 1, 1, 1, 1, 2, 1, 1]
 
 
-def test_three_times_lost_is_failed(tmp_path):
-    executor = Pretend(
-        outcome=lambda t, _: lost("no memory") if t.number == 1 else None
-    )
-    trials = searched(tmp_path, executor)._store.trials()
+class Dies(Pretend):
+    """Loses a trial's process after so many new epochs, each time anew."""
+
+    def __init__(self, epochs, numbers=(1,)):
+        super().__init__()
+        self.new, self.numbers = epochs, numbers
+
+    def run(self, trial):
+        if trial.number not in self.numbers:
+            return super().run(trial)
+        folder = self.store.folder(trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        done = len(self.store.epochs(trial))
+        if done + self.new >= trial.epochs:
+            return super().run(trial)
+        for epoch in range(done + 1, done + self.new + 1):
+            logs = {"loss": 1.0, "val_loss": 1.0}
+            append_line(folder / "epochs.jsonl", EpochResult(epoch, logs))
+        return lost("no memory")
+
+
+def test_three_times_lost_without_a_new_epoch_is_killed(tmp_path):
+    executor = Dies(0)
+    trials = searched(tmp_path / "three", executor)._store.trials()
     assert trials[1].attempts == 3
-    assert trials[1].outcome.reason == "its process ended 3 times: no memory"
+    assert (trials[1].status, trials[1].outcome.reason) == (
+        "killed",
+        "its process ended 3 times without a new epoch: no memory",
+    )
     assert sum(t.number == 1 for t in executor.trained) == 3
+    executor = Dies(0)
+    one = searched(tmp_path / "once", executor, max_retries_per_trial=0)
+    assert one._store.trials()[1].attempts == 1
+
+
+def test_whoever_gets_further_each_time_gets_to_the_end(tmp_path):
+    stages = {"stages": [(2, 12)], "repeat_top": 0}
+    one = searched(tmp_path / "lost", Dies(3), **stages)
+    trials = one._store.trials()
+    assert [t.status for t in trials] == ["completed"] * 2
+    assert trials[1].attempts == 4
+    assert end_of(one) == end_of(searched(tmp_path / "alone", **stages))
+
+    def run():  # And so where it is the driver's own process that dies.
+        def die(trial, outcome):
+            return kill() if isinstance(outcome, Lost) else None
+
+        executor = Dies(3)
+        executor.outcome = die
+        searched(tmp_path / "driver", executor, **stages)
+
+    for _ in range(3):
+        assert forked(run) == signal.SIGKILL
+    assert end_of(searched(tmp_path / "driver", Dies(3), **stages)) == end_of(one)
+
+
+def test_kills_are_no_failures_of_the_program(tmp_path):
+    numbers = range(4)
+    one = searched(tmp_path, Dies(0, numbers))
+    trials = one._store.trials()
+    assert [t.status for t in trials if t.number in numbers] == ["killed"] * 4
+    again = searched(tmp_path, stages=[(4, 1), (8, 2)])  # Nothing was wiped.
+    assert [t.status for t in again._store.trials()[:4]] == ["killed"] * 4
+
+
+def lost_device(since, times=99):
+    """A device that is lost: all trials from then on raise, so many times."""
+    left = times
+
+    def outcome(trial, _):
+        nonlocal left
+        if trial.number < since or not left:
+            return None
+        left -= 1
+        reason = f"RuntimeError: CUDA error at 0x{trial.number:x}{left} (model.py)"
+        return Outcome("failed", reason=reason, raised="RuntimeError")
+
+    return outcome
+
+
+def test_a_device_that_is_lost_costs_no_trial(tmp_path):
+    stages = {"stages": [(8, 2)], "repeat_top": 0, "pruner": None}
+    for _ in range(2):  # Still lost the next day.
+        with pytest.raises(RuntimeError, match="last 3 trials failed with the same"):
+            searched(tmp_path, Pretend(outcome=lost_device(2)), **stages)
+    status = read_status(tmp_path / "search")
+    assert status.state == "aborted"
+    assert "CUDA error" in status.aborted
+    one = searched(tmp_path, **stages)
+    trials = one._store.trials()
+    assert {t.status for t in trials} == {"completed"}
+    assert [t.attempts for t in trials] == [1, 1, 3, 3, 3, 1, 1, 1]
+    scores = [(t.values, t.score) for t in trials]
+    alone = searched(tmp_path / "alone", **stages)._store.trials()
+    assert scores == [(t.values, t.score) for t in alone]
+
+
+def test_failures_that_are_no_reason_to_stop(tmp_path):
+    one = searched(tmp_path / "two", Pretend(outcome=lost_device(1, times=2)))
+    expected = ["completed", "failed", "failed", "completed"]
+    assert list(one.results()["status"][:4]) == expected
+
+    def various(trial, _):
+        reason = f"{'OE'[trial.number % 2]}Error: no"
+        return Outcome("failed", reason=reason, raised="E") if trial.number else None
+
+    def diverged(trial, _):
+        return Outcome("failed", reason="the loss became NaN") if trial.number else None
+
+    for name, outcome, most in (
+        ("various", various, 3),
+        ("diverged", diverged, 3),
+        ("never", lost_device(1), None),
+    ):
+        one = searched(
+            tmp_path / name,
+            Pretend(outcome=outcome),
+            max_consecutive_failed_trials=most,
+        )
+        assert list(one.results()["status"][:4]) == ["completed", *["failed"] * 3]
+        assert one.report().ended
 
 
 def test_finished_searches_are_read_only(tmp_path):

@@ -75,12 +75,14 @@ class Comparison:
         wanted: how many directions and coordinates there were to compare.
         coarse: whether some part is computed in less than float64.
         evaluations: how often the loss was computed.
+        left_out: paths of weights for which there was no time.
     """
 
     variables: tuple[VariableGradient, ...]
     wanted: int
     coarse: bool
     evaluations: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass
@@ -197,6 +199,11 @@ def compare_gradients(
         wanted=wanted,
         coarse=any(p.coarse for p in line.precisions),
         evaluations=line.evaluations,
+        left_out=tuple(
+            twin.variables[k].path
+            for k in chosen
+            if rounds[k] and not tallies[k].compared
+        ),
     )
 
 

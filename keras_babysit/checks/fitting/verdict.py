@@ -48,7 +48,7 @@ class Told:
     @property
     def ok(self) -> bool:
         """Whether there is nothing to ask the rules about."""
-        return self.verdict in ("passed", "skipped")
+        return self.verdict not in ("worrying", "failed")
 
 
 def furthest(attempts: Sequence[Attempt]) -> Attempt | None:
@@ -140,13 +140,9 @@ def _unlearnt(
     if goal.conflicting:
         notes.append(_same_inputs(goal))
     share = _orderly(best.share)
-    if best.late and best.falling:
-        return Told(
-            "skipped",
-            f"there was not enough time to tell: {way}, and it was still falling",
-            "give it more time with `seconds=`",
-            notes=tuple(notes),
-        )
+    if any(attempt.late for attempt in attempts):
+        falling = ", and it was still falling" if best.falling else ""
+        return _not_finished(f"{way}{falling}", tuple(notes))
     moved = _orderly(best.moved) > _MOVED
     if moved and parameters is not None and parameters < goal.values:
         return Told(
@@ -194,6 +190,11 @@ def _other_rate(n: int, own: Attempt, best: Attempt, scheduled: bool) -> Told:
     if fine or (scheduled and not faster):
         summary = f"{_many(n)} learnt by heart: {_way(best)}"
         return Told("passed", summary, notes=(note,))
+    if own.late:
+        return _not_finished(
+            f"with a learning rate of {number(best.rate)}, {_way(best)}; with the "
+            f"optimizer's own {number(own.rate)}, {_way(own)}"
+        )
     worrying = faster and share >= _STILL
     what = "low" if faster else "high"
     return Told(
@@ -203,6 +204,15 @@ def _other_rate(n: int, own: Attempt, best: Attempt, scheduled: bool) -> Told:
         f"set the learning rate to {rates}",
         ("ask `keras_babysit.find_learning_rate`",),
         certain=True,
+    )
+
+
+def _not_finished(so_far: str, notes: tuple[str, ...] = ()) -> Told:
+    return Told(
+        "not finished",
+        f"there was not enough time to tell: {so_far}",
+        "give it more time with `seconds=`",
+        notes=notes,
     )
 
 

@@ -53,6 +53,12 @@ class Penalty:
         return self.source is not None and self.source.variable is None
 
     @property
+    def idle(self) -> bool:
+        """Whether it is a regularizer of strength 0."""
+        strengths = self.source.strengths if self.source is not None else {}
+        return bool(strengths) and not any(strengths.values())
+
+    @property
     def rises(self) -> bool | None:
         """Whether it rises with the strength; `None` if that cannot be told."""
         if self.source is None or not self.own:
@@ -60,7 +66,7 @@ class Penalty:
         at, raised = self.value, self.raised
         if at == 0:
             at, raised = self.of_others
-        if not any(self.source.strengths.values()) or not at > 0:
+        if self.idle or not at > 0:
             return None
         return raised > at * (1 + 1e-6)
 
@@ -90,11 +96,6 @@ class Seen:
     gradient: float
     facts: ModelFacts
     own_loss: bool = False
-
-    @property
-    def nothing(self) -> bool:
-        """Whether nothing is added to the loss on the data."""
-        return not self.penalties
 
     @property
     def regularizing(self) -> list[Penalty]:

@@ -11,8 +11,9 @@ import numpy as np
 from keras import ops
 
 from keras_babysit.borrowing import attributes_kept, layers_of, without_noise
-from keras_babysit.ensemble import files
+from keras_babysit.document.words import sentence
 from keras_babysit.ensemble.arguments import check_batch_size, check_inputs, check_whole
+from keras_babysit.errors import first_line
 
 
 def reestimate_batch_normalization(
@@ -162,7 +163,7 @@ def _one_pass(
     except Exception as e:
         shapes = keras.tree.map_structure(lambda a: getattr(a, "shape", type(a)), x)
         raise ValueError(
-            f"{model.name!r} cannot be called on `x`: {files.first_line(e)} "
+            f"{model.name!r} cannot be called on `x`: {sentence(first_line(e))} "
             f"Received: x of shape {shapes}"
         ) from None
     for i, layer in enumerate(layers):

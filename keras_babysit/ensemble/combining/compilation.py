@@ -10,8 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_babysit.ensemble.combining import outputs
-from keras_babysit.ensemble.combining.outputs import OutputForm
+from keras_babysit.ensemble.outputs.forms import OutputForm, output_names
 from keras_babysit.inspection import compiled
 from keras_babysit.inspection.layers import graph_of
 
@@ -60,7 +59,7 @@ def compile_arguments(
 
 def _names(member: keras.Model, count: int) -> list[str]:
     if graph_of(member) is not None:
-        return outputs.output_names(member)
+        return output_names(member)
     given = getattr(member, "loss", None)
     if isinstance(given, Mapping) and len(given) == count:
         return [str(name) for name in given]

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_babysit.ensemble import arguments as checks
 from keras_babysit.ensemble import files
-from keras_babysit.ensemble.combining import outputs
-from keras_babysit.ensemble.combining.graph import AVERAGES, chosen_average, input_names
-from keras_babysit.ensemble.combining.outputs import OutputForm
-from keras_babysit.ensemble.combining.uncertainty import spreads
+from keras_babysit.ensemble.combining.inputs import input_names
+from keras_babysit.ensemble.combining.spread import spreads
+from keras_babysit.ensemble.outputs.averages import from_average, to_average
+from keras_babysit.ensemble.outputs.combination import Combination, check_average
+from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of, output_names
+from keras_babysit.ensemble.outputs.predictions import of_each
+from keras_babysit.ensemble.scoring.evaluation import report
+from keras_babysit.ensemble.scoring.report import EnsembleReport
 from keras_babysit.inspection.layers import graph_of
-
-if TYPE_CHECKING:
-    from keras_babysit.ensemble.scoring.report import EnsembleReport
-
-#: Bytes of models that may wait to be collected.
-_GARBAGE = 2**25
 
 
 class LazyEnsemble:
@@ -45,8 +43,8 @@ class LazyEnsemble:
 
     Attributes:
         paths: the files of the members that count.
-        numbers: their numbers among those given, from 1.
-        member_weights: float64 array, their weights.
+        combination: their numbers and weights, what they put out, and how that is
+            averaged.
 
     Raises:
         ValueError: for no paths, a file that is missing or no model, or whatever
@@ -66,23 +64,13 @@ class LazyEnsemble:
         from_logits: bool | None = None,
         custom_objects: dict[str, Any] | None = None,
     ):
-        if average is not None and average not in AVERAGES:
-            raise ValueError(
-                f"`average` must be one of {list(AVERAGES)}. Received: "
-                f"average={average!r}"
-            )
-        given = _paths(paths)
-        member_weights = checks.weights_of(weights, len(given))
+        check_average(average)
+        given = files.listed("paths", paths, models=False)
+        shares = checks.weights_of(weights, len(given))
         self._custom_objects = custom_objects
         forms = self._look_at(given, from_logits)
-        self._averages = tuple(
-            chosen_average(average, column) for column in zip(*forms, strict=True)
-        )
-        counting = np.flatnonzero(member_weights)
-        self.paths = tuple(given[i] for i in counting)
-        self.member_weights = member_weights[counting]
-        self.numbers = tuple(int(i) + 1 for i in counting)
-        self._forms = [forms[i] for i in counting]
+        self.combination = Combination.of(forms, shares, average)
+        self.paths = tuple(given[n - 1] for n in self.combination.numbers)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -91,29 +79,25 @@ class LazyEnsemble:
         return f"<LazyEnsemble members={len(self)}>"
 
     @property
-    def forms(self) -> list[list[OutputForm]]:
-        """What each member's outputs are."""
-        return self._forms
+    def member_weights(self) -> np.ndarray:
+        """Their weights: float64 array of shape `(members,)` that sums to one."""
+        return self.combination.weights.copy()
 
     @property
     def output_forms(self) -> list[OutputForm]:
         """What its outputs are: an `OutputForm` for each, flat."""
-        return outputs.averaged_forms(self._averages, self._forms[0])
+        return self.combination.output_forms
 
     @property
-    def averages(self) -> tuple[str, ...]:
-        """How each output is averaged."""
-        return self._averages
-
-    def models(self) -> Iterator[tuple[keras.Model, list[OutputForm]]]:
-        """Yields each member, not compiled, and what its outputs are.
+    def members(self) -> Iterator[keras.Model]:
+        """Loads one member after the other, not compiled.
 
         Whoever keeps one keeps it in memory.
         """
-        free = _Freeing()
-        for path, forms in zip(self.paths, self._forms, strict=True):
-            yield free.after(files.load(path, self._custom_objects, False)), forms
-            free()
+        for path in self.paths:
+            yield files.load(path, self._custom_objects, compile=False)
+            # A model is a cycle of references, which stays until Python looks for such.
+            gc.collect()
 
     def predict(self, x: Any, batch_size: int | None = None) -> Any:
         """Returns what `Ensemble.predict` returns: the average, as NumPy arrays.
@@ -127,29 +111,26 @@ class LazyEnsemble:
             ValueError: for no samples, a generator (which can be read only once) or a
                 batch size that is not a positive integer.
         """
-        _check(x, batch_size)
-        totals: list[Any] = [0.0] * len(self._averages)
-        structure: Any = None
-        dtypes: list[np.dtype] = []
-        weights = iter(self.member_weights)
-        for model, forms in self.models():
-            structure = outputs.predict(model, x, batch_size)
-            # Nothing may refer to it while the next one is loaded; `zip` would.
-            del model
+        how, weights = self.combination, iter(self.combination.weights)
+        totals: list[Any] = [0.0] * len(how.averages)
+        made: Any = None
+        for made, forms in zip(self._each(x, batch_size), how.forms, strict=True):
             weight = next(weights)
-            flat = keras.tree.flatten(structure)
-            dtypes = [np.result_type(one.dtype, "float32") for one in flat]
-            for at, (one, form) in enumerate(zip(flat, forms, strict=True)):
-                part = outputs.to_average(one, form, self._averages[at])
-                totals[at] = totals[at] + weight * part
-        kinds = [form.kind for form in self._forms[0]]
+            for at, one in enumerate(keras.tree.flatten(made)):
+                totals[at] += weight * to_average(one, forms[at], how.averages[at])
         found = [
-            outputs.from_average(total, kind, average).astype(dtype)
-            for total, kind, average, dtype in zip(
-                totals, kinds, self._averages, dtypes, strict=True
+            from_average(total, form.kind, average).astype(
+                np.result_type(one.dtype, "float32")
+            )
+            for total, form, average, one in zip(
+                totals,
+                how.forms[0],
+                how.averages,
+                keras.tree.flatten(made),
+                strict=True,
             )
         ]
-        return keras.tree.pack_sequence_as(structure, found)
+        return keras.tree.pack_sequence_as(made, found)
 
     def spread(self, x: Any, batch_size: int | None = None) -> Any:
         """Returns how far the members disagree, as `Ensemble.spread` does.
@@ -163,15 +144,8 @@ class LazyEnsemble:
         Returns:
             A `Spread`; for several outputs, a list or dict of them.
         """
-        _check(x, batch_size)
-        flat: list[np.ndarray] = []
-        structure: Any = None
-        for model, _ in self.models():
-            structure = outputs.predict(model, x, batch_size)
-            del model
-            flat += [np.asarray(one) for one in keras.tree.flatten(structure)]
-        found = spreads(flat, self._forms, self.member_weights)
-        return keras.tree.pack_sequence_as(structure, found)
+        made = list(self._each(x, batch_size))
+        return keras.tree.pack_sequence_as(made[0], spreads(made, self.combination))
 
     def report(self, x: Any, y: Any, **arguments: Any) -> EnsembleReport:
         """Returns what the members and their ensembles are worth: see `report`.
@@ -181,23 +155,27 @@ class LazyEnsemble:
             y: their labels or targets.
             **arguments: of `report`.
         """
-        from keras_babysit.ensemble.scoring.evaluation import report
-
         return report(self, x, y, **arguments)
+
+    def _each(self, x: Any, batch_size: int | None) -> Iterator[Any]:
+        """What each member predicts."""
+        checks.check_batch_size(batch_size)
+        checks.check_inputs(x, again="for each member")
+        return of_each(self.members, x, batch_size)
 
     def _look_at(
         self, paths: Sequence[str | os.PathLike], from_logits: bool | None
     ) -> list[list[OutputForm]]:
         """Loads each file once; returns what the members put out."""
-        forms, specs, names, free = [], [], [], _Freeing()
+        forms, specs, names = [], [], []
         for path in paths:
-            model = free.after(self._compiled(path))
-            forms.append(outputs.forms_of(model, from_logits))
+            model = self._compiled(path)
+            forms.append(forms_of(model, from_logits))
             specs.append(_specs(model))
             if specs[-1] is not None:
-                names.append((input_names(model), outputs.output_names(model)))
+                names.append((input_names(model), output_names(model)))
             del model
-            free()
+            gc.collect()
         # Of a subclassed model neither is known before it is called.
         known = [spec for spec in specs if spec is not None]
         for at, what in enumerate(("inputs", "outputs")):
@@ -211,7 +189,7 @@ class LazyEnsemble:
                 "Members must have the same number of outputs. Received: "
                 f"{[len(own) for own in forms]}"
             )
-        return outputs.agreed(forms)
+        return forms
 
     def _compiled(self, path: str | os.PathLike) -> keras.Model:
         try:
@@ -219,51 +197,6 @@ class LazyEnsemble:
         except ValueError:
             # A loss of the user's that is not known here is no reason not to predict.
             return files.load(path, self._custom_objects, compile=False)
-
-
-class _Freeing:
-    """Collects models that nothing refers to, once there is much of them.
-
-    A model is a cycle of references: without this it stays until Python looks for such
-    cycles. Looking takes about as long as loading a small model.
-    """
-
-    def __init__(self) -> None:
-        self._bytes = 0
-
-    def after(self, model: keras.Model) -> keras.Model:
-        self._bytes += outputs.size_of(model)
-        return model
-
-    def __call__(self) -> None:
-        if self._bytes > _GARBAGE:
-            gc.collect()
-            self._bytes = 0
-
-
-def _check(x: Any, batch_size: Any) -> None:
-    checks.check_batch_size(batch_size)
-    checks.check_inputs(x, again="for each member")
-
-
-def _paths(paths: Any) -> list[str | os.PathLike]:
-    if files.is_path(paths):
-        return list(files.models_in(paths))
-    if isinstance(paths, keras.Model) or not isinstance(paths, Iterable):
-        raise ValueError(
-            "`paths` must be a directory or a list of paths of `.keras` files. "
-            f"Received: {paths!r} of type {type(paths).__name__}"
-        )
-    found = list(paths)
-    if not found:
-        raise ValueError("`paths` must name at least one file. Received: none")
-    for number, path in enumerate(found, start=1):
-        if not files.is_path(path):
-            raise ValueError(
-                f"Path {number} must be a string or a Path. Received: {path!r} of type "
-                f"{type(path).__name__}"
-            )
-    return found
 
 
 def _specs(model: keras.Model) -> tuple[Any, Any] | None:

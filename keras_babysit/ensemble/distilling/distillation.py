@@ -11,17 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.ensemble.arguments import check_arrays, check_batch_size
-from keras_babysit.ensemble.distilling.lesson import (
+from keras_babysit.ensemble.arguments import check_arrays, check_batch_size, targets_of
+from keras_babysit.ensemble.distilling.mixed_loss import (
     LABELS,
     TEACHER,
-    Lesson,
-    check_labels,
-    check_same,
+    MixedLoss,
     only,
 )
 from keras_babysit.ensemble.distilling.soft_targets import positive, soft_loss_for
-from keras_babysit.inspection.layers import graph_of
 
 
 def distill(
@@ -79,8 +76,8 @@ def distill(
     Raises:
         ValueError: for a student that is not compiled or has a `train_step` or
             `compute_loss` of its own, outputs of different shapes or kinds or that are
-            not finite, data without samples or not all as many, arguments out of range,
-            an alpha below 1 without labels.
+            not finite, data without samples, arguments out of range, an alpha below 1
+            without labels.
 
     Example:
     ```python
@@ -95,54 +92,51 @@ def distill(
     _check_student(student)
     positive("temperature", temperature)
     check_batch_size(batch_size)
-    _check_fitting(fitting)
     _check_alpha(alpha)
-    target, teacher = None, ensemble
-    if _are_arrays(x):
-        count = check_arrays(x)
-        if y is not None:
-            _check_as_many("y", y, count)
-        weight = fitting.get("sample_weight")
-        if weight is not None:
-            _check_as_many("sample_weight", weight, count)
-        inputs, known = x, _outputs(ensemble, x, batch_size)
-        if len(known) != count:
-            raise ValueError(
-                "`ensemble` must put out something for each sample. Received: "
-                f"{len(known)} outputs for {count} samples"
-            )
-        target = {TEACHER: known} if y is None else {LABELS: y, TEACHER: known}
-        teacher = None
-        check_labels(alpha, y)
-        if weight is not None:
+    if fitting.get("class_weight") is not None:
+        raise ValueError(
+            "`distill` takes no `class_weight`, which is about labels. Pass the weight "
+            "of each sample as `sample_weight`."
+        )
+    leaves = keras.tree.flatten(x)
+    in_memory = bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+    if in_memory:
+        target = _target(ensemble, x, y, batch_size)
+        known, teacher = target[TEACHER], None
+        if (weight := fitting.get("sample_weight")) is not None:
             # Keras wants one for each part of the target.
-            of_each = only(weight)
+            weight = only("sample_weight", weight)
             fitting["sample_weight"] = keras.tree.map_structure(
-                lambda _: of_each, target
+                lambda _: weight, target
             )
     else:
-        inputs = _first_inputs(ensemble, x, y)
-        if ensemble is student:
-            raise ValueError(
-                "`ensemble` and `student` are the same model, which would be asked "
-                "while it changes. Give a copy as the ensemble: "
-                "`Ensemble([student])`."
-            )
-        known = _outputs(ensemble, inputs, None)
-    _check_shapes(known.shape[1:], student, inputs)
+        target, teacher = None, ensemble
+        known = _outputs(ensemble, _first_inputs(ensemble, student, x, y), None)
     if soft_loss is None:
         soft_loss = soft_loss_for(student, ensemble, known, temperature)
-    with Lesson(student, teacher, soft_loss, alpha).given():
+    with MixedLoss(student, teacher, soft_loss, alpha).given():
         return student.fit(x, target, batch_size=batch_size, **fitting)
 
 
-def _are_arrays(x: Any) -> bool:
-    leaves = keras.tree.flatten(x)
-    return bool(leaves) and all(hasattr(leaf, "shape") for leaf in leaves)
+def _target(ensemble: Any, x: Any, y: Any, batch_size: int | None) -> dict[str, Any]:
+    """Returns what the teacher says of each sample, and the labels if there are any."""
+    count = check_arrays(x)
+    if y is not None:
+        targets_of(next(iter(y.values()), None) if isinstance(y, dict) else y, count)
+    known = _outputs(ensemble, x, batch_size)
+    if len(known) != count:
+        raise ValueError(
+            "`ensemble` must put out something for each sample. Received: "
+            f"{len(known)} outputs for {count} samples"
+        )
+    if y is None:
+        return {TEACHER: known}
+    labels = y if isinstance(y, dict) else np.asarray(y)
+    return {LABELS: labels, TEACHER: known}
 
 
 def _outputs(ensemble: Any, x: Any, batch_size: int | None) -> np.ndarray:
-    """Returns what the teacher says, for all samples."""
+    """Returns what the teacher says of all samples."""
     if not callable(getattr(ensemble, "predict", None)):
         raise ValueError(
             "`ensemble` must be an Ensemble, a LazyEnsemble or a keras.Model. "
@@ -150,8 +144,7 @@ def _outputs(ensemble: Any, x: Any, batch_size: int | None) -> np.ndarray:
         )
     quiet = {"verbose": 0} if isinstance(ensemble, keras.Model) else {}
     made = ensemble.predict(x, batch_size=batch_size, **quiet)
-    _check_one_output("ensemble", ensemble, made)
-    found = np.asarray(only(made), dtype="float32")
+    found = np.asarray(only("ensemble", made), dtype="float32")
     if not np.isfinite(found).all():
         raise ValueError(
             "The outputs of `ensemble` are not finite for some of the samples: there "
@@ -160,7 +153,7 @@ def _outputs(ensemble: Any, x: Any, batch_size: int | None) -> np.ndarray:
     return found
 
 
-def _first_inputs(ensemble: Any, x: Any, y: Any) -> Any:
+def _first_inputs(ensemble: Any, student: keras.Model, x: Any, y: Any) -> Any:
     """Returns the inputs of the first batch."""
     in_batches = isinstance(x, keras.utils.PyDataset) or hasattr(x, "element_spec")
     if not in_batches:
@@ -180,10 +173,12 @@ def _first_inputs(ensemble: Any, x: Any, y: Any) -> Any:
             f"be arrays. Received: ensemble={type(ensemble).__name__}, "
             f"x={type(x).__name__}"
         )
-    if isinstance(x, keras.utils.PyDataset):
-        batch = x[0] if len(x) else None
-    else:
-        batch = next(iter(x), None)
+    if ensemble is student:
+        raise ValueError(
+            "`ensemble` and `student` are the same model, which would be asked while "
+            "it changes. Give a copy as the ensemble: `Ensemble([student])`."
+        )
+    batch = next(iter(x), None)
     if batch is None:
         raise ValueError("`x` must have at least one batch. Received: none")
     leaves = keras.tree.flatten(batch)
@@ -210,69 +205,6 @@ def _check_student(student: Any) -> None:
                 f"`{name}` of its own, which decides its loss. Received: "
                 f"{type(student).__name__}"
             )
-    if student.optimizer is None:
-        raise ValueError("`student` must be compiled with an optimizer.")
-
-
-def _check_fitting(fitting: dict[str, Any]) -> None:
-    if fitting.get("class_weight") is not None:
-        raise ValueError(
-            "`distill` takes no `class_weight`, which is about labels. Pass the weight "
-            "of each sample as `sample_weight`."
-        )
-    given: Any = fitting.get("validation_data")
-    parts = getattr(given, "element_spec", given)
-    known = isinstance(parts, tuple | list | dict) or hasattr(parts, "shape")
-    if not known:
-        return  # Nothing, or what tells only when it is read.
-    labelled = isinstance(parts, tuple | list) and len(parts) in (2, 3)
-    if not labelled or parts[1] is None:
-        raise ValueError(
-            "`validation_data` must have labels, `(x, y)` or `(x, y, weights)`: the "
-            "validation loss is the student's own. Received: "
-            f"{type(given).__name__} that has none"
-        )
-    if parts is given and _are_arrays(given[0]):
-        count = check_arrays(given[0])
-        _check_as_many("validation_data[1]", given[1], count)
-
-
-def _check_as_many(name: str, values: Any, count: int) -> None:
-    """Raises a `ValueError` if there is not a number for each sample."""
-    leaves = keras.tree.flatten(values)
-    if not leaves or not all(len(getattr(leaf, "shape", ())) for leaf in leaves):
-        raise ValueError(
-            f"`{name}` must be an array, as for `fit`: `np.asarray(...)` makes one. "
-            f"Received: {type(values).__name__}"
-        )
-    for leaf in leaves:
-        if leaf.shape[0] != count:
-            raise ValueError(
-                f"`{name}` must have one value or row for each sample. Received: shape "
-                f"{tuple(leaf.shape)} for {count} samples"
-            )
-        if getattr(getattr(leaf, "dtype", None), "kind", "f") in "USO":
-            raise ValueError(
-                f"`{name}` must be numbers, labels as the student's loss takes them. "
-                f"Received: dtype {leaf.dtype}"
-            )
-
-
-def _check_one_output(name: str, model: Any, outputs: Any) -> None:
-    found = keras.tree.flatten(outputs)
-    if len(found) == 1:
-        return
-    hint = ""
-    if isinstance(model, keras.Model):
-        one = f"keras.Model({name}.inputs, {name}.outputs[0])"
-        if graph_of(model) is None:
-            one = f"keras.Model(inputs, {name}(inputs)[...])` of a `keras.Input"
-        then = ", and compile it with its loss" if name == "student" else ""
-        hint = f" Take one of them, on the same layers: `{one}`{then}."
-    raise ValueError(
-        f"`{name}` must be a model with one output. Received one with "
-        f"{len(found)}.{hint}"
-    )
 
 
 def _check_alpha(alpha: Any) -> None:
@@ -281,16 +213,3 @@ def _check_alpha(alpha: Any) -> None:
         raise ValueError(
             f"`alpha` must be a number from 0 to 1. Received: alpha={alpha!r}"
         )
-
-
-def _check_shapes(shape: Any, student: keras.Model, x: Any) -> None:
-    spec = keras.tree.map_structure(
-        lambda a: keras.KerasTensor((None, *a.shape[1:]), _dtype(a)), x
-    )
-    outputs = student.compute_output_spec(spec)
-    _check_one_output("student", student, outputs)
-    check_same(shape, only(outputs).shape[1:])
-
-
-def _dtype(array: Any) -> str:
-    return keras.backend.standardize_dtype(getattr(array, "dtype", "float32"))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_babysit.ensemble.combining.outputs import OutputForm, forms_of
+from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of
 
 #: The smallest normal float32: probabilities below it count as it.
 _TINY = float(np.finfo(np.float32).tiny)

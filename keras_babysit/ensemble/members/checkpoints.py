@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,10 @@ from keras.src.callbacks.monitor_callback import MonitorCallback
 
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.arguments import check_whole
+from keras_babysit.ensemble.members.model_files import ModelFiles
 
 
-class BestCheckpoints(MonitorCallback):
+class BestCheckpoints(ModelFiles, MonitorCallback):
     """Keeps the `k` best models of a training, by a metric at the ends of epochs.
 
     What `keras.callbacks.ModelCheckpoint(save_best_only=True)` does for one. Average
@@ -55,6 +55,8 @@ class BestCheckpoints(MonitorCallback):
     ```
     """
 
+    kind = "checkpoints"
+
     def __init__(
         self,
         directory: str | os.PathLike,
@@ -73,11 +75,10 @@ class BestCheckpoints(MonitorCallback):
             raise ValueError(
                 f"`monitor` must be the name of a metric. Received: monitor={monitor!r}"
             )
-        super().__init__(monitor, mode)
-        self.directory = files.check_directory("directory", directory)
-        self.k, self.overwrite, self.verbose = int(k), overwrite, verbose
+        super().__init__(directory, overwrite, verbose, monitor, mode)
+        self.k = int(k)
         self._known: dict[str, tuple[int, float]] = {}
-        self._begun = self._warned = False
+        self._begun = False
 
     @property
     def paths(self) -> list[str]:
@@ -114,21 +115,12 @@ class BestCheckpoints(MonitorCallback):
         if path in self.paths[self.k :]:
             del self._known[path]
         else:
-            self._save(path, epoch)
+            self._save(path)
 
-    def _save(self, path: str, epoch: int) -> None:
-        try:
-            files.save(self.model, path)
-        except Exception as e:
-            # Whatever it is that cannot be saved: it must not end the training.
+    def _save(self, path: str) -> None:
+        if not self._written(path):
             del self._known[path]
-            self._warn(
-                f"could not write {path!r}, and the training goes on without: "
-                f"{type(e).__name__}: {e}"
-            )
             return
-        if self.verbose:
-            print(f"\nEpoch {epoch + 1}: BestCheckpoints: saved {path}")
         for worse in self.paths[self.k :]:
             del self._known[worse]
             files.remove([worse])
@@ -166,21 +158,11 @@ class BestCheckpoints(MonitorCallback):
                 interrupted.append(path)
             else:
                 self._known[str(path)] = (int(match[1]) - 1, _read(match[2]))
-        if ahead and not self.overwrite:
-            raise ValueError(
-                f"{str(self.directory)!r} has checkpoints of another training. Use "
-                "another directory, delete them or pass `overwrite=True`. "
-                f"Received: {ahead[0].name!r}"
-            )
-        files.remove([*ahead, *interrupted])
+        self._remove_foreign(ahead)
+        files.remove(interrupted)
 
     def _metric(self) -> str:
         return re.sub(r"[^\w.]", "_", self.monitor)
-
-    def _warn(self, text: str) -> None:
-        if not self._warned:
-            warnings.warn(f"BestCheckpoints: {text}", stacklevel=3)
-        self._warned = True
 
 
 def _shown(value: float) -> str:

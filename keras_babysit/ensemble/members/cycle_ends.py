@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from typing import Any, NamedTuple
 
 import keras
@@ -35,18 +34,13 @@ class Due(NamedTuple):
     after: int
 
 
-class Ends(abc.ABC):
-    """Tells, as a training goes on, when a cycle ends."""
+class Ends:
+    """Says, as a training goes on, when a cycle ends."""
 
-    @abc.abstractmethod
     def begin_epoch(self, model: keras.Model, epoch: int) -> Due | None:
-        """Looks at the epoch that begins.
+        """Looks at the epoch that begins; returns what is due exactly there."""
+        raise NotImplementedError
 
-        Returns:
-            What is due exactly where it begins.
-        """
-
-    @abc.abstractmethod
     def epochs_ahead(self, unit: str, count: int) -> float:
         """How many epochs after the beginning of this one a file was written.
 
@@ -58,6 +52,7 @@ class Ends(abc.ABC):
             0 or less for what this training has been through already; infinity for
             files of another kind of training.
         """
+        raise NotImplementedError
 
     def after_batch(self, model: keras.Model, batch: int) -> Due | None:
         """What is due after a batch of the epoch (from 0)."""
@@ -80,16 +75,16 @@ class EpochEnds(Ends):
         self._epoch = 0
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> Due | None:
-        """Nothing but the epoch matters."""
+        """See `Ends`."""
         self._epoch = epoch
         return self.after_epoch(epoch - 1)
 
     def epochs_ahead(self, unit: str, count: int) -> float:
-        """Steps belong to another kind of training."""
+        """See `Ends`."""
         return count - self._epoch if unit == "epoch" else np.inf
 
     def after_epoch(self, epoch: int) -> Due | None:
-        """What is due after an epoch (from 0)."""
+        """See `Ends`."""
         number = self._numbers.get(epoch)
         return None if number is None else Due(number, "epoch", epoch + 1)
 
@@ -116,16 +111,11 @@ class StepEnds(Ends):
         self._ends = np.zeros(0, "int64")
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> Due | None:
-        """Counts anew, for the optimizer's count may have been restored."""
+        """Counts anew: the optimizer's count may have been restored."""
         self._added = 0 if self._rates is None else self._rates.batches_added(epoch)
         self._start = self._count(model)
         left = max(1, self._epochs - epoch) * (self._size or _UNKNOWN)
-        self._ends = self._schedule.ends(steps=self._start + left)
-        if not len(self._ends):
-            raise ValueError(
-                "SnapshotCheckpoint: no cycle of the schedule ends in this training of "
-                f"{self._start + left} steps. Received: {self._schedule!r}"
-            )
+        self._ends = _ends(self._schedule, self._start + left, "steps")
         ended = int(np.searchsorted(self._ends, self._start))
         # It may be ahead, where Keras did not stop at the end of a cycle.
         self._next = max(self._next, ended)
@@ -134,7 +124,7 @@ class StepEnds(Ends):
         return None
 
     def epochs_ahead(self, unit: str, count: int) -> float:
-        """Counted from where the epoch began."""
+        """See `Ends`."""
         if unit == "epoch":
             if self._size is None:
                 return np.inf
@@ -142,7 +132,7 @@ class StepEnds(Ends):
         return (count - self._start) / (self._size or _UNKNOWN)
 
     def after_batch(self, model: keras.Model, batch: int) -> Due | None:
-        """What is due after a batch of the epoch (from 0)."""
+        """See `Ends`."""
         if not self._ends_before_next(self._start + batch + 1, model, batch):
             return None
         # Only now, for that waits for the step: loss scaling skips batches.
@@ -173,69 +163,68 @@ class StepEnds(Ends):
         return batches_seen(model.optimizer) + self._added
 
 
-def every_epochs(every: int, params: dict[str, Any]) -> Ends:
-    """Returns cycles of so many epochs.
-
-    Raises:
-        ValueError: if the training is shorter than that.
-    """
-    epochs = params.get("epochs") or 1
-    if every > epochs:
-        raise ValueError(
-            "SnapshotCheckpoint: the training ends before the first snapshot. "
-            f"Received: every={every}, epochs={epochs}"
-        )
-    return EpochEnds(range(every - 1, epochs, every))
-
-
-def ends_in_fit(given: Any, model: keras.Model, params: dict[str, Any]) -> Ends:
-    """Returns where the cycles of a schedule end in a `fit`.
+def ends_in_fit(
+    given: Any, every: int | None, model: keras.Model, params: dict[str, Any]
+) -> Ends:
+    """Returns where cycles end in a `fit`.
 
     Args:
         given: a schedule, or `None` for that of the training.
+        every: or the length of cycles, in epochs.
         model: the model that is trained.
         params: the parameters of the `fit`.
 
     Raises:
-        ValueError: if there is no schedule, or none with cycles.
+        ValueError: if there is no schedule, none with cycles, or no cycle ends.
     """
+    epochs, steps = params.get("epochs") or 1, params.get("steps")
+    if every is not None:
+        if every > epochs:
+            raise ValueError(
+                "SnapshotCheckpoint: the training ends before the first snapshot. "
+                f"Received: every={every}, epochs={epochs}"
+            )
+        return EpochEnds(range(every - 1, epochs, every))
     rates = schedule_in_fit(params)
     if given is None and rates is not None:
+        schedule = _cyclic(rates.curve)
         if rates.unit == "epoch":
-            return _of_epochs(rates, params)
-        return StepEnds(_cyclic(rates.curve), params, rates)
-    if given is None:
-        given = getattr(inner(model.optimizer), "_learning_rate", None)
-        if not isinstance(given, keras.optimizers.schedules.LearningRateSchedule):
-            raise ValueError(
-                "SnapshotCheckpoint takes a snapshot where a cycle of the learning "
-                "rate ends, and the rate of this optimizer is constant. Expected: a "
-                "model compiled with a schedule with cycles, as in "
-                "SGD(keras_babysit.schedules.CosineCycles(...)), ScheduleLearningRate "
-                "in the same `fit`, `schedule=...` or `every=...` epochs."
-            )
-    schedule = _cyclic(given)
+            return EpochEnds(_ends(schedule, epochs, "epochs"))
+        return StepEnds(schedule, params, rates)
+    schedule = _cyclic(_of_optimizer(model) if given is None else given)
     if "epochs" in schedule.units() and schedule.steps_per_epoch is None:
-        if params.get("steps") is None:
+        if steps is None:
             raise ValueError(
                 "The schedule has lengths in epochs, and `fit` does not know how many "
                 "batches an epoch has. Expected: steps_per_epoch=... in the schedule. "
                 f"Received: {schedule!r}"
             )
-        schedule = bound(schedule, params["steps"])
+        schedule = bound(schedule, steps)
     counting = rates if rates is not None and rates.unit == "step" else None
     return StepEnds(schedule, params, counting)
 
 
-def _of_epochs(rates: ScheduleLearningRate, params: dict[str, Any]) -> Ends:
-    schedule, epochs = _cyclic(rates.curve), params.get("epochs") or 1
-    ends = schedule.ends(steps=epochs)
-    if not len(ends):
+def _of_optimizer(model: keras.Model) -> Any:
+    found = getattr(inner(model.optimizer), "_learning_rate", None)
+    if isinstance(found, keras.optimizers.schedules.LearningRateSchedule):
+        return found
+    raise ValueError(
+        "SnapshotCheckpoint takes a snapshot where a cycle of the learning rate ends, "
+        "and the rate of this optimizer is constant. Expected: a model compiled with a "
+        "schedule with cycles, as in SGD(keras_babysit.schedules.CosineCycles(...)), "
+        "ScheduleLearningRate in the same `fit`, `schedule=...` or `every=...` epochs."
+    )
+
+
+def _ends(schedule: Schedule, total: int, unit: str) -> np.ndarray:
+    """The last step (or epoch, where it counts those) of each cycle."""
+    found = schedule.ends(steps=total)
+    if not len(found):
         raise ValueError(
             "SnapshotCheckpoint: no cycle of the schedule ends in this training of "
-            f"{epochs} epochs. Received: {schedule!r}"
+            f"{total} {unit}. Received: {schedule!r}"
         )
-    return EpochEnds(ends)
+    return found
 
 
 def _cyclic(schedule: Any) -> Schedule:

@@ -21,14 +21,14 @@ from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.arguments import check_whole
 from keras_babysit.ensemble.members.checkpoints import BestCheckpoints
-from keras_babysit.ensemble.members.member import (
+from keras_babysit.ensemble.members.settings import first_difference, settings_of
+from keras_babysit.ensemble.members.snapshots import SnapshotCheckpoint
+from keras_babysit.ensemble.members.training import (
     Job,
     Trained,
     listed_callbacks,
     trained,
 )
-from keras_babysit.ensemble.members.settings import first_difference, settings_of
-from keras_babysit.ensemble.members.snapshots import SnapshotCheckpoint
 
 _SETTINGS = "members.json"
 
@@ -50,10 +50,10 @@ class Members(list):
 
 def train_members(
     make_model: Callable[[], keras.Model],
-    n: int = 5,
-    *,
     x: Any,
     y: Any = None,
+    n: int = 5,
+    *,
     directory: str | os.PathLike | None = None,
     seed: int = 0,
     callbacks: Any = None,
@@ -76,9 +76,9 @@ def train_members(
     Args:
         make_model: a function without arguments that returns a new compiled model. It
             must not set seeds itself.
-        n: how many members.
         x: inputs, as for `fit`; no generator, which can be read only once.
         y: targets, as for `fit`.
+        n: how many members.
         directory: where to keep members; by default they are in memory only.
         seed: the seed of all seeds.
         callbacks: a list of callbacks, deep-copied for each member, or a function of
@@ -108,7 +108,7 @@ def train_members(
     Example:
     ```python
     members = keras_babysit.ensemble.train_members(
-        make_model, 5, x=x_train, y=y_train, epochs=20, directory="members"
+        make_model, x_train, y_train, n=5, epochs=20, directory="members"
     )
     ensemble = keras_babysit.ensemble.Ensemble(members)
     ```
@@ -159,27 +159,11 @@ def load_members(
     best = getattr(source, "best_models", getattr(source, "get_best_models", None))
     if best is not None:
         source = best(n)
-    if files.is_path(source):
-        if not Path(source).is_dir():
-            return [files.load(source, custom_objects, compile)]
-        source = files.models_in(source)
-    if isinstance(source, keras.Model) or not isinstance(source, Iterable):
-        raise ValueError(
-            "`source` must be a directory or a list of paths of `.keras` files. "
-            f"Received: source={source!r}"
-        )
-    found = list(source)
-    if not found:
-        raise ValueError("There are no members to load. Received: an empty list")
-    for i, one in enumerate(found):
-        if not files.is_path(one) and not isinstance(one, keras.Model):
-            raise ValueError(
-                "A member must be the path of a `.keras` file or a keras.Model. "
-                f"Received: member {i} is {one!r}"
-            )
+    if files.is_path(source) and not Path(source).is_dir():
+        source = [source]
     return [
         files.load(one, custom_objects, compile) if files.is_path(one) else one
-        for one in found
+        for one in files.listed("source", source)
     ]
 
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from keras_babysit.ensemble.members.member import Job, in_bytes
+from keras_babysit.ensemble.members.training import Job, in_bytes
 from keras_babysit.search.ray import cluster
 from keras_babysit.search.ray import setup as ray_setup
 from keras_babysit.search.ray.executor import RayExecutor

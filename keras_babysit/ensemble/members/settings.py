@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import random_numbers_kept
-from keras_babysit.ensemble.members.member import Job, made, numbered_anew
+from keras_babysit.ensemble.members.training import Job, made, numbered_anew
+from keras_babysit.errors import first_line
 
 #: Of `fit`: how it tells, not what it does.
 _SILENT = ("verbose",)
@@ -39,7 +40,7 @@ def settings_of(job: Job, seed: int) -> dict[str, str]:
     except (NotImplementedError, TypeError, ValueError) as e:
         raise ValueError(
             "Members go into files, and the model of `make_model` cannot be saved: "
-            f"{str(e).splitlines()[0]}"
+            f"{first_line(e)}"
         ) from None
     arguments = {k: v for k, v in job.fit_arguments.items() if k not in _SILENT}
     return {

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from typing import Any
 
 import keras
 
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.arguments import check_whole
-from keras_babysit.ensemble.members.cycle_ends import Ends, ends_in_fit, every_epochs
+from keras_babysit.ensemble.members.cycle_ends import Ends, ends_in_fit
+from keras_babysit.ensemble.members.model_files import ModelFiles
 from keras_babysit.schedules import Schedule
 
 _NAME = re.compile(r"snapshot-(\d+)-(epoch|step)-(\d+)\.keras")
 
 
-class SnapshotCheckpoint(keras.callbacks.Callback):
+class SnapshotCheckpoint(ModelFiles):
     """Saves the model at the end of each cycle of the learning rate.
 
     Huang et al., "Snapshot Ensembles: Train 1, get M for free" (2017); CS231n, "Model
@@ -68,6 +68,8 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
     ```
     """
 
+    kind = "snapshots"
+
     def __init__(
         self,
         directory: str | os.PathLike,
@@ -77,8 +79,7 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
         overwrite: bool = False,
         verbose: int = 0,
     ):
-        super().__init__()
-        self.directory = files.check_directory("directory", directory)
+        super().__init__(directory, overwrite, verbose)
         if schedule is not None and every is not None:
             raise ValueError(
                 "Only one of `schedule` and `every` can tell when to take snapshots. "
@@ -97,10 +98,8 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
         self.schedule = schedule
         self.every = None if every is None else int(every)
         self.keep = None if keep is None else int(keep)
-        self.overwrite, self.verbose = overwrite, verbose
         self.paths: list[str] = []
         self._ends: Ends | None = None
-        self._warned = False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Forgets the last `fit`."""
@@ -112,7 +111,8 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
         if self._ends is not None:
             self._ends.begin_epoch(self.model, epoch)
             return
-        self._ends = self._found()
+        params = self.params or {}
+        self._ends = ends_in_fit(self.schedule, self.every, self.model, params)
         due = self._ends.begin_epoch(self.model, epoch)
         self._take_stock()
         # Killed between the backup of the epoch and its snapshot: these weights.
@@ -131,12 +131,6 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
         if due is not None:
             self._save(*due)
 
-    def _found(self) -> Ends:
-        params = self.params or {}
-        if self.every is not None:
-            return every_epochs(self.every, params)
-        return ends_in_fit(self.schedule, self.model, params)
-
     def _take_stock(self) -> None:
         """Lists what this training has written before it was interrupted."""
         assert self._ends is not None
@@ -150,13 +144,7 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
                 self.paths.append(str(path))
             elif distance > 1:  # Those of this epoch are written once more.
                 ahead.append(path)
-        if ahead and not self.overwrite:
-            raise ValueError(
-                f"{str(self.directory)!r} has snapshots of another training, taken "
-                "later than this one begins. Use another directory, delete them or "
-                f"pass `overwrite=True`. Received: {ahead[0].name!r}"
-            )
-        files.remove(ahead)
+        self._remove_foreign(ahead)
 
     def _save(self, number: int, unit: str, count: int) -> None:
         start = f"snapshot-{number:03d}-"
@@ -164,21 +152,9 @@ class SnapshotCheckpoint(keras.callbacks.Callback):
             return  # Before an interruption.
         name = f"snapshot-{number:03d}-{unit}-{count:03d}.keras"
         path = str(self.directory / name)
-        try:
-            files.save(self.model, path)
-        except Exception as e:
-            # Whatever it is that cannot be saved: it must not end the training.
-            if not self._warned:
-                warnings.warn(
-                    f"SnapshotCheckpoint could not write {path!r}, and the training "
-                    f"goes on without: {type(e).__name__}: {e}",
-                    stacklevel=2,
-                )
-            self._warned = True
+        if not self._written(path):
             return
         self.paths.append(path)
-        if self.verbose:
-            print(f"\nSnapshotCheckpoint: saved {path}")
         if self.keep is not None:
             files.remove(self.paths[: -self.keep])
             self.paths = self.paths[-self.keep :]

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 
 from keras_babysit.ensemble.arguments import check_batch_size, check_whole
-from keras_babysit.ensemble.averaging.averaging import RunningMean, copied, finish
 from keras_babysit.ensemble.averaging.batch_statistics import batch_normalization_in
+from keras_babysit.ensemble.averaging.weight_average import RunningMean, finish
+from keras_babysit.ensemble.copies import remade
 
 
 class StochasticWeightAveraging(keras.callbacks.Callback):
@@ -32,7 +33,6 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         start_epoch: the first epoch that counts, from 0 as `fit` counts them: with 75
             the average is of the weights after 76 epochs and later. Three quarters of
             the training are a good start.
-        end_epoch: the first epoch that does not count any more. Default: none.
         every: count every so many epochs only: the cycle's length, if the rate has
             cycles.
         swap: whether to put the average into the model at the end of `fit`. Callbacks
@@ -62,7 +62,6 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
     def __init__(
         self,
         start_epoch: int,
-        end_epoch: int | None = None,
         every: int = 1,
         swap: bool = False,
         x: Any = None,
@@ -70,12 +69,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
     ):
         super().__init__()
         check_whole(0, start_epoch=start_epoch)
-        if end_epoch is not None:
-            check_whole(int(start_epoch) + 1, end_epoch=end_epoch)
         check_whole(1, every=every)
         check_batch_size(batch_size)
         self.start_epoch, self.every = int(start_epoch), int(every)
-        self.end_epoch = None if end_epoch is None else int(end_epoch)
         self.swap, self.batch_size = swap, batch_size
         self.count = 0
         self._data = _Shared(x)
@@ -106,7 +102,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
                 "There is no average yet: no epoch from "
                 f"start_epoch={self.start_epoch} on has ended."
             )
-        model = copied(self.model)
+        model = remade(self.model, compiled=True)
         self._mean.assign(model)
         self._finish(model, x, batch_size)
         return model
@@ -142,9 +138,8 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Takes the weights in."""
-        ended = self.end_epoch is not None and epoch >= self.end_epoch
         since = epoch - self.start_epoch
-        if since < 0 or ended or since % self.every:
+        if since < 0 or since % self.every:
             return
         if self._mean is None:
             self._mean = RunningMean(self.model)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.scoring import metrics
 
 #: A class needs so many samples before its confusion says something.
 _SAMPLES = 5
@@ -26,15 +26,10 @@ def another_order(probabilities: Any, labels: Any, *, kind: str | None = None) -
     It cannot see more than that: a member that is bad for another reason, or classes
     that the data hold too few samples of (fewer than 5 predicted), say nothing.
 
-    Args:
-        probabilities: as for `scoring.error`.
-        labels: as for `scoring.error`.
-        kind: as for `scoring.error`.
-
-    Returns:
-        A sentence; empty if there is no such order.
+    The arguments are those of all scores, see `metrics`. Returns a sentence; empty if
+    there is no such order.
     """
-    p, y = scoring.checked(probabilities, labels, kind)
+    p, y = metrics.checked(probabilities, labels, kind)
     classes = p.shape[1]
     predicted = p.argmax(1)
     counts = np.zeros((classes, classes), int)

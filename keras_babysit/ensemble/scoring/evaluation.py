@@ -7,14 +7,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_babysit.ensemble import arguments
-from keras_babysit.ensemble.combining import outputs
-from keras_babysit.ensemble.scoring import measurements, scoring
+from keras_babysit.ensemble.outputs.averages import probabilities
+from keras_babysit.ensemble.outputs.combination import Combination
+from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.ensemble.scoring.class_order import another_order
-from keras_babysit.ensemble.scoring.measurements import Measured
-from keras_babysit.ensemble.scoring.report import EnsembleReport, Row
+from keras_babysit.ensemble.scoring.measurement import Measured, source_of, timed
+from keras_babysit.ensemble.scoring.report import EnsembleReport
+from keras_babysit.ensemble.scoring.rows import Row
 
 #: Of more ensembles of one size than that, so many are drawn.
 _SUBSETS = 50
@@ -37,7 +40,7 @@ def report(
 
     Scores of classification: share of errors; negative log-likelihood in nats (of
     probabilities below 1e-7 as of 1e-7, as in Keras); expected calibration error with
-    15 bins; Brier score; see `ensemble.scoring.scoring`. Scores of regression:
+    15 bins; Brier score; see `ensemble.scoring.metrics`. Scores of regression:
     root mean squared error; the negative log-likelihood of a Gaussian whose variance is
     that of the members plus a constant, the mean squared error that the former does not
     explain (so that one member's is that of its own mean squared error); and the
@@ -82,33 +85,27 @@ def report(
     arguments.check_whole(0, seed=seed)
     arguments.check_batch_size(batch_size)
     count = arguments.check_arrays(x)
-    targets = arguments.targets_of(y)
-    if targets.shape[:1] != (count,):
-        raise ValueError(
-            "`y` must have a label or target for each sample of `x`. Received: y of "
-            f"shape {targets.shape} for {count} samples"
-        )
-    source = measurements.source_of(members, output, from_logits)
+    targets = arguments.targets_of(y, count)
+    source = source_of(members, output, from_logits)
+    combination, at = source.combination, source.at
     found = source.measured(x, batch_size)
     _check_known(found[0], targets)
-    rows = list(_member_rows(found, source, targets))
     rng = np.random.default_rng(seed)
-    sizes = [
-        _size_row(size, found, source, targets, subsets, rng)
-        for size in range(1, len(found) + 1)
+    groups = [
+        _groups(len(found), size, subsets, rng) for size in range(1, len(found) + 1)
     ]
+    whole = isinstance(members, keras.Model)
     kind = found[0].form.kind
-    made = [outputs.probabilities(one.values, one.form) for one in found]
-    classes = kind != "values"
+    made = [] if kind == "values" else [one.probabilities for one in found]
     return EnsembleReport(
-        kind,
-        len(targets),
-        tuple(rows),
-        tuple(sizes),
-        source.average,
-        source.seconds(x, batch_size),
-        scoring.disagreement(made, kind=kind) if classes else math.nan,
-        tuple(_notes(made, source.numbers, targets, kind)) if classes else (),
+        kind=kind,
+        samples=len(targets),
+        members=tuple(_member_rows(found, combination, targets)),
+        sizes=tuple(_size_row(g, found, combination, at, targets) for g in groups),
+        average=combination.averages[at],
+        seconds_as_one=timed(members, x, batch_size)[1] if whole else math.nan,
+        disagreement=metrics.disagreement(made, kind=kind) if made else math.nan,
+        notes=tuple(_notes(made, combination.numbers, targets, kind)),
     )
 
 
@@ -124,54 +121,52 @@ def _check_known(one: Measured, y: np.ndarray) -> None:
 
 
 def _member_rows(
-    found: Sequence[Measured], source: measurements.Source, y: np.ndarray
+    found: Sequence[Measured], combination: Combination, y: np.ndarray
 ) -> Iterator[Row]:
-    rows = zip(found, source.numbers, source.weights, strict=True)
-    for one, number, weight in rows:
+    members = zip(found, combination.numbers, combination.weights, strict=True)
+    for one, number, weight in members:
         try:
-            scores = _scores([one], np.ones(1), _usual(one), y)
+            scores = _scores(one.probabilities, y, one.form.kind)
         except ValueError as e:
             raise ValueError(f"Member {number}: {e}") from None
         yield Row(
-            f"member {number}",
-            1,
-            scores,
-            dict.fromkeys(scores, 0.0),
-            1,
-            float(weight),
-            one.seconds,
-            one.parameters,
-            one.bytes,
+            name=f"member {number}",
+            size=1,
+            scores=scores,
+            std=dict.fromkeys(scores, 0.0),
+            weight=float(weight),
+            seconds=one.seconds,
+            parameters=one.parameters,
+            bytes=one.bytes,
         )
 
 
-def _usual(one: Measured) -> str:
-    return "mean" if one.form.kind == "values" else "probabilities"
-
-
 def _size_row(
-    size: int,
+    groups: Sequence[tuple[int, ...]],
     found: Sequence[Measured],
-    source: measurements.Source,
+    combination: Combination,
+    at: int,
     y: np.ndarray,
-    subsets: int,
-    rng: np.random.Generator,
 ) -> Row:
     """The mean over ensembles of one size."""
-    groups = _groups(len(found), size, subsets, rng)
     scores = []
     for group in groups:
-        weights = source.weights[list(group)]
-        chosen = [found[i] for i in group]
-        scores.append(_scores(chosen, weights / weights.sum(), source.average, y))
+        some, values = combination.only(group), [found[i].values for i in group]
+        form = some.output_forms[at]
+        mean = probabilities(some.average(values, at), form)
+        variance: Any = 0.0
+        if form.kind == "values":
+            squares = [(np.asarray(one, float) - mean) ** 2 for one in values]
+            variance = np.tensordot(some.weights, squares, axes=1)
+        scores.append(_scores(mean, y, form.kind, variance))
     names = list(scores[0])
-    values = np.array([[one[name] for name in names] for one in scores])
+    table = np.array([list(one.values()) for one in scores])
     members = [found[i] for group in groups for i in group]
     return Row(
-        name=f"{size} of {len(found)}",
-        size=size,
-        scores=dict(zip(names, values.mean(0).tolist(), strict=True)),
-        std=dict(zip(names, values.std(0).tolist(), strict=True)),
+        name=f"{len(groups[0])} of {len(found)}",
+        size=len(groups[0]),
+        scores=dict(zip(names, table.mean(0).tolist(), strict=True)),
+        std=dict(zip(names, table.std(0).tolist(), strict=True)),
         ensembles=len(groups),
         seconds=sum(m.seconds for m in members) / len(groups),
         parameters=round(sum(m.parameters for m in members) / len(groups)),
@@ -193,41 +188,27 @@ def _groups(
     return list(drawn)
 
 
-def _scores(
-    chosen: Sequence[Measured], weights: np.ndarray, average: str, y: np.ndarray
-) -> dict[str, float]:
-    forms = [one.form for one in chosen]
-    kind = forms[0].kind
-    mean = outputs.combined([m.values for m in chosen], forms, weights, average)
+def _scores(mean: Any, y: np.ndarray, kind: str, variance: Any = 0.0) -> dict:
+    """Scores of predictions; of values, given the members' variance about them."""
     if kind == "values":
-        return _regression(mean, chosen, weights, y)
-    if average == "logits" or (average == "mean" and forms[0].logits):
-        mean = outputs.probabilities(mean, outputs.OutputForm(kind=kind, logits=True))
+        noise = metrics.noise_variance(mean, y, np.sqrt(variance))
+        return {
+            "rmse": metrics.rmse(mean, y),
+            "nll": metrics.gaussian_nll(mean, y, variance + noise),
+            "spread": float(np.sqrt(np.mean(variance))),
+        }
     return {
-        "error": scoring.error(mean, y, kind=kind),
-        "nll": scoring.negative_log_likelihood(mean, y, kind=kind),
-        "calibration_error": scoring.calibration_error(mean, y, kind=kind),
-        "brier": scoring.brier(mean, y, kind=kind),
-    }
-
-
-def _regression(
-    mean: np.ndarray, chosen: Sequence[Measured], weights: np.ndarray, y: np.ndarray
-) -> dict[str, float]:
-    squares = [(np.asarray(m.values, float) - mean) ** 2 for m in chosen]
-    variance = np.tensordot(weights, np.array(squares), axes=1)
-    noise = scoring.noise_variance(mean, y, np.sqrt(variance))
-    return {
-        "rmse": scoring.rmse(mean, y),
-        "nll": scoring.gaussian_nll(mean, y, variance + noise),
-        "spread": float(np.sqrt(variance.mean())),
+        "error": metrics.error(mean, y, kind=kind),
+        "nll": metrics.negative_log_likelihood(mean, y, kind=kind),
+        "calibration_error": metrics.calibration_error(mean, y, kind=kind),
+        "brier": metrics.brier(mean, y, kind=kind),
     }
 
 
 def _notes(
     made: Sequence[np.ndarray], numbers: Sequence[int], y: np.ndarray, kind: str
 ) -> Iterator[str]:
-    for number, probabilities in zip(numbers, made, strict=True):
-        found = another_order(probabilities, y, kind=kind)
+    for number, predicted in zip(numbers, made, strict=False):
+        found = another_order(predicted, y, kind=kind)
         if found:
             yield f"Member {number}: {found}"

@@ -1,44 +1,25 @@
-"""What a report holds: frozen values that print as a table."""
+"""What members and their ensembles are worth: a table, sentences and a picture."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_babysit.document import Block, Column, Heading, Shown, Table, Text
+from keras_babysit.document import Row as Line
+from keras_babysit.document.words import count, number
+from keras_babysit.ensemble.scoring.curves import curves
+from keras_babysit.ensemble.scoring.rows import TITLES, Row, value_of
+
+#: Columns that are left out where there is little room, the last first.
+_SPARE = ("calibration error", "time", "memory")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One member, or the ensembles of one size.
-
-    Attributes:
-        name: what it is.
-        size: number of members.
-        scores: name to value. Of classification `"error"`, `"nll"`,
-            `"calibration_error"`, `"brier"`, of regression `"rmse"`, `"nll"`,
-            `"spread"`; see `report`. For several ensembles, the mean.
-        std: population standard deviation of each score over the ensembles; 0 for one.
-        ensembles: how many ensembles the mean is of.
-        weight: weight of a member; NaN for ensembles.
-        seconds: time to predict all samples.
-        parameters: number of weights.
-        bytes: memory that they take.
-    """
-
-    name: str
-    size: int
-    scores: Mapping[str, float]
-    std: Mapping[str, float] = field(default_factory=dict)
-    ensembles: int = 1
-    weight: float = math.nan
-    seconds: float = math.nan
-    parameters: int = 0
-    bytes: int = 0
-
-
-@dataclass(frozen=True)
-class EnsembleReport:
+class EnsembleReport(Shown):
     """What members and their ensembles are worth; `print(report)` gives a table.
 
     Attributes:
@@ -75,47 +56,76 @@ class EnsembleReport:
         """The first score: `"error"`, or `"rmse"` for values."""
         return next(iter(self.ensemble.scores))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Returns it as plain values that JSON can hold; NaN as `None`."""
-        rows = {
-            "members": [_plain(vars(row)) for row in self.members],
-            "sizes": [_plain(vars(row)) for row in self.sizes],
-        }
-        return {**_plain(vars(self)), **rows}
+    def content(self) -> list[Block]:
+        """Returns the table, what it comes to, and the picture."""
+        size, samples = len(self.members), count(self.samples, "sample")
+        return [
+            Heading(f"{count(size, 'member')}, {samples}"),
+            self._table(),
+            *(Text(line) for line in self._lines()),
+            *(Text(note, "warning") for note in self.notes),
+            curves(self.members, self.sizes, self.seconds_as_one),
+        ]
 
-    def plot(self, path: Any = None) -> Any:
-        """Draws the scores against the number of members.
+    def _table(self) -> Table:
+        weighted = np.ptp([row.weight for row in self.members]) > 0
+        titles = ["weight"] if weighted else []
+        titles += [TITLES[name] for name in self.ensemble.scores if name in TITLES]
+        titles += _SPARE[1:]
+        ranks = [_SPARE.index(title) + 1 if title in _SPARE else 0 for title in titles]
+        numbers = (Column(t, True, rank) for t, rank in zip(titles, ranks, strict=True))
+        lines = []
+        for row in self.members:
+            weight = [f"{row.weight:.3f}"] if weighted else []
+            cost = f"{number(row.seconds)} s", f"{row.bytes / 1e6:.3g} MB"
+            lines.append(Line((row.name, *weight, *row.words(), *cost)))
+        one = self.sizes[0]
+        for row in self.sizes:
+            cost = _times(row.seconds, one.seconds), _times(row.bytes, one.bytes)
+            cells = (row.name, *([""] if weighted else []), *row.words(), *cost)
+            tone = "strong" if row is self.ensemble else ""
+            lines.append(Line(cells, tone, rule=row is one))
+        return Table((Column(""), *numbers), tuple(lines))
 
-        Args:
-            path: file to write the picture to, its format by its name's ending.
+    def _lines(self) -> Iterator[str]:
+        """What it comes to in sentences."""
+        yield (
+            "± is the standard deviation over ensembles of as many members; time and "
+            "memory of ensembles are multiples of a member's mean."
+        )
+        if len(self.members) > 1:
+            yield self._verdict()
+        if not math.isnan(self.disagreement):
+            share = value_of("error", self.disagreement)
+            yield f"Two members disagree about {share} of the samples."
+        if not math.isnan(self.seconds_as_one) and len(self.members) > 1:
+            times = _times(self.seconds_as_one, self.sizes[0].seconds)
+            yield (
+                f"As one model they take {number(self.seconds_as_one)} s: {times} of a "
+                "member's mean."
+            )
 
-        Returns:
-            The `matplotlib.figure.Figure`; pyplot does not know of it.
-
-        Raises:
-            ImportError: if matplotlib is not installed.
-        """
-        from keras_babysit.ensemble.scoring import drawing
-
-        return drawing.figure(self, path)
-
-    def __str__(self) -> str:
-        from keras_babysit.ensemble.scoring import text
-
-        return text.plain_text(self)
-
-    def __rich__(self) -> Any:
-        from keras_babysit.ensemble.scoring import text
-
-        return text.shown(self)
+    def _verdict(self) -> str:
+        metric = self.metric
+        whole = self.ensemble.scores[metric]
+        alone = [row.scores[metric] for row in self.members]
+        mean, best = float(np.mean(alone)), min(alone)
+        how = {"mean": "values", "geometric": "probabilities, geometrically"}
+        return (
+            f"{len(self.members)} members, mean of their "
+            f"{how.get(self.average, self.average)}: {TITLES[metric]} "
+            f"{value_of(metric, whole)}, {_compared(whole, mean)} a member's mean "
+            f"({value_of(metric, mean)}) and {_compared(whole, best)} the best "
+            f"member's ({value_of(metric, best)})."
+        )
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    def one(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {k: one(v) for k, v in value.items()}
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        return list(value) if isinstance(value, tuple) else value
+def _times(value: float, one: float) -> str:
+    return f"× {value / one if one else math.nan:.3g}"
 
-    return {name: one(value) for name, value in values.items()}
+
+def _compared(value: float, other: float) -> str:
+    if value == other:
+        return "as much as"
+    where = "below" if value < other else "above"
+    return f"{100 * abs(value / other - 1):.0f} % {where}" if other else where

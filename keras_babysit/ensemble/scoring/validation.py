@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.ensemble import arguments
-from keras_babysit.ensemble.combining import outputs
-from keras_babysit.ensemble.scoring import measurements, scoring
+from keras_babysit.ensemble.scoring import metrics
+from keras_babysit.ensemble.scoring.measurement import source_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,6 @@ def validation_of(
         ValueError: if that cannot be done.
     """
     arguments.check_batch_size(batch_size)
-    targets = arguments.targets_of(y)
     if _are_predictions(members):
         if x is not None:
             raise ValueError(
@@ -66,11 +65,7 @@ def validation_of(
         predictions, kind = _stacked(members), None
     else:
         predictions, kind = _predicted(members, x, output, from_logits, batch_size)
-    if predictions.shape[1] != len(targets):
-        raise ValueError(
-            "`y` must have a target for each prediction. Received: "
-            f"{len(targets)} targets for {predictions.shape[1]} predictions"
-        )
+    targets = arguments.targets_of(y, predictions.shape[1])
     for number, one in enumerate(predictions, start=1):
         if not np.isfinite(one).all():
             raise ValueError(
@@ -108,22 +103,14 @@ def _predicted(
     from_logits: bool | None,
     batch_size: int | None,
 ) -> tuple[np.ndarray, str]:
-    source = measurements.source_of(members, output, from_logits)
+    source = source_of(members, output, from_logits)
     if x is None:
         raise ValueError(
             "`x` must be the inputs of the validation data. Received: None"
         )
     arguments.check_inputs(x, again="for each member")
-    found, kind = [], "values"
-    for model, forms in source.members:
-        values = outputs.predicted(model, x, batch_size)
-        measurements.check_count(values, forms)
-        made = values[source.at]
-        # It would outlive the loading of the next.
-        del model
-        kind = forms[source.at].kind
-        found.append(outputs.probabilities(made, forms[source.at]))
-    return _stacked(found), kind
+    made = list(source.probabilities(x, batch_size))
+    return _stacked(made), source.combination.forms[0][source.at].kind
 
 
 def _kind(predictions: np.ndarray, targets: np.ndarray) -> str:
@@ -146,7 +133,7 @@ def as_values(data: Validation) -> np.ndarray:
     shape = data.predictions.shape[1:]
     targets = data.targets
     if data.kind == "categorical" and targets.shape != shape:
-        scoring.error(data.predictions[0], targets, kind=data.kind)  # Checks labels.
+        metrics.error(data.predictions[0], targets, kind=data.kind)  # Checks labels.
         return np.eye(shape[-1])[targets.astype(int).reshape(shape[:-1])]
     if targets.size != np.prod(shape):
         raise ValueError(

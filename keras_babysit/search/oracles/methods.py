@@ -29,6 +29,9 @@ METHODS = ("random", "bayesian", "tpe", "grid")
 IDLE, EXHAUSTED = "idle", "exhausted"
 
 
+_OURS = (StagedOptuna, StagedBayesian)
+
+
 class Asker:
     """An oracle of KerasTuner's that chooses the values of one stage.
 
@@ -105,7 +108,11 @@ class Asker:
         if outcome.space is not None:
             known.hyperparameters = with_values(outcome.space, trial.values)
         score = outcome.score
-        if trial.status == "failed" or score is None or not math.isfinite(score):
+        if trial.status == "killed" and isinstance(self._oracle, _OURS):
+            self._oracle.unjudged.add(trial_id)  # It says nothing of the values.
+        if trial.status != "completed" and trial.status != "stopped":
+            score = None
+        if score is None or not math.isfinite(score):
             known.status, known.message = Status.FAILED, outcome.reason
         else:
             self._tell_score(trial, float(score), before)

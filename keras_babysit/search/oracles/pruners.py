@@ -37,6 +37,7 @@ _STATES = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "killed": TrialState.FAIL,
 }
 
 

@@ -55,6 +55,8 @@ class StagedOptuna(OptunaOracle):
         super().__init__(*args, **kwargs)
         #: Number of epochs of the trials that were cut short, by their id.
         self.cut_short: dict[str, int] = {}
+        #: Ids of trials whose process was killed: they count for nothing.
+        self.unjudged: set[str] = set()
 
     def _tell_first(
         self, study: optuna.Study, axes: Sequence[optuna_space.Axis]
@@ -70,7 +72,7 @@ class StagedOptuna(OptunaOracle):
     ) -> None:
         epochs = self.cut_short.get(trial.trial_id)
         failed = trial.status == Status.FAILED
-        if epochs is None and not failed:
+        if trial.trial_id in self.unjudged or (epochs is None and not failed):
             super()._tell(study, axes, trial)
             return
         point = self._point(axes, trial.hyperparameters.values)
@@ -123,6 +125,8 @@ class StagedBayesian(KeepsValues, keras_tuner.oracles.BayesianOptimizationOracle
         self.gpr = self._make_gpr()
         #: Score now less score before, of the trials that are in both stages.
         self.gains: list[float] = []
+        #: Ids of trials whose process was killed: they count for nothing.
+        self.unjudged: set[str] = set()
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Returns the status and the values; see `keras_tuner.Oracle`."""
@@ -148,7 +152,7 @@ class StagedBayesian(KeepsValues, keras_tuner.oracles.BayesianOptimizationOracle
         seen = [t for t in self.trials.values() if t.status == Status.COMPLETED]
         enough = 3 * len(self._nonfixed_space())
         data = {**self._earlier_trials()} if len(seen) < enough else {}
-        data |= self.trials
+        data |= {n: t for n, t in self.trials.items() if n not in self.unjudged}
         scores = [t.score for t in data.values() if t.status == Status.COMPLETED]
         if not scores:
             return data

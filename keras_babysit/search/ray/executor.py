@@ -228,7 +228,8 @@ def _result(task: Any) -> Outcome | Lost:
         if isinstance(cause, keras_tuner.errors.FatalError):
             raise cause from None  # By this, the user ends the search.
         told = " ".join(str(cause).split())
-        return Outcome("failed", reason=f"{type(cause).__name__}: {told}")
+        name = type(cause).__name__
+        return Outcome("failed", reason=f"{name}: {told}", raised=name)
     except (errors.TaskUnschedulableError, errors.RuntimeEnvSetupError) as error:
         return Outcome("failed", reason=" ".join(str(error).split()))
 

@@ -96,13 +96,16 @@ class HParams:
     def _read(self, objective: Objective) -> None:
         """Reads the events that are new: a long search has a great many."""
         has_ended = False
-        for event in self._new_events():
+        events = list(self._new_events())
+        # A trial that was trained again has ended twice: the last time counts.
+        ends = {e["number"]: e for e in events if e["event"] == "ended"}
+        for event in events:
             self._began = self._began or event["time"]
             if event["event"] == "stage":
                 self._spaces.append(event.get("space") or {})
             elif event["event"] == "started":
                 self._started(started(event), event["time"])
-            elif event["event"] == "ended":
+            elif event["event"] == "ended" and ends[event["number"]] is event:
                 self._ended(event, objective)
                 has_ended = True
         if has_ended:
@@ -130,10 +133,10 @@ class HParams:
         trial, time = self._trials[event["number"]]
         # A worker that begins a trial anew empties the folder.
         self._started(trial, time)
-        outcome = outcome_of(event["outcome"])
+        outcome, again = outcome_of(event["outcome"]), trial.outcome is not None
         self._trials[trial.number] = replace(trial, outcome=outcome), time
         path = self._store.folder(trial) / LOGS / END
-        if not path.exists():
+        if again or not path.exists():
             _write_end(path, outcome, event["time"], objective)
 
     def _write_experiment(self, objective: Objective) -> None:

@@ -19,8 +19,6 @@ FEWEST, FEWEST_EACH = 20, 4
 #: R² of the forest below which nothing is said. Of scores that are pure noise it was
 #: at most 0.22 in 144 made-up searches of 20 to 80 trials.
 EXPLAINED = 0.3
-#: How the reason of a trial begins whose process was killed: not its values' fault.
-LOST = "its process ended"
 #: Shares of pairs below that are not told: of functions without interactions, trees
 #: made up to 0.08 of one.
 PAIR = 0.1
@@ -239,7 +237,7 @@ def _score_at(
 ) -> float | None:
     """The score after so many epochs; NaN for none; `None` if it does not count."""
     outcome = trial.outcome
-    if outcome is None or trial.epochs < count or outcome.reason.startswith(LOST):
+    if outcome is None or trial.epochs < count or outcome.status == "killed":
         return None
     folds: dict[int, list[float | None]] = {}
     for epoch in epochs:

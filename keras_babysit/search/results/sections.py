@@ -38,9 +38,19 @@ _NAMED = 8
 #: Smaller shares are listed together.
 _SMALL = 0.05
 #: Columns of the table of all trials that say nothing if they are all the same.
-_DULL = ("origin", "source", "score_std", "attempts", "reason", "stage", "parameters")
+_DULL = (
+    "origin",
+    "source",
+    "score_std",
+    "attempts",
+    "reason",
+    "notes",
+    "stage",
+    "parameters",
+)
 #: Columns of words in it.
 _WORDS = ("status", "origin")
+_LONG = ("reason", "notes")
 
 
 def headline(name: str, trials: Sequence[Trial], state: str) -> str:
@@ -226,7 +236,7 @@ def common(title: str, groups: Iterable[Reason], what: str) -> list[Block]:
         for g in groups
     ]
     head = ("trials", "status", what, "which")
-    return _section(title, [_table(head, lines, ("status", "which"), what)])
+    return _section(title, [_table(head, lines, ("status", "which"), (what,))])
 
 
 def listed(title: str, points: Iterable[str]) -> list[Block]:
@@ -243,12 +253,10 @@ def all_trials(trials: Sequence[Trial], objective: Objective) -> list[Block]:
         for name in (found[0] if found else ())
         if name not in _DULL or len({str(row[name]) for row in found}) > 1
     ]
-    names.sort(key=lambda name: name == "reason")  # Long ones last.
+    names.sort(key=lambda name: name in _LONG)  # Long ones last.
     lines = [[_cell(name, row[name]) for name in names] for row in found]
     return (
-        [Details("All trials", (_table(names, lines, _WORDS, "reason"),))]
-        if found
-        else []
+        [Details("All trials", (_table(names, lines, _WORDS, _LONG),))] if found else []
     )
 
 
@@ -261,7 +269,7 @@ def _plus_minus(std: float) -> str:
 
 
 def _cell(name: str, value: Any) -> str:
-    if name == "reason":
+    if name in _LONG:
         return str(value or "")
     if name == "stage":
         return str(value + 1)  # People count from 1.
@@ -279,11 +287,11 @@ def _table(
     head: Sequence[str],
     lines: Iterable[Sequence[str]],
     words: Sequence[str] = (),
-    wide: str = "",
+    wide: Sequence[str] = (),
 ) -> Table:
     """A table of numbers but for some columns; one without a title holds bars."""
     columns = tuple(
-        Column(t, number=t not in (*words, wide), bar=not t, wide=t == wide != "")
+        Column(t, number=t not in (*words, *wide), bar=not t, wide=t in wide)
         for t in head
     )
     return Table(columns, tuple(Row(tuple(line)) for line in lines))

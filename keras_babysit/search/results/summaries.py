@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from keras_babysit.records import Finding
 from keras_babysit.search.results.ranking import of_stage
-from keras_babysit.search.trials import Objective, Trial
+from keras_babysit.search.trials import Objective, Trial, alike
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Reason:
     """Trials that ended early for the same reason, or have something else in common.
 
     Attributes:
-        status: `"stopped"` or `"failed"`; `"note"`, or a finding's severity.
+        status: `"stopped"`, `"failed"`, `"killed"`; `"note"`, or a finding's severity.
         text: the reason, or note, of the first of them; or the name of a rule.
         trials: their numbers.
     """
@@ -56,7 +55,7 @@ def reasons(trials: Iterable[Trial]) -> tuple[Reason, ...]:
     return _grouped(
         (trial, trial.status, trial.outcome.reason)
         for trial in trials
-        if trial.outcome is not None and trial.status in ("stopped", "failed")
+        if trial.outcome is not None and trial.status in ("stopped", "failed", "killed")
     )
 
 
@@ -88,8 +87,7 @@ def rules_of(trials: Iterable[Trial]) -> tuple[Reason, ...]:
 def _grouped(told: Iterable[tuple[Trial, str, str]]) -> tuple[Reason, ...]:
     found: dict[tuple[str, str], tuple[str, dict[int, None]]] = {}
     for trial, status, text in told:
-        alike = re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", text)
-        _, numbers = found.setdefault((status, alike), (text, {}))
+        _, numbers = found.setdefault((status, alike(text)), (text, {}))
         numbers[trial.number] = None
     groups = [
         Reason(status, text, tuple(numbers))

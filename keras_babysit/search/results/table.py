@@ -27,6 +27,7 @@ COLUMNS = (
     "parameters",
     "attempts",
     "reason",
+    "notes",
 )
 _OF_OUTCOME = ("best_epoch", "seconds", "parameters")
 #: Those with whole numbers, some of which may be missing.
@@ -128,7 +129,7 @@ def counts(trials: Iterable[Trial]) -> dict[str, int]:
     found: dict[str, int] = {}
     for trial in trials:
         found[trial.status] = found.get(trial.status, 0) + 1
-    order = ("completed", "stopped", "failed", "running")
+    order = ("completed", "stopped", "failed", "killed", "running")
     return {status: found[status] for status in order if status in found}
 
 
@@ -226,7 +227,8 @@ def _fixed(trial: Trial) -> dict[str, Any]:
     row |= {n: getattr(outcome, n, None) for n in _OF_OUTCOME}
     row |= {"epochs_planned": trial.epochs, "epochs": outcome.epochs if outcome else 0}
     row["score_std"] = spread(outcome.fold_scores) if outcome else None
-    return row | {"reason": outcome.reason if outcome else ""}
+    notes = "; ".join(outcome.notes) if outcome else ""
+    return row | {"reason": outcome.reason if outcome else "", "notes": notes}
 
 
 def _running(epochs: Sequence[EpochResult], objective: Objective) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import keras
 
 from keras_babysit.document.words import count
 from keras_babysit.records import Finding
+from keras_babysit.search.results import ranking
 from keras_babysit.search.store import (
     CHECKPOINTS,
     EPOCHS,
@@ -36,6 +38,10 @@ from keras_babysit.search.trials import EpochResult, Trial, to_json
 
 #: In a fold's folder of logs: what its babysitter has seen, and what it has found.
 _SEEN, _FOUND = "seen.jsonl", "findings.json"
+
+
+#: Of these a full disk, or a quota, is the reason.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class ReportError(BaseException):
@@ -321,9 +327,43 @@ class Attempt:
     def _saved(self, model: keras.Model, logs: Mapping[str, float], number: int) -> str:
         value = value_of(logs, self.work.objective)
         stem = stem_of(self.work.objective, value, number, self._fold)
+        state = resume.state_of(model)
+        worse = self._worse(value)
         with self.notes.on_disk():
-            return self.checkpoints.save(model, stem, resume.state_of(model))
+            while True:
+                try:
+                    return self.checkpoints.save(model, stem, state)
+                except OSError as error:
+                    if error.errno not in _FULL or not next(worse, False):
+                        raise
         return ""
+
+    def _worse(self, value: float | None) -> Iterator[bool]:
+        """Makes room on a full disk, step by step: frees checkpoints that are worse.
+
+        The trial's own last one first; then those of trials that have ended, the worst
+        first, if this epoch is better than theirs; then the trial's own best one, if
+        this epoch is better.
+        """
+        self.checkpoints.keep([self.best_checkpoint()])
+        yield True
+        objective = self.work.objective
+        own = best_of([e for e in self.epochs if e.fold == 0], objective)
+        best = None if own is None else own.logs[objective.name]
+        if value is None or (best is not None and not objective.is_better(value, best)):
+            return
+        for trial in reversed(ranking.best_trials(self.store.trials(), objective)):
+            there = Checkpoints(self.store.folder(trial))
+            is_worse = objective.is_better(value, float(trial.score or 0.0))
+            if is_worse and there.folder.exists() and any(there.folder.iterdir()):
+                there.keep(())
+                self.notes.lines.append(
+                    f"the disk was full, so the checkpoint of trial {trial.number}, "
+                    "which is worse, was deleted"
+                )
+                yield True
+        self.checkpoints.keep(())
+        yield True
 
     def _reported(self, result: EpochResult) -> str:
         try:

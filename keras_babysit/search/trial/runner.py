@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras_tuner
@@ -68,7 +69,7 @@ def run_trial(
 
 def _trained(run: Attempt) -> Outcome:
     # A function of its own, at whose end nothing holds the model any more.
-    began = time.perf_counter()
+    began, raised = time.perf_counter(), ""
     try:
         run.train()
         status, reason = ("stopped" if run.pruned else "completed"), run.pruned
@@ -78,7 +79,9 @@ def _trained(run: Attempt) -> Outcome:
         raise  # By this, the user ends the search.
     except Exception as error:
         status, reason = "failed", in_one_line(error)
-    return _outcome(run, status, reason, time.perf_counter() - began)
+        raised = type(error).__name__
+    outcome = _outcome(run, status, reason, time.perf_counter() - began)
+    return replace(outcome, raised=raised)
 
 
 def _outcome(run: Attempt, status: str, reason: str, seconds: float) -> Outcome:

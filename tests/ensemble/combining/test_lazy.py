@@ -10,8 +10,7 @@ from keras import layers as L
 from support import models
 
 from keras_babysit.ensemble import Ensemble, LazyEnsemble, files, greedy_weights
-from keras_babysit.ensemble.combining import lazy as lazy_module
-from keras_babysit.ensemble.combining import outputs
+from keras_babysit.ensemble.outputs import predictions as outputs
 
 
 def member(units=3, loss=None, inputs=4):
@@ -57,7 +56,7 @@ def test_predicts_what_an_ensemble_does(weights, average, x, tmp_path):
     lazy = LazyEnsemble(paths, weights, average=average)
     whole = Ensemble(members, weights, average=average)
     assert len(lazy) == len(whole.members)
-    assert lazy.numbers == ((1, 3) if average == "geometric" else (1, 2, 3))
+    assert lazy.combination.numbers == ((1, 3) if average == "geometric" else (1, 2, 3))
     made = lazy.predict(x)
     assert made.dtype == np.float32
     assert made == pytest.approx(np.asarray(whole(x)), abs=1e-6, rel=1e-6)
@@ -100,7 +99,6 @@ def test_one_member_at_a_time_is_in_memory(x, tmp_path, monkeypatch):
         return model
 
     monkeypatch.setattr(files, "load", counted)
-    monkeypatch.setattr(lazy_module, "_GARBAGE", 0)
     gc.collect()
     gc.freeze()  # Of what is there already there is much to look through.
     lazy = LazyEnsemble(paths)
@@ -138,7 +136,7 @@ def test_refuses_what_is_no_model(tmp_path):
     ):
         with pytest.raises(ValueError, match=message):
             LazyEnsemble([*good, path])
-    with pytest.raises(ValueError, match="at least one file"):
+    with pytest.raises(ValueError, match="at least one member"):
         LazyEnsemble([])
     with pytest.raises(ValueError, match="There is no directory"):
         LazyEnsemble(tmp_path / "nowhere")
@@ -147,7 +145,9 @@ def test_refuses_what_is_no_model(tmp_path):
     for wrong in (None, member()):
         with pytest.raises(ValueError, match="must be a directory or a list of paths"):
             LazyEnsemble(wrong)
-    with pytest.raises(ValueError, match="Path 1 must be a string or a Path"):
+    with pytest.raises(
+        ValueError, match=r"list of paths of .* member 0 is <Sequential"
+    ):
         LazyEnsemble([member()])
     with pytest.raises(ValueError, match="`average` must be one of"):
         LazyEnsemble(good, average="median")

@@ -16,8 +16,7 @@ from keras import layers as L
 from support import models as zoo
 
 from keras_babysit.ensemble import SnapshotCheckpoint, load_members, train_members
-from keras_babysit.ensemble.members import member as single
-from keras_babysit.ensemble.members import on_ray
+from keras_babysit.ensemble.members import on_ray, training
 from keras_babysit.search import RayExecutor
 
 RNG = np.random.default_rng(0)
@@ -48,7 +47,7 @@ def assert_same(one, other, **tolerance):
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
     folder = tmp_path_factory.mktemp("members")
-    return folder, train_members(make_model, 3, directory=folder, **FITTING)
+    return folder, train_members(make_model, n=3, directory=folder, **FITTING)
 
 
 def test_members_are_apart_and_saved_as_they_are_done(three):
@@ -70,7 +69,7 @@ def test_in_memory_or_one_at_a_time_they_are_the_same(three):
     _, members = three
     keras.utils.set_random_seed(123)
     L.Dense(1)  # Other random numbers, other numbers in names.
-    fewer = train_members(make_model, 2, **FITTING)
+    fewer = train_members(make_model, X, Y, n=2, epochs=2, batch_size=12)
     assert fewer.paths == []
     assert fewer.histories == members.histories[:2]
     assert_same(weights(fewer), weights(members)[:2])
@@ -90,7 +89,12 @@ def test_only_what_is_missing_is_trained_after_a_crash(three, tmp_path):
 
     def train(n=3, **kwargs):
         return train_members(
-            make_model, n, directory=tmp_path, callbacks=callbacks, **FITTING, **kwargs
+            make_model,
+            n=n,
+            directory=tmp_path,
+            callbacks=callbacks,
+            **FITTING,
+            **kwargs,
         )
 
     with pytest.raises(KeyboardInterrupt):
@@ -157,7 +161,7 @@ def test_the_callers_random_numbers_go_on():
         keras.utils.set_random_seed(7)
         first, name = draw(), L.Dense(1).name
         if train:
-            train_members(make_model, 1, **{**FITTING, "epochs": 1})
+            train_members(make_model, n=1, **{**FITTING, "epochs": 1})
         drawn.append([*first, *draw(), int(L.Dense(1).name[6:]) - int(name[6:] or 0)])
     assert drawn[0] == drawn[1]
 
@@ -173,12 +177,12 @@ def test_callbacks_are_copied_or_made_for_each():
             seen.append((id(self), self.epochs))
 
     seen, one = [], Counts()
-    train_members(make_model, 2, callbacks=[one], **FITTING)
+    train_members(make_model, n=2, callbacks=[one], **FITTING)
     assert [count for _, count in seen] == [1, 2, 1, 2]
     assert one.epochs == 0
     one.lock = (i for i in ())
     with pytest.raises(ValueError, match=r"Counts cannot be copied .*=a function"):
-        train_members(make_model, 2, callbacks=one, **FITTING)
+        train_members(make_model, n=2, callbacks=one, **FITTING)
 
 
 def test_members_that_begin_alike_are_told_of(three):
@@ -187,10 +191,10 @@ def test_members_that_begin_alike_are_told_of(three):
         return make_model()
 
     with pytest.warns(UserWarning, match="Members begin with the same weights"):
-        train_members(seeded, 2, **{**FITTING, "epochs": 1})
+        train_members(seeded, n=2, **{**FITTING, "epochs": 1})
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        train_members(make_model, 3, directory=three[0], load=False, **FITTING)
+        train_members(make_model, n=3, directory=three[0], load=False, **FITTING)
 
 
 @pytest.mark.slow
@@ -200,12 +204,12 @@ def test_by_ray_they_are_the_same(three, tmp_path):
     os.remove(tmp_path / "member-001.keras")
     executor = RayExecutor(workers=1, cpus_per_trial=0.5)
     found = train_members(
-        make_model, 3, directory=tmp_path, executor=executor, **FITTING
+        make_model, n=3, directory=tmp_path, executor=executor, **FITTING
     )
     # Other threads add in another order.
     assert_same(weights(found), weights(members), atol=1e-5)
     assert len(found.histories) == 3
-    again = train_members(make_model, 3, directory=tmp_path, **FITTING)
+    again = train_members(make_model, n=3, directory=tmp_path, **FITTING)
     assert_same(weights(again), weights(found))
 
 
@@ -245,7 +249,7 @@ def test_on_ray_so_many_at_a_time_and_each_as_it_is_done(monkeypatch):
     monkeypatch.setattr(cluster, "connect", lambda address, cpus: "")
     monkeypatch.setattr(cluster, "capacity", lambda workers, *rest: workers)
     monkeypatch.setattr(on_ray, "_packed", lambda job: job)
-    jobs = [single.Job(i, i + 4, make_model, None, {}) for i in range(4)]
+    jobs = [training.Job(i, i + 4, make_model, None, {}) for i in range(4)]
     results = on_ray.results_on_ray(jobs, RayExecutor(workers=2))
     assert [next(results) for _ in range(2)] == [
         (1, "task 1 of seed 5"),
@@ -318,7 +322,7 @@ def test_a_model_that_cannot_be_saved(tmp_path):
         return model
 
     with pytest.raises(ValueError, match=r"cannot be saved: No configuration\."):
-        train_members(odd, 1, directory=tmp_path, **FITTING)
+        train_members(odd, n=1, directory=tmp_path, **FITTING)
 
 
 def test_loading_from_whatever_has_members(three):
@@ -356,7 +360,7 @@ def test_what_is_not_a_model(tmp_path, three):
         ([text], "as `model.save` writes it.*notes.keras', which is none"),
         ([whole], "cut.keras', which is none"),
         ([tmp_path / "some.weights.h5"], "Load its weights into a model"),
-        ([], "no members to load"),
+        ([], "at least one member"),
         ([7], "member 0 is 7"),
         (7, "`source` must be a directory or a list"),
         (members[0], "`source` must be a directory or a list"),

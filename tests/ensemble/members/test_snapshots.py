@@ -154,7 +154,7 @@ def test_where_cycles_end_by_counting(case):
     schedule, at_once, expected = COUNTED[case]
     optimizer = SimpleNamespace(_iterations=np.int64(0))
     model = SimpleNamespace(optimizer=optimizer, steps_per_execution=at_once)
-    ends = ends_in_fit(schedule, model, {"steps": SIZE, "epochs": 6})
+    ends = ends_in_fit(schedule, None, model, {"steps": SIZE, "epochs": 6})
     found = []
     for epoch in range(6):
         ends.begin_epoch(model, epoch)
@@ -169,7 +169,9 @@ def test_where_cycles_end_by_counting(case):
 def test_batches_that_loss_scaling_skips_do_not_count():
     optimizer = SimpleNamespace(_iterations=np.int64(0))
     model = SimpleNamespace(optimizer=optimizer, steps_per_execution=1)
-    ends = ends_in_fit(CosineCycles(0.1, steps=4), model, {"steps": 9, "epochs": 1})
+    ends = ends_in_fit(
+        CosineCycles(0.1, steps=4), None, model, {"steps": 9, "epochs": 1}
+    )
     ends.begin_epoch(model, 0)
     due = []
     for batch in range(9):

@@ -49,7 +49,7 @@ def normalized():
     return compiled(L.Dense(4, use_bias=False), L.BatchNormalization(), L.ReLU())
 
 
-RANGES = [(0, None, 1), (3, None, 1), (2, 5, 1), (1, None, 2), (6, None, 1)]
+RANGES = [(0, 1), (3, 1), (1, 2), (6, 1)]
 
 
 def test_it_is_numpys_mean_of_the_ends_of_epochs(tmp_path):
@@ -61,8 +61,8 @@ def test_it_is_numpys_mean_of_the_ends_of_epochs(tmp_path):
     snapshots = SnapshotCheckpoint(tmp_path, every=1)
     model = normalized()
     fit(model, keep, *made, snapshots)
-    for swa, (start, end, every) in zip(made, RANGES, strict=True):
-        chosen = ends[start : end if end is not None else EPOCHS : every]
+    for swa, (start, every) in zip(made, RANGES, strict=True):
+        chosen = ends[start::every]
         assert swa.count == len(chosen)
         for i, value in enumerate(swa.average):
             exact = np.mean([weights[i] for weights in chosen], 0, dtype="float64")
@@ -153,7 +153,6 @@ def test_without_data_batch_normalization_is_told_of():
     [
         ({"start_epoch": -1}, "`start_epoch` must be an integer of 0 or more"),
         ({"start_epoch": 0.75}, "`start_epoch` must be an integer"),
-        ({"end_epoch": 2}, "`end_epoch` must be an integer of 3 or more"),
         ({"every": 0}, "`every` must be a positive integer"),
         ({"batch_size": True}, "`batch_size` must be a positive integer"),
     ],

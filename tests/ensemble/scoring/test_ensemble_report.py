@@ -11,8 +11,8 @@ import pytest
 from keras import layers as L
 
 from keras_babysit.ensemble import Ensemble, report
-from keras_babysit.ensemble.combining import outputs
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.outputs import predictions as outputs
+from keras_babysit.ensemble.scoring import metrics
 
 
 def member(units, activation, loss):
@@ -60,8 +60,8 @@ def whole(classifiers, data):
 
 def test_members_are_scored_alone(whole, probabilities, data):
     for row, p in zip(whole.members, probabilities, strict=True):
-        assert row.scores["error"] == pytest.approx(scoring.error(p, data[1]))
-        nll = scoring.negative_log_likelihood(p, data[1])
+        assert row.scores["error"] == pytest.approx(metrics.error(p, data[1]))
+        nll = metrics.negative_log_likelihood(p, data[1])
         assert row.scores["nll"] == pytest.approx(nll, rel=1e-5)
         assert row.parameters == 15
         assert row.bytes == 60
@@ -78,10 +78,10 @@ def test_sizes_are_means_over_all_ensembles(size, whole, probabilities, data):
         p = np.average(probabilities[list(group)], 0, weights[list(group)])
         values.append(
             [
-                scoring.error(p, data[1]),
-                scoring.negative_log_likelihood(p, data[1]),
-                scoring.calibration_error(p, data[1]),
-                scoring.brier(p, data[1]),
+                metrics.error(p, data[1]),
+                metrics.negative_log_likelihood(p, data[1]),
+                metrics.calibration_error(p, data[1]),
+                metrics.brier(p, data[1]),
             ]
         )
     row = whole.sizes[size - 1]
@@ -98,7 +98,7 @@ def test_the_last_size_is_the_ensemble(whole, probabilities, data):
     assert whole.samples == 60
     assert whole.average == "probabilities"
     assert whole.seconds_as_one > 0
-    expected = scoring.disagreement(probabilities)
+    expected = metrics.disagreement(probabilities)
     assert whole.disagreement == pytest.approx(expected)
 
 
@@ -119,7 +119,7 @@ def test_binary_and_geometric(data):
         found = Ensemble(members, average=average).report(x, y)
         z = np.log(np.clip(p, 1e-7, 1 - 1e-7))
         z = (z - np.log(1 - np.clip(p, 1e-7, 1 - 1e-7))).mean(0)
-        nll = scoring.negative_log_likelihood(1 / (1 + np.exp(-z)), y)
+        nll = metrics.negative_log_likelihood(1 / (1 + np.exp(-z)), y)
         assert found.kind == "binary"
         assert found.average == average
         assert found.ensemble.scores["nll"] == pytest.approx(nll, rel=1e-4)
@@ -134,12 +134,12 @@ def test_regression(data, rng):
     assert found.kind == "values"
     assert found.metric == "rmse"
     scores = found.ensemble.scores
-    assert scores["rmse"] == pytest.approx(scoring.rmse(mean, y), rel=1e-5)
+    assert scores["rmse"] == pytest.approx(metrics.rmse(mean, y), rel=1e-5)
     assert scores["spread"] == pytest.approx(np.sqrt((std**2).mean()), rel=1e-5)
-    noise = scoring.noise_variance(mean, y, std)
-    nll = scoring.gaussian_nll(mean, y, std**2 + noise)
+    noise = metrics.noise_variance(mean, y, std)
+    nll = metrics.gaussian_nll(mean, y, std**2 + noise)
     assert scores["nll"] == pytest.approx(nll, rel=1e-5)
-    squared = scoring.rmse(values[0], y) ** 2
+    squared = metrics.rmse(values[0], y) ** 2
     alone = found.members[0].scores["nll"]
     assert alone == pytest.approx(0.5 * np.log(2 * np.pi * np.e * squared), rel=1e-5)
     assert math.isnan(found.disagreement)
@@ -206,7 +206,7 @@ def test_outputs_of_a_subclass_that_nothing_is_known_of(data):
         warnings.simplefilter("ignore")  # It has no `get_config` that Keras can find.
         whole = Ensemble([member])
     found = whole.report(x, y, output="size")
-    assert found.members[0].scores["rmse"] == pytest.approx(scoring.rmse(made, y))
+    assert found.members[0].scores["rmse"] == pytest.approx(metrics.rmse(made, y))
     with pytest.raises(ValueError, match="have 2 outputs, and what they are is not"):
         report([member], x, y)
 
@@ -214,7 +214,7 @@ def test_outputs_of_a_subclass_that_nothing_is_known_of(data):
 def test_to_dict_is_json(whole):
     found = json.loads(json.dumps(whole.to_dict(), allow_nan=False))
     assert found["sizes"][3]["scores"] == pytest.approx(dict(whole.ensemble.scores))
-    assert found["sizes"][3]["weight"] is None
+    assert found["sizes"][3]["weight"] == "nan"
     assert len(found["members"]) == 4
     assert found["kind"] == "categorical"
 
@@ -224,7 +224,7 @@ def test_plots(whole, tmp_path):
     assert (tmp_path / "report.png").stat().st_size > 10_000
     titles = [axis.get_title() for axis in drawn.axes]
     assert titles[:3] == ["error (%)", "NLL (nats)", "calibration error (%)"]
-    line = drawn.axes[1].lines[0]
+    line = drawn.axes[1].lines[1]
     assert line.get_xdata().tolist() == [1, 2, 3, 4]
     expected = [row.scores["nll"] for row in whole.sizes]
     assert line.get_ydata().tolist() == pytest.approx(expected)

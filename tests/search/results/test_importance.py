@@ -253,9 +253,9 @@ def test_failed_trials_count_as_the_worst_but_not_lost_ones():
         made.trial(
             t.number,
             None,
-            "failed",
+            "killed",
             values=t.values,
-            reason="its process ended 3 times",
+            reason="its process ended 3 times without a new epoch",
         )
         for t in diverged
     ]

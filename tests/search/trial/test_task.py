@@ -1,5 +1,6 @@
 """One trial, whatever happens in it."""
 
+import errno
 import gc
 import json
 import random
@@ -22,6 +23,7 @@ from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import (
     EpochResult,
     Objective,
+    Outcome,
     Trial,
     outcome_of,
     plain,
@@ -497,6 +499,41 @@ def test_disk_that_is_full(tmp_path):
     assert "File too large" in outcome.notes[0]
     assert [epoch.checkpoint for epoch in Store(tmp_path).epochs(0)] == ["", "", ""]
     assert not list((Store(tmp_path).folder(0) / "checkpoints").iterdir())
+
+
+def test_a_full_disk_costs_the_worst_checkpoints_first(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    for number, score in ((7, 50.0), (8, 99.0), (9, 0.0)):
+        one = trial(number=number)
+        store.append("started", **plain(one))
+        outcome = Outcome("completed", score, checkpoint="best.keras")
+        store.append("ended", number=number, outcome=plain(outcome))
+        Checkpoints(store.folder(one)).folder.mkdir(parents=True)
+        (Checkpoints(store.folder(one)).folder / "best.keras").write_text("a model")
+    save, room = keras.Model.save, 3
+
+    def limited(model, path):
+        if len(list(tmp_path.rglob("*.keras"))) >= room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(model, path)
+
+    monkeypatch.setattr(keras.Model, "save", limited)
+    outcome = run(work(tmp_path), 3)
+    left = {path.parts[-3] for path in tmp_path.rglob("*.keras")}
+    # Of each trial only one fits beside it: the best of the others stays.
+    assert "0009" in left
+    assert "0008" not in left
+    assert any("checkpoint of trial 8, which is worse" in n for n in outcome.notes)
+    assert outcome.checkpoint
+    model = load_model(tmp_path, trial(outcome=outcome), Small(), space())
+    x, y = (part[60:] for part in data())
+    assert model.evaluate(x, y, verbose=0)[0] == pytest.approx(outcome.score, rel=1e-5)
+    room = 0  # Nothing helps: nothing that is better is lost for it.
+    outcome = run(work(tmp_path), 1)
+    assert outcome.status == "completed"
+    assert outcome.checkpoint == ""
+    assert "No space left on device" in outcome.notes[-1]
+    assert "0009" in {path.parts[-3] for path in tmp_path.rglob("*.keras")}
 
 
 def test_folder_that_cannot_be_made(tmp_path):

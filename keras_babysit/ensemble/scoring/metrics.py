@@ -1,13 +1,27 @@
-"""How good predictions are: NumPy in float64, of predictions and labels."""
+"""How good predictions are: NumPy in float64, of predictions and labels.
+
+All scores of classes take the same three arguments:
+
+* `probabilities`: float array of shape `(n, classes)`, or `(n,)` or `(n, 1)`: the
+  probability of class 1. Further axes in between (sequences, images) count as samples.
+* `labels`: integers of shape `(n,)` or `(n, 1)`, or one-hot rows; of smoothed ones the
+  largest counts.
+* `kind`: `"categorical"`, or `"binary"`: each value is a probability of its own, which
+  is right above one half (several labels for a sample). By default binary if the last
+  axis has one value.
+
+They raise a `ValueError` if these are no probabilities, or no labels of them.
+"""
 
 from __future__ import annotations
 
 import itertools
 import math
-import numbers
 from typing import Any
 
 import numpy as np
+
+from keras_babysit.ensemble.arguments import check_whole
 
 #: Probabilities below it count as it, as in Keras's losses: one float32 zero would
 #: make the mean infinite.
@@ -21,21 +35,7 @@ _ROUNDING = 1e-2
 def error(probabilities: Any, labels: Any, *, kind: str | None = None) -> float:
     """Returns the share of samples whose most probable class is not the label.
 
-    Args:
-        probabilities: float array of shape `(n, classes)`, or `(n,)` or `(n, 1)`: the
-            probability of class 1. Further axes in between (sequences, images) count
-            as samples.
-        labels: integers of shape `(n,)` or `(n, 1)`, or one-hot rows; of smoothed ones
-            the largest counts.
-        kind: `"categorical"`, or `"binary"`: each value is a probability of its own,
-            which is right above one half (several labels for a sample). By default
-            binary if the last axis has one value.
-
-    Returns:
-        A float in [0, 1]. Of classes that are equally probable the first counts.
-
-    Raises:
-        ValueError: if these are no probabilities, or no labels of them.
+    A float in [0, 1]. Of classes that are equally probable the first counts.
 
     Example:
         >>> error([[0.9, 0.1], [0.4, 0.6]], [0, 0])
@@ -52,17 +52,6 @@ def negative_log_likelihood(
 
     Probabilities below 1e-7 count as 1e-7, as they do in Keras's losses: a sample
     costs at most 16.1.
-
-    Args:
-        probabilities: as for `error`.
-        labels: as for `error`.
-        kind: as for `error`.
-
-    Returns:
-        A float, 0 or above.
-
-    Raises:
-        ValueError: as `error`.
 
     Example:
         >>> negative_log_likelihood([[0.5, 0.5]], [1]) == math.log(2)
@@ -98,9 +87,7 @@ def calibration_error(
         Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks
         (2017), eq. 5.
     """
-    whole = isinstance(bins, numbers.Integral) and not isinstance(bins, bool)
-    if not whole or bins < 1:
-        raise ValueError(f"`bins` must be a positive integer. Received: bins={bins!r}")
+    check_whole(1, bins=bins)
     p, y = checked(probabilities, labels, kind)
     confidence, right = p.max(1), p.argmax(1) == y
     edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
@@ -115,14 +102,6 @@ def brier(probabilities: Any, labels: Any, *, kind: str | None = None) -> float:
     Summed over classes (0 to 2); for the probability of class 1 alone it is that of
     this one value (0 to 1), as in scikit-learn.
 
-    Args:
-        probabilities: as for `error`.
-        labels: as for `error`.
-        kind: as for `error`.
-
-    Raises:
-        ValueError: as `error`.
-
     References:
         Brier: Verification of forecasts expressed in terms of probability (1950).
     """
@@ -136,9 +115,8 @@ def disagreement(predictions: Any, *, kind: str | None = None) -> float:
     """Returns how often two members predict different classes, the mean of all pairs.
 
     Args:
-        predictions: probabilities of shape `(members, n, classes)`, or those of class
-            1, `(members, n)` or `(members, n, 1)`.
-        kind: as for `error`.
+        predictions: probabilities, with an axis for the members before the others.
+        kind: of them.
 
     Returns:
         A float in [0, 1]; NaN for one member.
@@ -215,11 +193,7 @@ def noise_variance(predictions: Any, targets: Any, spread: Any = 0.0) -> float:
 
 
 def kind_of(probabilities: Any, kind: str | None = None) -> str:
-    """Returns `"binary"` or `"categorical"`: as told, or else by the last axis.
-
-    Raises:
-        ValueError: if told something else.
-    """
+    """Returns `"binary"` or `"categorical"`: as given, or else by the last axis."""
     if kind not in (None, "binary", "categorical"):
         raise ValueError(
             f'`kind` must be "binary" or "categorical". Received: kind={kind!r}'
@@ -264,11 +238,7 @@ def _columns(probabilities: Any, kind: str | None) -> np.ndarray:
 def checked(
     probabilities: Any, labels: Any, kind: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns probabilities `(samples, classes)` and integer labels `(samples,)`.
-
-    Raises:
-        ValueError: as `error`.
-    """
+    """Returns probabilities `(samples, classes)` and integer labels `(samples,)`."""
     p = _columns(probabilities, kind)
     classes = p.shape[1]
     y = np.asarray(labels)
@@ -314,7 +284,7 @@ def _of_rows(y: np.ndarray) -> np.ndarray:
 def _values(predictions: Any, targets: Any) -> tuple[np.ndarray, np.ndarray]:
     p, y = np.asarray(predictions, float), np.asarray(targets, float)
     # (n,) against (n, 1), which NumPy would broadcast to (n, n).
-    if p.size != y.size or p.size == 0 or len(p.ravel()) != len(y.ravel()):
+    if p.size != y.size or p.size == 0:
         raise ValueError(
             "`targets` must be as many as the predictions. Received: targets of shape "
             f"{y.shape} for predictions of shape {p.shape}"

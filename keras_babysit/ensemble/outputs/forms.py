@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection import compiled
 from keras_babysit.inspection.layers import activation_of, graph_of, inner, kind_of
 from keras_babysit.inspection.model import AFFINE, MOVING
 
-#: Probabilities below it count as it where their logarithm is taken.
-SMALLEST = 1e-7
 #: Losses of one class out of several.
 CATEGORICAL = frozenset(
     {
@@ -56,12 +53,15 @@ class OutputForm:
             itself, yes or no), or `"values"`.
         logits: whether it is logits (or log-probabilities), not probabilities.
         known: whether model and loss tell so; values are also what nothing is known of.
+        doubtful: whether only the loss tells so, and a layer without an activation
+            function makes it: `from_logits=True` may be missing in the loss.
     """
 
     name: str = ""
     kind: str = "values"
     logits: bool = False
     known: bool = True
+    doubtful: bool = False
 
     @property
     def words(self) -> str:
@@ -110,23 +110,6 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
         name = names[index] if len(names) > 1 else ""
         forms.append(_form(name, activation, units, loss, from_logits))
     return forms
-
-
-def averaged_forms(
-    averages: Sequence[str], forms: Sequence[OutputForm]
-) -> list[OutputForm]:
-    """Returns what an ensemble puts out.
-
-    Args:
-        averages: how each output is averaged.
-        forms: what a member's outputs are.
-    """
-    return [
-        dataclasses.replace(
-            form, logits=average == "logits" or (average == "mean" and form.logits)
-        )
-        for average, form in zip(averages, forms, strict=True)
-    ]
 
 
 def output_names(model: keras.Model) -> list[str]:
@@ -181,10 +164,10 @@ def _form(
         return OutputForm(name, "categorical", logits=True)
     told = loss.from_logits if loss is not None else None
     logits = bool(told if from_logits is None else from_logits)
-    if loss_name in BINARY:
-        return OutputForm(name, "binary", logits)
-    if loss_name in CATEGORICAL:
-        return OutputForm(name, "categorical", logits)
+    if loss_name in BINARY | CATEGORICAL:
+        kind = "binary" if loss_name in BINARY else "categorical"
+        doubtful = activation == "linear" and not logits and from_logits is None
+        return OutputForm(name, kind, logits, doubtful=doubtful)
     if from_logits and loss_name not in REGRESSION:
         return OutputForm(name, "binary" if units == 1 else "categorical", logits=True)
     return OutputForm(name, known=loss_name in REGRESSION)
@@ -225,91 +208,3 @@ def _agreed(column: Sequence[OutputForm]) -> list[OutputForm]:
                 f"{filled[0].words} of member 1, {form.words} of member {number}{at}"
             )
     return filled
-
-
-def probabilities(values: Any, form: OutputForm) -> np.ndarray:
-    """Returns an output in float64, logits as the probabilities that they mean."""
-    z = np.asarray(values, float)
-    if not form.logits:
-        return z
-    if form.kind == "binary":
-        # exp of what is not positive only: nothing overflows.
-        small = np.exp(-np.abs(z))
-        return np.where(z >= 0, 1.0, small) / (1 + small)
-    e = np.exp(z - z.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
-def predict(model: keras.Model, x: Any, batch_size: int | None = None) -> Any:
-    """Returns what a model predicts, in the structure of its outputs."""
-    return model.predict(x, batch_size=batch_size, verbose=0)
-
-
-def predicted(
-    model: keras.Model, x: Any, batch_size: int | None = None
-) -> list[np.ndarray]:
-    """Returns what a model predicts: an array for each output, flat."""
-    made = predict(model, x, batch_size)
-    return [np.asarray(one) for one in keras.tree.flatten(made)]
-
-
-def size_of(model: keras.Model) -> int:
-    """Returns the bytes of a model's weights."""
-    return sum(
-        int(np.prod(v.shape)) * np.dtype(_numpy(v.dtype)).itemsize
-        for v in model.weights
-    )
-
-
-def _numpy(dtype: Any) -> str:
-    """A dtype of as many bytes that NumPy knows."""
-    name = keras.backend.standardize_dtype(dtype)
-    return {"bfloat16": "float16", "string": "object"}.get(name, name)
-
-
-def combined(
-    values: Sequence[np.ndarray],
-    forms: Sequence[OutputForm],
-    weights: np.ndarray,
-    average: str,
-) -> np.ndarray:
-    """Returns the weighted average of one output, as the graph of `Ensemble` makes it.
-
-    Args:
-        values: of each member, what it puts out.
-        forms: of each member, what that is.
-        weights: of each member, summing to one.
-        average: `"probabilities"`, `"geometric"`, `"logits"` or `"mean"`.
-
-    Returns:
-        float64 array: logits for `"logits"`, else probabilities or values.
-    """
-    parts = zip(values, forms, strict=True)
-    total = sum(
-        weight * to_average(value, form, average)
-        for weight, (value, form) in zip(weights, parts, strict=True)
-    )
-    return from_average(np.asarray(total), forms[0].kind, average)
-
-
-def to_average(value: Any, form: OutputForm, average: str) -> np.ndarray:
-    """Returns what is averaged of one member's output, float64."""
-    if average == "mean":
-        return np.asarray(value, float)
-    if average == "probabilities":
-        return probabilities(value, form)
-    if form.logits:
-        return np.asarray(value, float)
-    p = np.asarray(value, float)
-    return _log(p) - _log(1 - p) if form.kind == "binary" else _log(p)
-
-
-def _log(p: np.ndarray) -> np.ndarray:
-    return np.log(np.clip(p, SMALLEST, 1.0))
-
-
-def from_average(total: np.ndarray, kind: str, average: str) -> np.ndarray:
-    """Returns what an ensemble puts out, of the average."""
-    if average != "geometric":
-        return total
-    return probabilities(total, OutputForm(kind=kind, logits=True))

@@ -1,4 +1,4 @@
-"""What a student is told while an ensemble teaches it."""
+"""The loss of a student while an ensemble teaches it: the teacher's and its own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras import ops
 
 from keras_babysit.borrowing import attributes_kept
 
-#: What `distill` puts in the student's place of its own while it trains.
+#: Methods that `distill` puts in place of the student's while it trains.
 _LENT = ("compute_loss", "compute_metrics", "get_metrics_result")
 _COMPILED = ("train_function", "test_function")
 #: Names for what goes to `fit` as its target, where the teacher's outputs are known.
@@ -22,8 +22,8 @@ _ALPHA = 0.5
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """What a student is told while it trains.
+class MixedLoss:
+    """A student's loss and metrics while it learns from a teacher.
 
     Attributes:
         student: the model that trains.
@@ -68,10 +68,11 @@ class Lesson:
                     "`validation_data` must have labels: the validation loss is the "
                     "student's own."
                 )
-            known = ops.stop_gradient(only(self.teacher(x, training=False)))
-        said = only(y_pred)
-        check_same(known.shape[1:], said.shape[1:])
-        check_labels(self.alpha, labels)
+            known = only("ensemble", self.teacher(x, training=False))
+            known = ops.stop_gradient(known)
+        said = only("student", y_pred)
+        _check_same(known.shape[1:], said.shape[1:])
+        _check_labels(self.alpha, labels)
         soft = self.soft_loss(known, said, _weight_of(TEACHER, sample_weight))
         alpha = _share(self.alpha, labels)
         if alpha == 1:
@@ -131,18 +132,27 @@ def _weight_of(part: str, sample_weight: Any) -> Any:
     if isinstance(sample_weight, dict) and TEACHER in sample_weight:
         return sample_weight.get(part)
     if part == TEACHER and sample_weight is not None:
-        return only(sample_weight)
+        return only("sample_weight", sample_weight)
     return sample_weight
 
 
-def only(outputs: Any) -> Any:
-    """Returns the one output of a model, which may be in a list or a dict."""
-    (output,) = keras.tree.flatten(outputs)
-    return output
+def only(name: str, parts: Any) -> Any:
+    """Returns the one output of a model, which may be in a list or a dict.
+
+    Raises:
+        ValueError: if there are several.
+    """
+    found = keras.tree.flatten(parts)
+    if len(found) != 1:
+        raise ValueError(
+            f"`{name}` must be a model with one output. Received one with "
+            f"{len(found)}. Take one of them, on the same layers: "
+            f"`keras.Model({name}.inputs, {name}.outputs[0])`, and compile that."
+        )
+    return found[0]
 
 
-def check_labels(alpha: float | None, labels: Any) -> None:
-    """Raises a `ValueError` if a part of the loss needs labels that are missing."""
+def _check_labels(alpha: float | None, labels: Any) -> None:
     if labels is None and alpha is not None and alpha != 1:
         raise ValueError(
             "`alpha` must be 1, or left out, where there are no labels: what is left "
@@ -150,8 +160,7 @@ def check_labels(alpha: float | None, labels: Any) -> None:
         )
 
 
-def check_same(teacher: Any, student: Any) -> None:
-    """Raises a `ValueError` if the shapes of two models' outputs differ."""
+def _check_same(teacher: Any, student: Any) -> None:
     if tuple(teacher) != tuple(student):
         raise ValueError(
             "The outputs of `ensemble` and `student` must be of one shape, apart from "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,12 +11,12 @@ from keras.src.models.functional import Functional
 
 from keras_babysit.ensemble import arguments as checks
 from keras_babysit.ensemble.combining.compilation import compile_arguments
-from keras_babysit.ensemble.combining.graph import Graph, build
-from keras_babysit.ensemble.combining.outputs import OutputForm, averaged_forms
-from keras_babysit.ensemble.combining.uncertainty import spreads
-
-if TYPE_CHECKING:
-    from keras_babysit.ensemble.scoring.report import EnsembleReport
+from keras_babysit.ensemble.combining.graph import build
+from keras_babysit.ensemble.combining.spread import spreads
+from keras_babysit.ensemble.outputs.combination import Combination, check_average
+from keras_babysit.ensemble.outputs.forms import OutputForm
+from keras_babysit.ensemble.scoring.evaluation import report
+from keras_babysit.ensemble.scoring.report import EnsembleReport
 
 
 class Ensemble(Functional):
@@ -96,13 +96,14 @@ class Ensemble(Functional):
         from_logits: bool | None = None,
         name: str = "ensemble",
     ):
+        check_average(average)
         models = checks.models_of(members)
-        graph = build(
-            models, checks.weights_of(weights, len(models)), average, from_logits
-        )
+        shares = checks.weights_of(weights, len(models))
+        graph = build(models, shares, average, from_logits)
         super().__init__(graph.inputs, graph.outputs, name=name)
-        self._own = _Own(graph)
-        self._compile_as([models[i] for i in graph.counting])
+        # A value that Keras does not track or save.
+        self._graph = graph
+        self._compile_as([models[n - 1] for n in self.combination.numbers])
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -113,22 +114,22 @@ class Ensemble(Functional):
     @property
     def members(self) -> tuple[keras.Model, ...]:
         """The models that count, copies; one that was given twice is there twice."""
-        return self._own.graph.members
+        return self._graph.members
+
+    @property
+    def combination(self) -> Combination:
+        """Which members count, what they put out, and how that is averaged."""
+        return self._graph.combination
 
     @property
     def output_forms(self) -> list[OutputForm]:
         """What its outputs are: an `OutputForm` for each, flat."""
-        return averaged_forms(self.graph.averages, self.graph.forms[0])
-
-    @property
-    def graph(self) -> Graph:
-        """What it is made of, and what its outputs are."""
-        return self._own.graph
+        return self.combination.output_forms
 
     @property
     def member_weights(self) -> np.ndarray:
         """Their weights: float64 array of shape `(members,)` that sums to one."""
-        return self._own.graph.weights.copy()
+        return self.combination.weights.copy()
 
     def spread(
         self, x: Any, batch_size: int | None = None, verbose: int | str = 0
@@ -149,11 +150,10 @@ class Ensemble(Functional):
         """
         checks.check_batch_size(batch_size)
         checks.check_inputs(x)
-        graph = self._own.graph
-        made = self._own.each().predict(x, batch_size=batch_size, verbose=verbose)
-        flat = keras.tree.flatten(made)
-        found = spreads(flat, graph.forms, graph.weights)
-        return keras.tree.pack_sequence_as(graph.outputs, found)
+        apart = self._graph.apart
+        made = apart.predict(x, batch_size=batch_size, verbose=verbose)
+        found = spreads(made, self.combination)
+        return keras.tree.pack_sequence_as(self._graph.outputs, found)
 
     def report(self, x: Any, y: Any, **arguments: Any) -> EnsembleReport:
         """Returns what the members and their ensembles are worth: see `report`.
@@ -163,15 +163,12 @@ class Ensemble(Functional):
             y: their labels or targets.
             **arguments: of `report`.
         """
-        from keras_babysit.ensemble.scoring.evaluation import report
-
         return report(self, x, y, **arguments)
 
     def _compile_as(self, models: Sequence[keras.Model]) -> None:
         """Compiles it with the losses and metrics of the first member that has any."""
-        graph = self._own.graph
         logits = [form.logits for form in self.output_forms]
-        for model, forms in zip(models, graph.forms, strict=True):
+        for model, forms in zip(models, self.combination.forms, strict=True):
             if model.compiled and getattr(model, "loss", None) is not None:
                 arguments = compile_arguments(model, forms, logits)
                 if arguments is not None:
@@ -180,18 +177,3 @@ class Ensemble(Functional):
 
     def __repr__(self) -> str:
         return f"<Ensemble name={self.name}, members={len(self.members)}>"
-
-
-class _Own:
-    """What belongs to an ensemble, in a value that Keras does not track or save."""
-
-    def __init__(self, graph: Graph):
-        self.graph = graph
-        self._each: keras.Model | None = None
-
-    def each(self) -> keras.Model:
-        """A model that puts out what each member does, flat, member after member."""
-        if self._each is None:
-            flat = [tensor for tensors in self.graph.each for tensor in tensors]
-            self._each = Functional(self.graph.inputs, flat, name="members")
-        return self._each

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from keras_babysit.ensemble.arguments import check_whole
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.ensemble.scoring.validation import (
     Validation,
     as_values,
@@ -35,9 +34,7 @@ def greedy_weights(
     *,
     loss: str | Loss | None = None,
     rounds: int = _ROUNDS,
-    start: int = 1,
     bags: int = 0,
-    bag_fraction: float = 0.5,
     seed: int = 0,
     output: str | None = None,
     from_logits: bool | None = None,
@@ -45,11 +42,11 @@ def greedy_weights(
 ) -> np.ndarray:
     """Returns weights by greedy selection with replacement.
 
-    Starting from the best `start` members, the one is added that makes the loss of the
-    mean the smallest, again and again; a member may be added several times, and how
-    often it was added is its weight. The best of all rounds counts, so that more rounds
-    cannot harm. With `bags`, this is done in random subsets of the members, and
-    averaged, which overfits less where there are many members.
+    Starting from the best member, the one is added that makes the loss of the mean the
+    smallest, again and again; a member may be added several times, and how often it was
+    added is its weight. The best of all rounds counts, so that more rounds cannot harm.
+    With `bags`, this is done in random halves of the members, and averaged, which
+    overfits less where there are many members.
 
     On the data given, the loss of the weighted mean is never larger than that of the
     best single member (the best one alone is returned rather). That says nothing of new
@@ -65,10 +62,8 @@ def greedy_weights(
             `(n, ...)` and `y` that returns a number, smaller where better. By default
             `"nll"` for probabilities, `"rmse"` for values.
         rounds: how many times a member is added.
-        start: how many of the best members to begin with.
-        bags: number of random subsets; 0 for one selection from all members.
-        bag_fraction: share of the members in each, in (0, 1].
-        seed: of the subsets.
+        bags: number of random halves; 0 for one selection from all members.
+        seed: of the halves.
         output: name of the output to choose by, if there are several.
         from_logits: see `Ensemble`.
         batch_size: of prediction; Keras's default if `None`.
@@ -86,15 +81,10 @@ def greedy_weights(
 
     References:
         Caruana, Niculescu-Mizil, Crew and Ksikes: Ensemble Selection from Libraries of
-        Models (2004): selection with replacement, sorted initialisation, bagging.
+        Models (2004): selection with replacement, bagging.
     """
-    check_whole(1, rounds=rounds, start=start)
+    check_whole(1, rounds=rounds)
     check_whole(0, bags=bags, seed=seed)
-    if not isinstance(bag_fraction, numbers.Real) or not 0 < bag_fraction <= 1:
-        raise ValueError(
-            "`bag_fraction` must be above 0 and at most 1. Received: "
-            f"bag_fraction={bag_fraction!r}"
-        )
     data = validation_of(members, x, y, output, from_logits, batch_size)
     measure = _measure(loss, data)
     n = len(data.predictions)
@@ -105,9 +95,11 @@ def greedy_weights(
     alone = np.where(np.isnan(alone), np.inf, alone)
     order = np.argsort(alone, kind="stable")
     rng = np.random.default_rng(seed)
-    size = max(1, round(float(bag_fraction) * n))
-    parts = [order[_subset(rng, n, size)] for _ in range(bags)] or [order]
-    found = [_selected(data, measure, part, rounds, start) for part in parts]
+    size = max(1, round(n / 2))
+    # Of ranks, the best first.
+    halves = (np.sort(rng.choice(n, size, replace=False)) for _ in range(bags))
+    parts = [order[half] for half in halves] or [order]
+    found = [_selected(data, measure, part, rounds) for part in parts]
     return _at_least_best(np.mean(found, axis=0), order[0], data, measure)
 
 
@@ -179,13 +171,13 @@ def _measure(loss: str | Loss | None, data: Validation) -> Loss:
     if loss is None:
         loss = "rmse" if data.kind == "values" else "nll"
     known: dict[str, Any] = {
-        "nll": scoring.negative_log_likelihood,
-        "error": scoring.error,
-        "brier": scoring.brier,
+        "nll": metrics.negative_log_likelihood,
+        "error": metrics.error,
+        "brier": metrics.brier,
     }
     if loss == "rmse":
         values = as_values(data)
-        return lambda predictions, _: scoring.rmse(predictions, values)
+        return lambda predictions, _: metrics.rmse(predictions, values)
     if loss not in known or data.kind == "values":
         names = ["rmse"] if data.kind == "values" else [*known, "rmse"]
         raise ValueError(
@@ -196,13 +188,13 @@ def _measure(loss: str | Loss | None, data: Validation) -> Loss:
 
 
 def _selected(
-    data: Validation, measure: Loss, order: np.ndarray, rounds: int, start: int
+    data: Validation, measure: Loss, order: np.ndarray, rounds: int
 ) -> np.ndarray:
     """Weights by selection from the members in `order`, the best first."""
     counts = np.zeros(len(data.predictions))
-    counts[order[:start]] = 1
-    total = data.predictions[order[:start]].sum(0)
-    best, best_loss = counts.copy(), measure(total / counts.sum(), data.targets)
+    counts[order[0]] = 1
+    total = data.predictions[order[0]]
+    best, best_loss = counts.copy(), measure(total, data.targets)
     for _ in range(rounds):
         size = counts.sum() + 1
         losses = [
@@ -217,11 +209,6 @@ def _selected(
         if np.nanmin(losses) < best_loss or np.isnan(best_loss):
             best, best_loss = counts.copy(), float(np.nanmin(losses))
     return best / best.sum()
-
-
-def _subset(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
-    """Which ranks are in a bag, the best first."""
-    return np.sort(rng.choice(n, size, replace=False))
 
 
 def _at_least_best(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 
-from keras_babysit.ensemble.combining import outputs
-from keras_babysit.ensemble.combining.outputs import OutputForm
+from keras_babysit.ensemble.outputs.averages import probabilities
+from keras_babysit.ensemble.outputs.combination import Combination
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,25 @@ class Spread:
     mutual_information: np.ndarray | None = None
 
 
-def spreads(
-    flat: Sequence[np.ndarray],
-    forms: Sequence[Sequence[OutputForm]],
-    weights: np.ndarray,
-) -> list[Spread]:
+def spreads(made: Iterable[Any], combination: Combination) -> list[Spread]:
     """Returns the spread of each output.
 
     Args:
-        flat: raw predictions, member after member, each one's outputs in order.
-        forms: of each member, what its outputs are.
-        weights: of each member, summing to one.
+        made: what each member predicts, in any structure of its outputs.
+        combination: their weights, and what that is.
     """
-    count = len(forms[0])
-    found = []
-    for at in range(count):
-        predictions = [
-            outputs.probabilities(flat[number * count + at], own[at])
-            for number, own in enumerate(forms)
-        ]
-        found.append(spread_of(predictions, weights, forms[0][at].kind))
-    return found
+    predictions = [
+        [probabilities(one, form) for one, form in zip(own, forms, strict=True)]
+        for own, forms in zip(
+            map(keras.tree.flatten, made), combination.forms, strict=True
+        )
+    ]
+    return [
+        spread_of(column, combination.weights, form.kind)
+        for column, form in zip(
+            zip(*predictions, strict=True), combination.forms[0], strict=True
+        )
+    ]
 
 
 def spread_of(predictions: Sequence[Any], weights: np.ndarray, kind: str) -> Spread:
@@ -83,15 +82,15 @@ def spread_of(predictions: Sequence[Any], weights: np.ndarray, kind: str) -> Spr
     return Spread(mean, std, total, np.maximum(total - own, 0.0))
 
 
-def entropy(probabilities: Any, kind: str = "categorical") -> np.ndarray:
+def entropy(chances: Any, kind: str = "categorical") -> np.ndarray:
     """Returns the entropy of probabilities in nats.
 
     Args:
-        probabilities: float array of shape `(..., classes)`; for `"binary"` of any
-            shape, each the probability of class 1. A last axis of one is dropped.
+        chances: float array of shape `(..., classes)`, probabilities; for `"binary"`
+            of any shape, each that of class 1. A last axis of one is dropped.
         kind: `"categorical"` or `"binary"`.
     """
-    p = np.asarray(probabilities, float)
+    p = np.asarray(chances, float)
     if kind == "binary":
         each = _surprise(p) + _surprise(1 - p)
         return each[..., 0] if each.ndim > 1 and each.shape[-1] == 1 else each

@@ -7,8 +7,11 @@ from typing import Any
 
 import keras
 from keras.src.models.functional import Functional
+from keras.src.saving.serialization_lib import SafeModeScope
 
-from keras_babysit.borrowing import layers_of
+from keras_babysit.borrowing import layers_of, random_numbers_kept
+from keras_babysit.document.words import sentence
+from keras_babysit.errors import first_line
 from keras_babysit.inspection.layers import graph_of
 
 #: What raises where a layer of the user's cannot be made again from its `get_config`.
@@ -49,32 +52,53 @@ def copy_of(member: keras.Model, name: str) -> keras.Model | None:
     return copy
 
 
-def remade(member: keras.Model, inputs: Any) -> keras.Model | None:
-    """Returns a copy of a subclassed member by its `get_config`, not compiled.
+def remade(model: keras.Model, inputs: Any = None, compiled: bool = False) -> Any:
+    """Returns a copy of a model by its configuration, values and all.
 
     Args:
-        member: a built model; not changed.
-        inputs: symbolic inputs, on which the copy is built.
+        model: a built model; not changed.
+        inputs: symbolic inputs, on which the copy is built if it is not by then.
+        compiled: whether to compile the copy as the model is.
 
-    Returns:
-        The copy; `None` if its class cannot be made again, or has other weights then.
+    Raises:
+        ValueError: if it cannot be made again, or has other variables then.
     """
-    kind = type(member)
+    # What is in memory already is as safe as it was.
+    trusted = SafeModeScope(False), keras.saving.custom_object_scope(_own(model))
     try:
-        config = keras.saving.serialize_keras_object(member)
-        config.pop("compile_config", None)
-        copy = keras.saving.deserialize_keras_object(
-            config, custom_objects={kind.__name__: kind}
+        with random_numbers_kept(), trusted[0], trusted[1]:
+            config = keras.saving.serialize_keras_object(model)
+            if not compiled:
+                config.pop("compile_config", None)
+            copy = keras.saving.deserialize_keras_object(config)
+            if inputs is not None:
+                copy(inputs)
+    except Exception as e:
+        raise ValueError(
+            f"{model.name!r} cannot be copied: {sentence(first_line(e))} Models and "
+            "layers of your own need `get_config`, as for `model.save`."
+        ) from None
+    if copy.__class__ is not model.__class__ or not _fits(model, copy):
+        raise ValueError(
+            f"{model.name!r} cannot be copied: built from its configuration it has "
+            "other variables. Models of your own must make all weights in `__init__` "
+            "and `build`."
         )
-        if type(copy) is not kind:
-            return None
-        copy(inputs)
-    except _NOT_MADE:
-        return None
-    if not _fits(member, copy):
-        return None
-    copy_values(member, copy)
+    copy_values(model, copy)
+    for made, layer in zip(layers_of(copy), layers_of(model), strict=True):
+        vars(made)["_trainable"] = vars(layer)["_trainable"]
     return copy
+
+
+def _own(model: keras.Model) -> dict[str, Any]:
+    """Functions and classes that Keras might not find by their names."""
+    config = model._compile_config.config if model.compiled else {}
+    known = [*keras.tree.flatten(list(config.values())), *layers_of(model)]
+    functions = [thing for thing in known if hasattr(thing, "__name__")]
+    return {
+        **{type(thing).__name__: type(thing) for thing in known},
+        **{function.__name__: function for function in functions},
+    }
 
 
 def has_graph(model: keras.Model) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.saving.serialization_lib import SafeModeScope
 
-from keras_babysit.borrowing import layers_of, random_numbers_kept
+from keras_babysit.borrowing import layers_of
 from keras_babysit.ensemble import files
 from keras_babysit.ensemble.arguments import check_batch_size, weights_of
 from keras_babysit.ensemble.averaging.architecture import first_difference
@@ -19,7 +18,7 @@ from keras_babysit.ensemble.averaging.batch_statistics import (
     batch_normalization_in,
     reestimate_batch_normalization,
 )
-from keras_babysit.ensemble.combining.copies import copy_values
+from keras_babysit.ensemble.copies import copy_values, remade
 
 
 def average_weights(
@@ -56,7 +55,6 @@ def average_weights(
     Raises:
         ValueError: if there are no members, they are not of one architecture, a file is
             no model, or `weights` or `batch_size` are out of range.
-        TypeError: if a member is neither a model nor a path.
 
     Warns:
         UserWarning: if there is batch normalization and no `x`.
@@ -68,12 +66,12 @@ def average_weights(
     ```
     """
     check_batch_size(batch_size)
-    found = _listed(members)
+    found = files.listed("members", members)
     shares = weights_of(weights, len(found))
     models = _one_by_one(found, custom_objects)
     first, name = next(models)
     # What comes from a file is nobody else's.
-    average = first if files.is_path(found[0]) else copied(first)
+    average = first if files.is_path(found[0]) else remade(first, compiled=True)
     total = RunningMean(average)
     total.add(first, shares[0])
     for (model, other), share in zip(models, shares[1:], strict=True):
@@ -140,74 +138,14 @@ def finish(model: keras.Model, x: Any, batch_size: int | None, who: str) -> None
         )
 
 
-def copied(model: keras.Model) -> keras.Model:
-    """Returns a model of its own with the same weights, compiled the same.
-
-    Raises:
-        ValueError: if the model cannot be built again from its configuration.
-    """
-    # What is in memory already is as safe as it was.
-    trusted = SafeModeScope(False), keras.saving.custom_object_scope(_theirs(model))
-    try:
-        with random_numbers_kept(), trusted[0], trusted[1]:
-            copy = keras.models.clone_model(model)
-            if not copy.built:
-                copy.build_from_config(model.get_build_config() or {})
-    except Exception as e:
-        raise ValueError(
-            f"{model.name!r} cannot be copied: {files.first_line(e)} Models and layers "
-            "of your own need `get_config`, as for `model.save`."
-        ) from None
-    if len(copy.variables) != len(model.variables):
-        raise ValueError(
-            f"{model.name!r} cannot be copied: built from its configuration it has "
-            f"{len(copy.variables)} variables, not {len(model.variables)}. Models of "
-            "your own must make all weights in `__init__` and `build`."
-        )
-    copy_values(model, copy)
-    for mine, theirs in zip(layers_of(copy), layers_of(model), strict=True):
-        vars(mine)["_trainable"] = vars(theirs)["_trainable"]
-    return copy
-
-
-def _theirs(model: keras.Model) -> dict[str, Any]:
-    """Returns functions and classes that Keras might not find by their names."""
-    config = model._compile_config.config if model.compiled else {}
-    known = [*keras.tree.flatten(list(config.values())), *layers_of(model)]
-    functions = [thing for thing in known if hasattr(thing, "__name__")]
-    return {
-        **{type(thing).__name__: type(thing) for thing in known},
-        **{function.__name__: function for function in functions},
-    }
-
-
-def _listed(members: Any) -> list[Any]:
-    if isinstance(members, str | os.PathLike):
-        return files.models_in(members)
-    if isinstance(members, keras.Model) or not isinstance(members, Iterable):
-        raise ValueError(
-            "`members` must be a list of models or paths, or a directory. "
-            f"Received: members={members!r}"
-        )
-    found = list(members)
-    if not found:
-        raise ValueError("There are no members to average. Received: members=[]")
-    return found
-
-
 def _one_by_one(
     members: list[Any], custom_objects: dict[str, Any] | None
 ) -> Iterator[tuple[keras.Model, str]]:
     for i, member in enumerate(members):
         if files.is_path(member):
             yield _built(files.load(member, custom_objects), str(member))
-        elif isinstance(member, keras.Model):
-            yield _built(member, f"member {i}")
         else:
-            raise TypeError(
-                "A member must be a keras.Model or the path of a `.keras` file. "
-                f"Received: member {i} is {member!r}"
-            )
+            yield _built(member, f"member {i}")
 
 
 def _built(model: keras.Model, name: str) -> tuple[keras.Model, str]:

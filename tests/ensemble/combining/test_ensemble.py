@@ -12,7 +12,7 @@ from keras import layers as L
 from support import fresh, models
 
 from keras_babysit.ensemble import Ensemble, load_members
-from keras_babysit.ensemble.scoring import scoring
+from keras_babysit.ensemble.scoring import metrics
 
 LOAD = """
 import pickle, sys
@@ -333,7 +333,7 @@ def test_dicts_of_inputs_and_outputs():
     assert found["two"] == pytest.approx(np.mean([r["two"] for r in raw], 0), abs=1e-6)
     # In one batch: of several, Keras does not weigh the last by its size here.
     logs = ensemble.evaluate(x, y, batch_size=72, verbose=0, return_dict=True)
-    nll = scoring.negative_log_likelihood(found["one"], y["one"])
+    nll = metrics.negative_log_likelihood(found["one"], y["one"])
     assert logs["one_loss"] == pytest.approx(nll, rel=1e-4)
     squared = np.mean((found["two"] - y["two"]) ** 2)
     assert logs["loss"] == pytest.approx(nll + squared, rel=1e-4)
@@ -373,7 +373,7 @@ def test_lists_of_outputs_keep_their_names(x, rng):
 def test_is_evaluated_as_its_members_are(x, rng):
     y = rng.integers(0, 2, 16)
 
-    def metrics(logits):
+    def measures(logits):
         return [
             keras.metrics.BinaryAccuracy(
                 threshold=0.0 if logits else 0.5, name="right"
@@ -381,7 +381,7 @@ def test_is_evaluated_as_its_members_are(x, rng):
             keras.metrics.AUC(from_logits=logits, name="auc"),
         ]
 
-    member = binary(metrics=metrics(True))
+    member = binary(metrics=measures(True))
     alone = Ensemble([member])
     expected = member.evaluate(x, y, verbose=0, return_dict=True)
     found = alone.evaluate(x, y, verbose=0, return_dict=True)
@@ -390,9 +390,9 @@ def test_is_evaluated_as_its_members_are(x, rng):
     logs = both.evaluate(x, y, verbose=0, return_dict=True)
     p = sigmoid(np.asarray(both(x), float))
     assert logs["loss"] == pytest.approx(
-        scoring.negative_log_likelihood(p, y), rel=1e-4
+        metrics.negative_log_likelihood(p, y), rel=1e-4
     )
-    assert logs["right"] == pytest.approx(1 - scoring.error(p, y))
+    assert logs["right"] == pytest.approx(1 - metrics.error(p, y))
 
 
 @pytest.mark.parametrize(
@@ -581,7 +581,17 @@ def named(names):
         (lambda: Ensemble([dense(), dense(inputs=5)]), "same inputs. .*member 2"),
         (lambda: Ensemble([binary(), dense(1, loss="mse")]), "same kind of thing"),
         (lambda: Ensemble([dense()], average="median"), "`average` must be one of"),
-        (lambda: Ensemble([dense()], average="geometric"), "pass `from_logits=True`"),
+        (lambda: Ensemble([dense()], average="geometric"), "neither is known"),
+        (
+            lambda: Ensemble([dense(loss="mse")], average="probabilities"),
+            "pass `from_logits=True`. Received: members that put out values",
+        ),
+        (
+            lambda: Ensemble(
+                [dense(loss="sparse_categorical_crossentropy")], average="probabilities"
+            ),
+            "without activation, and a loss that takes it for probabilities",
+        ),
         (
             lambda: Ensemble([binary(), binary(False)], average="mean"),
             "outputs of one kind",

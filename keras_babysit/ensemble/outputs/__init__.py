@@ -1,0 +1,1 @@
+"""What members put out, and how that is averaged: NumPy only where it can be."""
