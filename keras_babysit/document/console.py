@@ -45,6 +45,8 @@ LOOKS = {
     "faint": ("", "dim"),
     "": ("", ""),
 }
+#: Columns before the lines of a row that are not its first.
+_INDENT = 2
 #: Columns of a sign and its status, at least.
 _MARK = 9
 #: Letters of a line of a column's title, unless a word is longer.
@@ -164,7 +166,7 @@ def _table(table: Table, width: int) -> Iterator[RenderableType]:
     if not table.rows or not kept:
         return
     if _needed(table, kept) > width:
-        yield from _stacked(table, every)
+        yield from _stacked(table, every, width)
     else:
         yield _flat(table, kept)
     if table.note:
@@ -195,28 +197,36 @@ def _flat(table: Table, kept: Sequence[int]) -> RichTable:
     return found
 
 
-def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RenderableType]:
+def _stacked(table: Table, kept: Sequence[int], width: int) -> Iterator[RenderableType]:
     """Each row as lines of its own, for consoles too narrow for a table.
 
     A row whose first cell is empty goes on with the one before.
     """
+    columns = [table.columns[i] for i in kept]
     yield RichText()
     for row in table.rows:
-        style = LOOKS[row.tone][1]
-        columns = [table.columns[i] for i in kept]
-        first, *others = zip(columns, _cells(row, kept), strict=True)
-        if first[1].plain.strip():
-            yield RichText.assemble(first[1], style=style)
-        others = [(column, cell) for column, cell in others if cell.plain.strip()]
-        short = RichText(", ").join(
-            RichText.assemble((f"{clean(column.title)}: ", "dim"), cell)
-            for column, cell in others
-            if not column.wide
-        )
-        sentences = [cell for column, cell in others if column.wide]
-        for line in [short, *sentences] if short else sentences:
-            yield Padding(RichText.assemble(line, style=style), (0, 0, 0, 2))
+        first, *others = _cells(row, kept)
+        lines: list[RichText] = []
+        for column, cell in zip(columns[1:], others, strict=True):
+            if not column.wide and cell.plain.strip():
+                title = (f"{clean(column.title)}: ", "dim")
+                _append(lines, RichText.assemble(title, cell), width - _INDENT)
+        for column, cell in zip(columns[1:], others, strict=True):
+            if column.wide and cell.plain.strip():
+                lines.append(cell)
+        for indent, line in [(0, first), *((_INDENT, line) for line in lines)]:
+            if line.plain.strip():
+                styled = RichText.assemble(line, style=LOOKS[row.tone][1])
+                yield Padding(styled, (0, 0, 0, indent))
     yield RichText()
+
+
+def _append(lines: list[RichText], item: RichText, width: int) -> None:
+    """Adds an item to the last line, or below it if it has no room."""
+    if lines and len(lines[-1]) + len(item) + 2 <= width:
+        lines[-1] = RichText.assemble(lines[-1], ", ", item)
+    else:
+        lines.append(item)
 
 
 def _cells(row: Row, kept: Sequence[int]) -> list[RichText]:

@@ -441,7 +441,6 @@ def test_table():
         "– skipped",
         "  check: regularization",
         "  nothing to check.",
-        "",
     ]
 
 
