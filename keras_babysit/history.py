@@ -30,6 +30,8 @@ LAYER_FIELDS = (
     "dead_fraction",
     "dead_window",
 )
+#: Step, epoch, and one field of all of its places.
+_Row = tuple[float, float, np.ndarray]
 _NAN, _INF = TENSOR_STATS.index("nan"), TENSOR_STATS.index("inf")
 
 
@@ -90,12 +92,10 @@ class RunHistory:
         self.observed = 0
         self.ended = False
         # Field to step, epoch and a row of values for each of the latest steps.
-        self._windows: dict[str, deque[tuple[float, float, np.ndarray]]] = {}
+        self._windows: dict[str, deque[_Row]] = {}
         self._places: dict[str, tuple[str, ...]] = {}
         # The same since the start, thinned; by field and the places of the rows.
-        self._tables: dict[
-            tuple[str, tuple[str, ...]], list[tuple[float, float, np.ndarray]]
-        ] = {}
+        self._tables: dict[tuple[str, tuple[str, ...]], list[_Row]] = {}
         # Quantities of the whole model: step, epoch, value, step, epoch, value, ...
         self._points: dict[tuple[str, str], array[float]] = {}
         self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
@@ -140,9 +140,9 @@ class RunHistory:
         found = self._find(quantity, where)
         if not len(found):
             known = self.quantities()
-            names = sorted(known)
-            places = sorted(known.get(quantity, ()))
-            what = f"Its places are {places}" if places else f"Quantities are {names}"
+            what = f"Quantities are {sorted(known)}"
+            if quantity in known:
+                what = f"Its places are {sorted(known[quantity])}"
             raise KeyError(
                 f"Nothing was recorded. {what}. Received: quantity={quantity!r}, "
                 f"where={where!r}"
@@ -163,15 +163,8 @@ class RunHistory:
         Returns:
             A `Window`, empty if nothing was recorded.
         """
-        field, _, name = quantity.partition(".")
-        kept = self._windows.get(field)
-        if not kept:
-            return Window((), np.zeros(0), np.zeros(0), np.zeros((0, 0)))
-        steps, epochs, rows = zip(*list(kept)[-n:], strict=True)
-        values = np.stack(rows)
-        if name:
-            values = values[:, :, TENSOR_STATS.index(name)]
-        return Window(self._places[field], np.array(steps), np.array(epochs), values)
+        field = quantity.partition(".")[0]
+        return self._window(quantity, list(self._windows.get(field, ()))[-n:])
 
     def whole(self, quantity: str) -> Window:
         """Like `window`, over all of the run, thinned as series are.
@@ -182,10 +175,14 @@ class RunHistory:
         Returns:
             A `Window` of the places that the last step had.
         """
+        field = quantity.partition(".")[0]
+        places = self._places.get(field, ())
+        return self._window(quantity, self._tables.get((field, places), []))
+
+    def _window(self, quantity: str, rows: list[_Row]) -> Window:
         field, _, name = quantity.partition(".")
-        rows = self._tables.get((field, self._places.get(field, ())))
         if not rows:
-            return self.window(quantity)
+            return Window((), np.zeros(0), np.zeros(0), np.zeros((0, 0)))
         steps, epochs, tables = zip(*rows, strict=True)
         values = np.stack(tables)
         if name:
@@ -273,11 +270,7 @@ class RunHistory:
             self._note_lost(field, places, at, table)
 
     def _note_lost(
-        self,
-        field: str,
-        places: tuple[str, ...],
-        at: tuple[float, float],
-        table: np.ndarray,
+        self, field: str, places: tuple[str, ...], at: tuple, table: np.ndarray
     ) -> None:
         """Keeps in `lost` since when a field is not finite, while it is not."""
         bad = (table[:, _NAN] > 0) | (table[:, _INF] > 0)
@@ -292,6 +285,6 @@ def _column(name: str) -> tuple[int, ...]:
     return (TENSOR_STATS.index(name),) if name else ()
 
 
-def _has(rows: list[tuple[float, float, np.ndarray]], name: str) -> bool:
+def _has(rows: list[_Row], name: str) -> bool:
     """Whether a table is of `TensorStats` if a statistic is asked for, or not."""
     return (rows[0][2].ndim == 2) == bool(name)

@@ -1,4 +1,7 @@
-"""What ensembles are given: members and weights, and what is wrong with them."""
+"""What ensembles are given: members and weights, and what is wrong with them.
+
+Whatever is wrong is a `ValueError` that says what was expected.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,7 @@ _FOR_FILES = (
 
 
 def models_of(members: Any) -> list[keras.Model]:
-    """Returns the members as a list, those of an `Ensemble` if it is one.
-
-    Raises:
-        ValueError: if there are none, or something in it is not a built model.
-    """
+    """Returns the members as a list, those of an `Ensemble` if it is one."""
     if isinstance(members, keras.Model):
         inner = getattr(members, "members", None)
         if inner is None:
@@ -72,11 +71,7 @@ def _check_model(member: Any, number: int) -> None:
 
 
 def check_whole(least: int, **values: Any) -> None:
-    """Makes sure that values are integers, Python's or NumPy's, and large enough.
-
-    Raises:
-        ValueError: if one is not.
-    """
+    """Makes sure that values are integers, Python's or NumPy's, and large enough."""
     for name, value in values.items():
         whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
         if not whole or value < least:
@@ -89,9 +84,6 @@ def check_batch_size(batch_size: Any) -> None:
     """Makes sure that a batch size is a positive integer, or `None`.
 
     Keras takes 0 for its default.
-
-    Raises:
-        ValueError: if it is something else.
     """
     if batch_size is not None:
         check_whole(1, batch_size=batch_size)
@@ -103,9 +95,6 @@ def check_inputs(x: Any, again: str = "") -> None:
     Args:
         x: what `predict` takes.
         again: when it is read anew, if it is read more than once.
-
-    Raises:
-        ValueError: if not.
     """
     if x is None:
         raise ValueError("`x` must be data as for `predict`. Received: x=None")
@@ -127,9 +116,6 @@ def check_arrays(x: Any) -> int:
 
     Returns:
         How many samples there are.
-
-    Raises:
-        ValueError: if they are no arrays, have no samples, or not all as many.
     """
     for part in keras.tree.flatten(x):
         if not hasattr(part, "shape") or len(part.shape) == 0:
@@ -153,9 +139,6 @@ def targets_of(y: Any, count: int) -> np.ndarray:
     Args:
         y: what was given.
         count: how many samples there are.
-
-    Raises:
-        ValueError: if they are no numbers, or not as many as samples.
     """
     if y is None:
         raise ValueError("`y` must be labels or targets. Received: y=None")
@@ -193,9 +176,6 @@ def weights_of(weights: Any, n: int) -> np.ndarray:
     Args:
         weights: numbers of 0 or more that sum to one; `None` for equal ones.
         n: number of members.
-
-    Raises:
-        ValueError: for anything else.
     """
     if weights is None:
         return np.full(n, 1 / n)
@@ -232,9 +212,6 @@ def shapes_agree(structures: Sequence[Any], what: str) -> None:
     Args:
         structures: of each member a symbolic tensor, or a list or dict of them.
         what: `"inputs"` or `"outputs"`, for the message.
-
-    Raises:
-        ValueError: if their structure, their shape or their kind of dtype differs.
     """
     first = structures[0]
     for number, other in enumerate(structures[1:], start=2):
@@ -254,9 +231,6 @@ def names_agree(members: Sequence[Sequence[str]], what: str) -> None:
     Args:
         members: of each member the names, flat.
         what: `"inputs"` or `"outputs"`, for the message.
-
-    Raises:
-        ValueError: if two members have the same names in another order.
     """
     plain = [[re.sub(r"_\d+$", "", name) for name in names] for names in members]
     for number, names in enumerate(plain[1:], start=2):
@@ -277,15 +251,15 @@ def _made_by_keras() -> frozenset[str]:
 
 
 def _alike(one: Any, other: Any) -> bool:
+    """Whether structure, kind and shape agree; `None` is any size, the batch's too."""
     if _structure(one) != _structure(other):
         return False
     pairs = zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True)
     return all(
         _kind(a) == _kind(b)
         and len(a.shape) == len(b.shape)
-        # The batch is nobody's; `None` is any size.
         and all(
-            m == n or m is None or n is None
+            m == n or None in (m, n)
             for m, n in zip(a.shape[1:], b.shape[1:], strict=True)
         )
         for a, b in pairs
@@ -310,9 +284,6 @@ def can_be_averaged(tensors: Any) -> None:
     """Makes sure that outputs are floating-point numbers.
 
     The mean of classes 0 and 2 is not class 1.
-
-    Raises:
-        ValueError: if one is whole numbers, strings or whatever.
     """
     for number, tensor in enumerate(keras.tree.flatten(tensors), start=1):
         if _kind(tensor) != "float":
@@ -338,9 +309,6 @@ def class_names_agree(members: Sequence[Any]) -> None:
 
     Keras models do not: this reads an attribute `class_names`, which many programs set
     from `image_dataset_from_directory(...).class_names`.
-
-    Raises:
-        ValueError: if two members' differ.
     """
     known = {
         number: [str(name) for name in names]
@@ -348,10 +316,9 @@ def class_names_agree(members: Sequence[Any]) -> None:
         if (names := getattr(member, "class_names", None)) is not None
     }
     for number, names in known.items():
-        first = next(iter(known))
-        if names != known[first]:
+        first, expected = next(iter(known.items()))
+        if names != expected:
             raise ValueError(
                 "Members must have their classes in the same order. Received: "
-                f"class_names={known[first]} of member {first}, "
-                f"class_names={names} of member {number}"
+                f"class_names={expected} of member {first}, {names} of member {number}"
             )

@@ -59,9 +59,6 @@ def remade(model: keras.Model, inputs: Any = None, compiled: bool = False) -> An
         model: a built model; not changed.
         inputs: symbolic inputs, on which the copy is built if it is not by then.
         compiled: whether to compile the copy as the model is.
-
-    Raises:
-        ValueError: if it cannot be made again, or has other variables then.
     """
     # What is in memory already is as safe as it was.
     trusted = SafeModeScope(False), keras.saving.custom_object_scope(_own(model))

@@ -29,9 +29,6 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     Args:
         model: a built Keras model.
         path: the file; its directory is made if need be.
-
-    Raises:
-        OSError: if the file cannot be written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +70,6 @@ def load(
         path: the file.
         custom_objects: as for `keras.saving.load_model`.
         compile: whether to compile it, if it was saved compiled.
-
-    Raises:
-        ValueError: if it is not there, or is no model that can be loaded.
     """
     path = Path(path)
     if not path.is_file():
@@ -104,9 +98,6 @@ def models_in(directory: str | os.PathLike) -> list[str]:
     """Returns the paths of the `.keras` files in a directory, sorted by name.
 
     Files that are still being written are left out.
-
-    Raises:
-        ValueError: if there is no such directory, or no model in it.
     """
     directory = Path(directory)
     if directory.is_file():
@@ -131,9 +122,6 @@ def listed(name: str, given: Any, models: bool = True) -> list[Any]:
         name: of the argument, for messages.
         given: a directory of `.keras` files, or a list.
         models: whether models may be in it.
-
-    Raises:
-        ValueError: if it is something else, or has no members.
     """
     if is_path(given):
         return list(models_in(given))
@@ -161,11 +149,7 @@ def is_path(value: Any) -> bool:
 
 
 def check_directory(name: str, value: Any) -> Path:
-    """Returns the path of a directory that may not be there yet.
-
-    Raises:
-        ValueError: if the value is no path, or names a file.
-    """
+    """Returns the path of a directory that may not be there yet."""
     if not is_path(value) or not str(value):
         raise ValueError(f"`{name}` must be a directory. Received: {name}={value!r}")
     path = Path(value)

@@ -27,41 +27,38 @@ def first_difference(one: keras.Model, other: keras.Model) -> str | None:
         one: a built model.
         other: another.
     """
-    mine, theirs = list(_described(one)), list(_described(other))
-    for (key, value, shown), (other_key, other_value, other_shown) in zip(
-        mine, theirs, strict=False
-    ):
-        if key != other_key:
-            return f"one has {shown}, the other {other_shown} in its place"
+    pairs = zip(_described(one), _described(other), strict=False)
+    for (value, what), (other_value, _) in pairs:
         if value != other_value:
-            one_is, other_is = _short(value), _short(other_value)
-            return f"{shown} is {one_is} in one, {other_is} in the other"
-    if len(mine) != len(theirs):
-        more = max(mine, theirs, key=len)[min(len(mine), len(theirs))]
-        return f"only one has {more[2]}"
+            return (
+                f"{what} is {_short(value)} in one, {_short(other_value)} in the other"
+            )
     return None
 
 
-def _described(model: keras.Model) -> Iterator[tuple[str, Any, str]]:
-    """Yields what makes an architecture: what to compare it by, its value, its name.
+def _described(model: keras.Model) -> Iterator[tuple[Any, str]]:
+    """Yields what makes an architecture, and what that is called.
 
     Not by names: those of layers are numbered, and how paths begin depends on how a
     model was built.
     """
-    yield "model", type(model).__name__, "the class of the model"
-    for i, layer in enumerate(layers_of(model)[1:]):
-        yield f"class {i}", type(layer).__name__, f"the class of {layer.name!r}"
-        yield f"name {i}", _base(layer.name), f"the name of layer {i}"
-        for key, value in _config(layer).items():
-            yield f"{key} {i}", value, f"`{key}` of {layer.name!r}"
-    for i, weight in enumerate(model.weights):
+    layers = layers_of(model)
+    yield type(model).__name__, "the class of the model"
+    yield len(layers), "the number of layers"
+    for layer in layers[1:]:
+        config, name = _config(layer), layer.name
+        yield type(layer).__name__, f"the class of {name!r}"
+        yield _base(name), f"the name of {name!r}"
+        yield list(config), f"what can be set of {name!r}"
+        yield from ((value, f"`{key}` of {name!r}") for key, value in config.items())
+    yield len(model.weights), "the number of weights"
+    for weight in model.weights:
         where = f"of the weight {weight.path!r}"
-        yield f"weight {i}", _base(weight.name), f"the name {where}"
-        yield f"shape {i}", tuple(weight.shape), f"the shape {where}"
-        yield f"dtype {i}", weight.dtype, f"the dtype {where}"
-    for i, layer in enumerate(layers_of(model)):
-        if (graph := _connections(layer)) is not None:
-            yield f"graph {i}", graph, f"what is connected in {layer.name!r}"
+        yield _base(weight.name), f"the name {where}"
+        yield tuple(weight.shape), f"the shape {where}"
+        yield weight.dtype, f"the dtype {where}"
+    for layer in layers:
+        yield _connections(layer), f"what is connected in {layer.name!r}"
 
 
 def _config(layer: Any) -> dict[str, Any]:

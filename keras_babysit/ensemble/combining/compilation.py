@@ -79,29 +79,21 @@ def _loss(loss: Any, was: bool, becomes: bool) -> Any:
     facts = compiled.loss_facts(loss, None)
     if facts is None:
         return None
-    if isinstance(loss, type) and issubclass(loss, keras.losses.Loss):
+    if isinstance(loss, type):
         loss = loss()
-    if facts.from_logits is None:
-        # It takes what it is given: right if that is what it was.
-        return loss if was == becomes else None
-    if facts.from_logits == becomes:
+    # One without the option takes what it is given: right if that is what it was.
+    if becomes == (was if facts.from_logits is None else facts.from_logits):
         return loss
-    if not facts.standard:
+    if facts.from_logits is None or not facts.standard:
         return None
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
+    option = {"from_logits": becomes}
     if isinstance(loss, keras.losses.Loss):
-        return type(loss).from_config({**loss.get_config(), "from_logits": becomes})
-    return _of_function(loss, becomes)
-
-
-def _of_function(loss: Any, becomes: bool) -> Any:
-    """A loss object for one of Keras's functions: those save, partial ones do not."""
-    given = dict(loss.keywords) if isinstance(loss, functools.partial) else {}
-    function = loss.func if isinstance(loss, functools.partial) else loss
-    name = "".join(part.capitalize() for part in function.__name__.split("_"))
-    kind = getattr(keras.losses, name)
-    return kind(**{**given, "from_logits": becomes})
+        return type(loss).from_config(loss.get_config() | option)
+    # An object in place of a name or a function: partial ones cannot be saved.
+    given = loss.keywords if isinstance(loss, functools.partial) else {}
+    name = "".join(part.capitalize() for part in facts.name.split("_"))
+    kind = getattr(keras.losses, name, None)
+    return None if kind is None else kind(**given | option)
 
 
 def _metrics_of(
@@ -124,13 +116,9 @@ def _metric(metric: Any, form: OutputForm, logits: bool) -> Any:
         if "from_logits" in config:
             config["from_logits"] = logits
         if form.kind == "binary" and form.logits and not logits:
-            config.update(
-                {
-                    k: _sigmoid(config[k])
-                    for k in _THRESHOLDS
-                    if config.get(k) is not None
-                }
-            )
+            for name in _THRESHOLDS:
+                if config.get(name) is not None:
+                    config[name] = keras.tree.map_structure(_sigmoid, config[name])
         return type(metric).from_config(config)
     except (TypeError, ValueError, NotImplementedError) as e:
         warnings.warn(
@@ -142,6 +130,4 @@ def _metric(metric: Any, form: OutputForm, logits: bool) -> Any:
 
 
 def _sigmoid(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_sigmoid(one) for one in value]
     return 1 / (1 + math.exp(-float(value)))

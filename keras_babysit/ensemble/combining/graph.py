@@ -55,9 +55,6 @@ def build(
     """Returns the graph of members' weighted average.
 
     Members whose weight is 0 have no part in it.
-
-    Raises:
-        ValueError: if the members do not fit together.
     """
     arguments.class_names_agree(members)
     inputs = shared_inputs(members)

@@ -16,9 +16,6 @@ def shared_inputs(members: Sequence[keras.Model]) -> Any:
     """Returns new symbolic inputs that fit all members, named as the first's.
 
     Sizes that any of the members fixes are fixed.
-
-    Raises:
-        ValueError: if members take different inputs, or one's are not known.
     """
     symbolic = [_symbolic_inputs(member, members) for member in members]
     arguments.shapes_agree(symbolic, "inputs")

@@ -137,11 +137,7 @@ def _weight_of(part: str, sample_weight: Any) -> Any:
 
 
 def only(name: str, parts: Any) -> Any:
-    """Returns the one output of a model, which may be in a list or a dict.
-
-    Raises:
-        ValueError: if there are several.
-    """
+    """Returns the one output of a model, which may be in a list or a dict."""
     found = keras.tree.flatten(parts)
     if len(found) != 1:
         raise ValueError(

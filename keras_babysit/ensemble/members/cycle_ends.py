@@ -173,9 +173,6 @@ def ends_in_fit(
         every: or the length of cycles, in epochs.
         model: the model that is trained.
         params: the parameters of the `fit`.
-
-    Raises:
-        ValueError: if there is no schedule, none with cycles, or no cycle ends.
     """
     epochs, steps = params.get("epochs") or 1, params.get("steps")
     if every is not None:

@@ -20,9 +20,6 @@ class ModelFiles(keras.callbacks.Callback):
         directory: where the files go.
         overwrite: whether to delete files of another training in it.
         verbose: 0, or 1 for a line for each file.
-
-    Raises:
-        ValueError: if `directory` is no path, or names a file.
     """
 
     #: What the files are, for messages.

@@ -28,9 +28,6 @@ def settings_of(job: Job, seed: int) -> dict[str, str]:
     Args:
         job: any of the members.
         seed: the seed of all.
-
-    Raises:
-        ValueError: if the model cannot be saved, so that there can be no file of it.
     """
     with random_numbers_kept(), numbered_anew():
         model = made(job)

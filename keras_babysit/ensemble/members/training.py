@@ -67,11 +67,7 @@ def trained(job: Job) -> Trained:
 
 
 def made(job: Job) -> keras.Model:
-    """Returns the model that a member begins as.
-
-    Raises:
-        ValueError: if it is no compiled model.
-    """
+    """Returns the model that a member begins as."""
     keras.utils.set_random_seed(job.seed)
     model = job.make_model()
     if not isinstance(model, keras.Model):

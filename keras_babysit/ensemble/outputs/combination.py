@@ -45,10 +45,6 @@ class Combination:
             forms: of each member, what its outputs are.
             weights: of each member, summing to one.
             average: one of `AVERAGES`; `None` for what goes with the outputs.
-
-        Raises:
-            ValueError: if members put out different things, or what they put out
-                cannot be averaged so.
         """
         forms = agreed(forms)
         if average not in (None, "mean"):
@@ -106,11 +102,7 @@ class Combination:
         )
 
     def index(self, output: str | None) -> int:
-        """Returns which output has a name; the only one for `None`.
-
-        Raises:
-            ValueError: if none has, or there are several and none is named.
-        """
+        """Returns which output has a name; the only one for `None`."""
         names = [form.name for form in self.forms[0]]
         if output is None and len(names) == 1:
             return 0
@@ -128,11 +120,7 @@ class Combination:
 
 
 def check_average(average: str | None) -> None:
-    """Makes sure that there is such an average; `None` is the usual one.
-
-    Raises:
-        ValueError: if not.
-    """
+    """Makes sure that there is such an average; `None` is the usual one."""
     if average is not None and average not in AVERAGES:
         raise ValueError(
             f"`average` must be one of {list(AVERAGES)}. Received: average={average!r}"

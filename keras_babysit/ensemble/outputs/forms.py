@@ -83,9 +83,6 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
         from_logits: for what cannot be told: whether outputs are logits. `True` makes
             outputs without softmax or sigmoid logits, of one class out of several if
             there is more than one unit (and no binary loss); `False` makes none.
-
-    Raises:
-        ValueError: if `from_logits` is something else.
     """
     if not (from_logits is None or isinstance(from_logits, bool)):
         raise ValueError(
@@ -181,9 +178,6 @@ def agreed(forms: Sequence[Sequence[OutputForm]]) -> list[list[OutputForm]]:
 
     Args:
         forms: those of each member.
-
-    Raises:
-        ValueError: if two members' outputs are of different kinds.
     """
     columns = [_agreed(column) for column in zip(*forms, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]

@@ -103,9 +103,6 @@ def source_of(members: Any, output: str | None, from_logits: bool | None) -> Sou
             `Ensemble` or a `LazyEnsemble`.
         output: name of the output to look at, if there are several.
         from_logits: as for `Ensemble`, of a list of models.
-
-    Raises:
-        ValueError: if it is none of these, or `output` is not one of the outputs.
     """
     combination = getattr(members, "combination", None)
     if combination is None:

@@ -51,9 +51,6 @@ def validation_of(
         output: name of the output that is looked at, if there are several.
         from_logits: see `Ensemble`.
         batch_size: of prediction.
-
-    Raises:
-        ValueError: if that cannot be done.
     """
     arguments.check_batch_size(batch_size)
     if _are_predictions(members):
@@ -125,11 +122,7 @@ def _kind(predictions: np.ndarray, targets: np.ndarray) -> str:
 
 
 def as_values(data: Validation) -> np.ndarray:
-    """Returns targets in the predictions' shape: labels as one-hot rows.
-
-    Raises:
-        ValueError: if they are not as many, or not the labels of as many classes.
-    """
+    """Returns targets in the predictions' shape: labels as one-hot rows."""
     shape = data.predictions.shape[1:]
     targets = data.targets
     if data.kind == "categorical" and targets.shape != shape:

@@ -166,7 +166,7 @@ DIFFERENT = {
     "depth": (
         lambda: sequential(dense()),
         lambda: sequential(dense(), dense()),
-        "one has|only one has",
+        "the number of layers is 3 in one, 4 in the other",
     ),
     "kind": (
         lambda: sequential(L.ReLU(), dense()),
