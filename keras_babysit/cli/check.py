@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
 
 import click
 
 from keras_babysit.cli import loading
-from keras_babysit.errors import installing
 
 
 @click.command()
@@ -65,38 +61,17 @@ def check(
         # Nothing that takes long before all that was named is known to be there.
         for target in (data, model):
             loading.find(target)
-        with _framework():
+        with loading.framework():
             from keras_babysit.checks.preflight import preflight
         arrays, network = loading.data_of(data), loading.model_of(model)
-        verbose = 0 if as_json else 1
-        options: dict[str, Any] = {
-            "ignore": ignore,
-            "seconds": seconds,
-            "verbose": verbose,
-        }
-        found = _checked(lambda: preflight(network, *arrays, **options))
+        with loading.failures():
+            found = preflight(
+                network,
+                *arrays,
+                ignore=ignore,
+                seconds=seconds,
+                verbose=0 if as_json else 1,
+            )
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        click.echo(found.to_json())
     context.exit(0 if found.ok else 1)
-
-
-@contextlib.contextmanager
-def _framework() -> Iterator[None]:
-    try:
-        yield
-    except ImportError as e:
-        raise loading.Failure(
-            f"Keras finds no framework to compute with: {e}. Install one with "
-            f"{installing('tensorflow')}."
-        ) from None
-
-
-def _checked(make: Any) -> Any:
-    try:
-        return make()
-    except Exception as e:
-        if loading.is_theirs(e):
-            raise loading.TheirFailure("The model or the data", e) from None
-        if isinstance(e, ValueError | TypeError):
-            raise loading.Failure(str(e)) from None
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 from pathlib import Path
@@ -12,7 +11,6 @@ import click
 from rich.console import Console
 
 from keras_babysit.cli import loading
-from keras_babysit.errors import installing
 
 
 @click.command()
@@ -76,15 +74,10 @@ def compare(
     chosen = {one: _optimizer(one) for one in optimizers} or None
     loading.find(data)
     make_model = loading.find(model)
-    try:
+    with loading.framework():
         from keras_babysit.comparison import compare_optimizers
-    except ImportError as e:
-        raise loading.Failure(
-            f"Keras finds no framework to compute with: {e}. Install one with "
-            f"{installing('tensorflow')}."
-        ) from None
     x, y, weight = (*loading.data_of(data), None, None)[:3]
-    with _told():
+    with loading.failures():
         found = compare_optimizers(
             make_model,
             x,
@@ -117,16 +110,3 @@ def _optimizer(given: str) -> Any:
             param_hint="--optimizer",
         )
     return {"class_name": name, "config": {"learning_rate": value}}
-
-
-@contextlib.contextmanager
-def _told() -> Any:
-    """Says in a line what was wrong with what was given."""
-    try:
-        yield
-    except Exception as e:
-        if loading.is_theirs(e):
-            raise loading.TheirFailure("The model or the data", e) from None
-        if isinstance(e, ValueError | TypeError | ImportError | OSError):
-            raise loading.Failure(str(e)) from None
-        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from keras_babysit.errors import installing
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -34,6 +37,39 @@ class TheirFailure(Failure):
 
     def __init__(self, what: str, error: BaseException):
         super().__init__(f"{what} failed.\n\n{theirs(error)}")
+
+
+@contextlib.contextmanager
+def framework() -> Iterator[None]:
+    """Says what to install where importing Keras fails.
+
+    Raises:
+        Failure: for an ImportError.
+    """
+    try:
+        yield
+    except ImportError as e:
+        raise Failure(
+            f"Keras finds no framework to compute with: {e}. Install one with "
+            f"{installing('tensorflow')}."
+        ) from None
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """Says in a line what was wrong with what was named.
+
+    Raises:
+        Failure: for errors of the user's code, and for ours about arguments.
+    """
+    try:
+        yield
+    except Exception as e:
+        if is_theirs(e):
+            raise TheirFailure("The model or the data", e) from None
+        if isinstance(e, ValueError | TypeError | ImportError | OSError):
+            raise Failure(str(e)) from None
+        raise
 
 
 def find(target: str) -> Any:

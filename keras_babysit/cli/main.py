@@ -99,7 +99,7 @@ def report(
     several runs. JSON is an object for the first, a list of objects for the second.
 
     Exits with 0, whatever was found; with --check, with 1 if a run has open errors or
-    warnings or cannot be read, and with 2 if there is nothing to read.
+    warnings or cannot be read, even in part, and with 2 if there is nothing to read.
     """
     from keras_babysit.event_files import (
         reader,  # TensorBoard's part takes a while to import.
@@ -126,7 +126,7 @@ def report(
         click.echo(_json(found, single=str(log_dir) in found))
     elif html is None:
         _print_reports(found)
-    if check and (unread or any(r.problems for r in found.values())):
+    if check and (unread or any(r.problems or r.damaged for r in found.values())):
         context.exit(1)
 
 

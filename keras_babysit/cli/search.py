@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -43,7 +42,7 @@ def status(directory: Path, as_json: bool) -> None:
     except (ValueError, OSError) as error:
         raise click.BadParameter(str(error), param_hint="DIR") from None
     if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
+        click.echo(found.to_json())
         return
     console = Console(highlight=False)
     if not console.is_terminal:

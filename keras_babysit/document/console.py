@@ -45,8 +45,8 @@ LOOKS = {
     "faint": ("", "dim"),
     "": ("", ""),
 }
-#: Tones whose sign stands before a heading or a paragraph.
-_SIGNED = ("error", "warning", "good", "info", "skipped")
+#: Columns before the lines of a row that are not its first.
+_INDENT = 2
 #: Columns of a sign and its status, at least.
 _MARK = 9
 #: Letters of a line of a column's title, unless a word is longer.
@@ -111,17 +111,14 @@ def _line(words: Words, tone: str = "") -> RichText:
 
 
 def _paragraph(block: Heading | Text) -> RichText:
-    sign = LOOKS[block.tone][0] if block.tone in _SIGNED else ""
     tone = block.tone
+    sign = LOOKS[tone][0]
     if isinstance(block, Heading) and not tone:
         tone = "strong"
     before = RichText(f"{sign} ", style=LOOKS[tone][1]) if sign else RichText()
     found = before + _line(block.text, "" if sign else tone)
-    return RichText("\n") + found if _starts_section(block) else found
-
-
-def _starts_section(block: Heading | Text) -> bool:
-    return isinstance(block, Heading) and block.level > 1
+    starts_section = isinstance(block, Heading) and block.level > 1
+    return RichText("\n") + found if starts_section else found
 
 
 def _cards(cards: list[FindingCard], wrap: bool) -> Iterator[RenderableType]:
@@ -164,12 +161,12 @@ def _hanging(rows: Iterable[tuple[RichText, RichText]]) -> RichTable:
 
 
 def _table(table: Table, width: int) -> Iterator[RenderableType]:
-    kept = [i for i, column in enumerate(table.columns) if not column.bar]
-    kept = _fitting(table, kept, width)
+    every = [i for i, column in enumerate(table.columns) if not column.bar]
+    kept = _fitting(table, every, width)
     if not table.rows or not kept:
         return
     if _needed(table, kept) > width:
-        yield from _stacked(table, kept)
+        yield from _stacked(table, every, width)
     else:
         yield _flat(table, kept)
     if table.note:
@@ -200,20 +197,36 @@ def _flat(table: Table, kept: Sequence[int]) -> RichTable:
     return found
 
 
-def _stacked(table: Table, kept: Sequence[int]) -> Iterator[RenderableType]:
+def _stacked(table: Table, kept: Sequence[int], width: int) -> Iterator[RenderableType]:
     """Each row as lines of its own, for consoles too narrow for a table.
 
     A row whose first cell is empty goes on with the one before.
     """
+    columns = [table.columns[i] for i in kept]
+    yield RichText()
     for row in table.rows:
-        style = LOOKS[row.tone][1]
-        for n, (i, cell) in enumerate(zip(kept, _cells(row, kept), strict=True)):
-            if not cell.plain.strip():
-                continue
-            column = table.columns[i]
-            title = "" if column.wide or not n else f"{clean(column.title)}: "
-            line = RichText.assemble((title, "dim"), cell, style=style)
-            yield Padding(line, (0, 0, 0, 2)) if n else line
+        first, *others = _cells(row, kept)
+        lines: list[RichText] = []
+        for column, cell in zip(columns[1:], others, strict=True):
+            if not column.wide and cell.plain.strip():
+                title = (f"{clean(column.title)}: ", "dim")
+                _append(lines, RichText.assemble(title, cell), width - _INDENT)
+        for column, cell in zip(columns[1:], others, strict=True):
+            if column.wide and cell.plain.strip():
+                lines.append(cell)
+        for indent, line in [(0, first), *((_INDENT, line) for line in lines)]:
+            if line.plain.strip():
+                styled = RichText.assemble(line, style=LOOKS[row.tone][1])
+                yield Padding(styled, (0, 0, 0, indent))
+    yield RichText()
+
+
+def _append(lines: list[RichText], item: RichText, width: int) -> None:
+    """Adds an item to the last line, or below it if it has no room."""
+    if lines and len(lines[-1]) + len(item) + 2 <= width:
+        lines[-1] = RichText.assemble(lines[-1], ", ", item)
+    else:
+        lines.append(item)
 
 
 def _cells(row: Row, kept: Sequence[int]) -> list[RichText]:

@@ -41,6 +41,10 @@ class Shown:
         """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
         return plain_values(self)
 
+    def to_json(self, indent: int | None = 2) -> str:
+        """Returns `to_dict` as JSON."""
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
     def plot(self, path: str | os.PathLike | None = None) -> Any:
         """Draws the pictures of this result, one below the other.
 
@@ -95,7 +99,7 @@ class Shown:
         if ending == ".txt":
             return console.text(self.content(), WIDTH) + "\n"
         if ending == ".json":
-            return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+            return self.to_json() + "\n"
         known = ", ".join((".html", ".md", ".txt", ".json", *_PICTURES))
         raise ValueError(
             f"`path` must end in one of {known}. Received: path={str(path)!r}"

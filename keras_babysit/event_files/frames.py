@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -13,6 +15,9 @@ _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 #: Length and its checksum.
 _HEADER = _LENGTH.size + _CHECKSUM.size
+#: The upper half of a length, before its checksum: no record has 4 GiB. What was erased
+#: is all zeros, and no header.
+_UPPER = re.compile(rb"(?=\0{4}(?!\0{4}))")
 
 
 @dataclass
@@ -20,8 +25,8 @@ class Damage:
     """What could not be read of some files.
 
     Attributes:
-        records: number of records whose checksum is wrong. Behind a wrong length
-            nothing can be found again; all that follows it counts as one.
+        records: number of records whose checksum is wrong. What lies between a wrong
+            length and the next record counts as one.
     """
 
     records: int = 0
@@ -38,7 +43,7 @@ def framed(data: bytes) -> bytes:
 
 
 def contents(file: Path, damage: Damage) -> Iterator[bytes]:
-    """Yields the contents of the records of an event file, up to the last whole one.
+    """Yields the contents of the whole records of an event file.
 
     A record that is cut off at the end is no damage: a training that is still running,
     or was killed, leaves one.
@@ -49,11 +54,11 @@ def contents(file: Path, damage: Damage) -> Iterator[bytes]:
     """
     with open(file, "rb") as opened:
         while len(header := opened.read(_HEADER)) == _HEADER:
-            length = header[: _LENGTH.size]
-            if _checksum(length) != header[_LENGTH.size :]:
+            if not _is_header(header):
                 damage.records += 1
-                return
-            (size,) = _LENGTH.unpack(length)
+                _seek_header(opened)
+                continue
+            (size,) = _LENGTH.unpack(header[: _LENGTH.size])
             record = opened.read(size)
             checksum = opened.read(_CHECKSUM.size)
             if len(record) < size or len(checksum) < _CHECKSUM.size:
@@ -62,6 +67,22 @@ def contents(file: Path, damage: Damage) -> Iterator[bytes]:
                 yield record
             else:
                 damage.records += 1
+
+
+def _is_header(data: bytes) -> bool:
+    return _checksum(data[: _LENGTH.size]) == data[_LENGTH.size :]
+
+
+def _seek_header(opened: BinaryIO) -> None:
+    """Goes from behind a damaged header to the next whole one, or to the end."""
+    start = opened.tell() - _HEADER + 1
+    opened.seek(start)
+    data = opened.read()
+    for upper in _UPPER.finditer(data, _LENGTH.size // 2):
+        at = upper.start() - _LENGTH.size // 2
+        if _is_header(data[at : at + _HEADER]):
+            opened.seek(start + at)
+            return
 
 
 def _checksum(data: bytes) -> bytes:

@@ -18,7 +18,6 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto import event_pb2
 from tensorboard.util import tensor_util
 
-from keras_babysit.document.words import count
 from keras_babysit.event_files.frames import Damage, contents
 from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
 from keras_babysit.history import RunHistory
@@ -31,7 +30,7 @@ from keras_babysit.records import (
     VariableStats,
 )
 from keras_babysit.report import Report
-from keras_babysit.report.layers import RECENT, measured
+from keras_babysit.report.layers import RECENT, known_layers, measured
 from keras_babysit.report.report import worst_first
 
 _FILES = "events.out.tfevents.*.babysit"
@@ -59,7 +58,7 @@ def read_report(log_dir: str | os.PathLike) -> Report:
     Args:
         log_dir: what the `Babysitter` was given as `log_dir`.
 
-    Damaged records are passed over; a note in the report says how many.
+    Damaged records are passed over, and counted in the report.
 
     Raises:
         ValueError: if there are no event files of a judged run, or if the one there is
@@ -69,7 +68,7 @@ def read_report(log_dir: str | os.PathLike) -> Report:
     found, damage = _Found(), Damage()
     for event in _events(train, damage):
         found.add(event)
-    if not found.run:
+    if not (found.run or found.findings or found.tables):
         how = "damaged" if damage.records else "cut off"
         raise ValueError(
             f"The event file of this run is {how} before its first findings, so "
@@ -78,17 +77,7 @@ def read_report(log_dir: str | os.PathLike) -> Report:
     for validation in _validation_files(Path(log_dir), train):
         for event in _events(validation, damage):
             found.add(event, prefix="val_")
-    return _with_damage(found.report(), damage)
-
-
-def _with_damage(report: Report, damage: Damage) -> Report:
-    if not damage.records:
-        return report
-    note = (
-        f"{count(damage.records, 'damaged record')} of the event files could not be "
-        "read: findings and numbers may be missing."
-    )
-    return dataclasses.replace(report, notes=(*report.notes, note))
+    return found.report(damage.records)
 
 
 @dataclass
@@ -127,9 +116,9 @@ class _Found:
         self.tables[step][value.tag.removeprefix(TABLE)] = value
         self.last_step = max(self.last_step, step)
 
-    def report(self) -> Report:
+    def report(self, damaged: int) -> Report:
         """Returns the report: the one that was written, brought up to date."""
-        report = Report.from_dict(self.run)
+        report = Report.from_dict(self.run) if self.run else Report()
         findings = report.findings
         if self.findings is not None:
             findings = worst_first(map(Finding.from_dict, self.findings))
@@ -142,7 +131,8 @@ class _Found:
             steps=max(report.steps, self.last_step + 1 if self.tables else 0),
             epochs=max(report.epochs, float(self.epochs)),
             logs=self.logs or report.logs,
-            layers=measured(report.layers, history, findings),
+            layers=measured(report.layers or known_layers(history), history, findings),
+            damaged=damaged,
         )
 
 
@@ -224,13 +214,19 @@ def _started(file: Path) -> int:
 
 
 def _holds_run(file: Path) -> bool:
-    """Whether the tag is in a file; much faster than reading its events."""
+    """Whether a judged run is in a file, or was before the file was damaged."""
     try:
+        # Much faster than reading the events.
         with (
             open(file, "rb") as opened,
-            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as contents,
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data,
         ):
-            return contents.find(RUN.encode()) >= 0
+            if any(data.find(tag.encode()) >= 0 for tag in (RUN, FINDINGS)):
+                return True
+        damage = Damage()
+        for _ in contents(file, damage):
+            pass
+        return damage.records > 0
     except (OSError, ValueError):  # An empty file cannot be mapped.
         return False
 

@@ -27,6 +27,7 @@ from tensorboard.plugins.histogram import metadata as histograms
 from tensorboard.plugins.image import metadata as images
 from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.plugins.text import metadata as texts
+from tensorboard.util.tensor_util import make_tensor_proto
 
 from keras_babysit.event_files.frames import framed
 from keras_babysit.records import Histogram, Image
@@ -192,26 +193,17 @@ def _write(file: BinaryIO, waiting: queue.Queue, errors: list) -> None:
 
 
 def _float_tensor(array: Any) -> tensor_pb2.TensorProto:
+    # TensorBoard's make_tensor_proto takes three times as long.
     array = np.asarray(array)
     double = array.dtype == np.float64
     array = array.astype(np.float64 if double else np.float32)
     return tensor_pb2.TensorProto(
         dtype=types_pb2.DT_DOUBLE if double else types_pb2.DT_FLOAT,
-        tensor_shape=_shape(array.shape),
+        tensor_shape=TensorShapeProto(
+            dim=[TensorShapeProto.Dim(size=n) for n in array.shape]
+        ),
         tensor_content=array.tobytes(),
     )
-
-
-def _string_tensor(strings: list[bytes], scalar: bool = False) -> Any:
-    return tensor_pb2.TensorProto(
-        dtype=types_pb2.DT_STRING,
-        tensor_shape=_shape(() if scalar else (len(strings),)),
-        string_val=strings,
-    )
-
-
-def _shape(sizes: tuple[int, ...]) -> TensorShapeProto:
-    return TensorShapeProto(dim=[TensorShapeProto.Dim(size=n) for n in sizes])
 
 
 # Made once: a training has a great many points.
@@ -255,13 +247,13 @@ def image(value: Image) -> Value:
     PillowImage.fromarray(value.pixels).save(png, format="png")
     metadata = images.create_summary_metadata("", value.description)
     parts = [str(width).encode(), str(height).encode(), png.getvalue()]
-    return _new_value(tag=value.tag, metadata=metadata, tensor=_string_tensor(parts))
+    return _new_value(tag=value.tag, metadata=metadata, tensor=make_tensor_proto(parts))
 
 
 def text(tag: str, markdown: str) -> Value:
     """A paragraph in the Text tab."""
     metadata = texts.create_summary_metadata("", "")
-    tensor = _string_tensor([markdown.encode()])
+    tensor = make_tensor_proto([markdown.encode()])
     return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 
@@ -288,7 +280,7 @@ def json_text(tag: str, value: Any) -> Value:
     """
     document = json.dumps(value, allow_nan=False).encode()
     metadata = _our_metadata({"type": "json"})
-    tensor = _string_tensor([document], scalar=True)
+    tensor = make_tensor_proto(document)
     return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 
@@ -326,5 +318,5 @@ def layout(categories: dict[str, dict[str, list[str]]]) -> Value:
     return _new_value(
         tag=custom_scalar.CONFIG_SUMMARY_TAG,
         metadata=custom_scalar.create_summary_metadata(),
-        tensor=_string_tensor([proto.SerializeToString()], scalar=True),
+        tensor=make_tensor_proto(proto.SerializeToString()),
     )

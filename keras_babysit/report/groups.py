@@ -115,13 +115,6 @@ class Group:
         return tuple(blocks)
 
     @property
-    def sentence(self) -> str:
-        """All of it in a line, the rule's name last."""
-        told = self.seen if self.healed else f"{self.seen}. {self.advice}"
-        when = f" ({self.when})" if self.when else ""
-        return f"{told}{when} [{self.rule}]"
-
-    @property
     def also_seen(self) -> str:
         """`"Also seen: vanishing-gradient (dense, dense_1)"`, or nothing."""
         if not self.also:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +40,7 @@ class Report(Shown):
         cost: an `ObservationCost`, or `None`.
         stopped: why the training was stopped early; `""` if it was not.
         notes: further lines, for example of what was repaired.
+        damaged: number of records of its event files that could not be read.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -54,6 +54,7 @@ class Report(Shown):
     cost: ObservationCost | None = None
     stopped: str = ""
     notes: tuple[str, ...] = ()
+    damaged: int = 0
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -93,10 +94,6 @@ class Report(Shown):
             }
         )
 
-    def to_json(self, indent: int | None = 2) -> str:
-        """Returns `to_dict` as JSON."""
-        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
-
     @property
     def verdict(self) -> str:
         """`"1 error, 2 warnings"` of what is open, or that nothing is wrong."""
@@ -108,14 +105,16 @@ class Report(Shown):
             if n
         ]
         if not self.problems:
-            found.insert(0, "nothing wrong found")
+            where = " in what could be read" if self.damaged else ""
+            found.insert(0, f"nothing wrong found{where}")
         return ", ".join(found)
 
     @property
     def headline(self) -> Heading:
         """The model, how far it has come, and the verdict, in one line."""
         severities = {f.severity for f in self.problems}
-        tone = next((s for s in ("error", "warning") if s in severities), "good")
+        well = "warning" if self.damaged else "good"
+        tone = next((s for s in ("error", "warning") if s in severities), well)
         name = f"{clean(self.model)}: " if self.model else ""
         come = Span(f"{name}{self._progress}: ")
         return Heading((come, Span(f"{self.verdict}.", tone)), tone=tone)
@@ -139,6 +138,7 @@ class Report(Shown):
         return [
             self.headline,
             *paragraphs(stopped, *self.notes),
+            *paragraphs(self._damage, tone="warning"),
             *(group.card for group in self.groups),
             table(self.layers),
             *paragraphs(self.cost_line, tone="faint"),
@@ -157,6 +157,13 @@ class Report(Shown):
         words = spans(self.headline.text)
         cost = (Span(f" {self.cost_line}", "faint"),) if self.cost_line else ()
         return [Heading((*words, *cost), tone=self.headline.tone)]
+
+    @property
+    def _damage(self) -> str:
+        if not self.damaged:
+            return ""
+        found = f"{count(self.damaged, 'damaged record')} of the event files"
+        return f"{found} could not be read: findings and numbers may be missing."
 
     @property
     def _progress(self) -> str:

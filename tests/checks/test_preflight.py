@@ -429,7 +429,7 @@ def test_table():
         "                            → try this.",
         " – skipped  regularization  nothing to check.",
     ]
-    assert renderer.text(found.content(), 45).splitlines()[2:] == [
+    assert renderer.text(found.content(), 45).splitlines()[3:] == [
         "✖ failed",
         "  check: model and data",
         "  output-range was seen. [output-range]",

@@ -163,7 +163,8 @@ def test_table(compared):
 def test_narrow(compared):
     lines = console.text(compared.content(), 45).splitlines()
     assert max(map(len, lines)) <= 45
-    assert f"  loss: {compared['Adam'].final():.3g}" in lines
+    words = " ".join(line.strip() for line in lines)
+    assert f" loss: {compared['Adam'].final():.3g}, " in words
 
 
 def test_json(compared, tmp_path):

@@ -118,9 +118,13 @@ CONSOLE = {
 ✔ healed  the loss oscillates [loss-up]
 
 Layers
+
 conv2d
+  kind: Conv2D relu, gradient norm: 3.2
   dead-relu, vanishing-gradient
 a_dense_layer_of_some_length
+  kind: Dense, gradient norm: 1e-3
+
 and 3 more layers
 Observed 6 of 12 steps.""",
     80: """\
@@ -235,6 +239,7 @@ class Page(HTMLParser):
 def test_html():
     page = Page(Result()._repr_html_())
     assert "dense_1: 93 % of the units are dead. (since" in page.text
+    assert "✖ digits: 1 error." in page.text
     assert page.tags.count("table") == 2
     assert page.tags.count("details") == 2
     assert page.tags.count("code") == 2
@@ -298,6 +303,11 @@ def test_to_dict():
     from keras_babysit.document.values import plain
 
     assert plain(nested)["b"]["1"][0]["name"] == "digits"
+
+
+def test_to_json():
+    assert json.loads(Result().to_json()) == Result().to_dict()
+    assert "\n" not in Result().to_json(indent=None)
 
 
 def test_save(tmp_path):

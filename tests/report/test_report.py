@@ -155,14 +155,17 @@ def test_grouped_with_symptoms_below_their_cause(report):
     )
     assert first.when == "since epoch 2"
     assert first.also_seen == "Also seen: vanishing-gradient (conv2d_0), loss-flat"
-    assert second.sentence == (
-        "x: values from 0 to 255. Likely the learning rate is too high: try 1e-4 "
-        "instead of 1e-3. [inputs-not-scaled]"
+    card = second.card
+    assert (card.status, card.rule) == ("warning", "inputs-not-scaled")
+    assert card.seen == "x: values from 0 to 255"
+    assert card.advice == (
+        "Likely the learning rate is too high: try 1e-4 instead of 1e-3."
     )
     assert third.when == "since epoch 5"
-    assert healed.sentence == (
-        "the loss oscillates (since epoch 2, healed at epoch 5) [loss-oscillates]"
-    )
+    card = healed.card
+    assert (card.status, card.tone, card.over) == ("healed", "good", True)
+    assert (card.seen, card.advice) == ("the loss oscillates", "")
+    assert card.when == "since epoch 2, healed at epoch 5"
 
 
 def test_symptoms_of_symptoms_and_of_nothing():
