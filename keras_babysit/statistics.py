@@ -54,32 +54,20 @@ def describe_rows(x: Tensor) -> Tensor:
     total = ops.zeros_like(low) + _length(x)
     mean, square = ops.sum(x, 1) / total, ops.sum(ops.square(x), 1)
     variance = square / total - ops.square(mean)
-    # Neither NaNs nor infinities, and squares well inside float32: nearly always.
-    # Then a few passes over the tensor say it all; else it takes twice as many.
+    # Neither NaNs nor infinities, squares well inside float32, and a difference of
+    # two squares that neither dwarfs: nearly always. Then a few passes over the tensor
+    # say it all; else it takes twice as many.
     zero = ops.logical_and(low == 0, high == 0)
-    plain = ops.logical_and(
-        ops.isfinite(square), ops.logical_or(square > 1e-24 * total, zero)
-    )
-    # The difference of two squares is exact enough where neither dwarfs it.
-    quick = ops.logical_and(
-        plain, ops.logical_or(ops.square(mean) <= 4 * variance, zero)
-    )
+    plain = ops.logical_and(square > 1e-24 * total, ops.square(mean) <= 4 * variance)
+    quick = ops.logical_and(ops.isfinite(square), ops.logical_or(plain, zero))
 
-    def table(variance: Tensor) -> Tensor:
+    def table() -> Tensor:
         none = ops.zeros_like(total)
         deviation = ops.sqrt(ops.maximum(variance, 0.0))
         columns = [total, none, none, ops.sqrt(square), low, high, mean, deviation]
         return ops.stack(columns, 1)
 
-    return ops.cond(
-        ops.all(quick),
-        lambda: table(variance),
-        lambda: ops.cond(
-            ops.all(plain),
-            lambda: table(ops.sum(ops.square(x - mean[:, None]), 1) / total),
-            lambda: _describe_any(x),
-        ),
-    )
+    return ops.cond(ops.all(quick), table, lambda: _describe_any(x))
 
 
 def _length(x: Tensor) -> Tensor:
@@ -160,7 +148,7 @@ def _histograms(x: Tensor, bins: int) -> Tensor:
     # Non-finite elements go to a bin of their own, which is cut off.
     index = ops.where(finite, index, bins)
     rows = ops.shape(x)[0]
-    index = index + ops.arange(rows)[:, None] * (bins + 1)
+    index = index + ops.arange(rows, dtype="int32")[:, None] * (bins + 1)
     index = ops.reshape(index, (-1,))
     counts = ops.segment_sum(
         ops.ones_like(index), index, num_segments=rows * (bins + 1)
@@ -184,10 +172,25 @@ def histogram_rows(x: Tensor) -> Tensor:
         float32 tensor of shape `(k, BINS + 2)`, rows as those of `histogram`.
     """
 
-    def of_sample() -> Tensor:
+    def sample() -> Tensor:
         where = np.random.default_rng(0).random(SAMPLE_SIZE, dtype=np.float32)
         last = ops.maximum(_length(x) - 1, 0.0)
-        return _histograms(ops.take(x, ops.cast(where * last, "int32"), axis=1), BINS)
+        return ops.take(x, ops.cast(where * last, "int32"), axis=1)
 
     large = ops.shape(x)[1] > SAMPLE_ABOVE
-    return ops.cond(large, of_sample, lambda: _histograms(x, BINS))
+    return _histograms(ops.cond(large, sample, lambda: x), BINS)
+
+
+def table_rows(x: Tensor) -> Tensor:
+    """Everything that is recorded of most tensors.
+
+    Args:
+        x: float32 tensor of shape `(k, n)`, a row for each tensor.
+
+    Returns:
+        float32 tensor of shape `(k, 8 + 1 + BINS + 2)`: `describe_rows`, the share of
+        zeros, `histogram_rows`.
+    """
+    stats = describe_rows(x)
+    zeros = ops.sum(ops.cast(ops.equal(x, 0.0), "float32"), 1) / stats[:, 0]
+    return ops.concatenate([stats, zeros[:, None], histogram_rows(x)], 1)

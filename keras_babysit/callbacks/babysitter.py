@@ -198,9 +198,7 @@ class Babysitter(keras.callbacks.Callback):
 
     # What the watch calls.
 
-    def is_due(
-        self, position: budget.Position, times: budget.StepTimes
-    ) -> str | None:
+    def is_due(self, position: budget.Position, times: budget.StepTimes) -> str | None:
         """How this callback wants the step observed, if at all."""
         if self.every:
             return budget.every_steps(self.every, position)
@@ -343,9 +341,7 @@ def _checked_overhead(overhead: Any) -> float:
 
 def _checked_strict(strict: Any) -> bool:
     if not isinstance(strict, bool):
-        raise ValueError(
-            f"`strict` must be True or False. Received: strict={strict!r}"
-        )
+        raise ValueError(f"`strict` must be True or False. Received: strict={strict!r}")
     return strict
 
 

@@ -7,7 +7,7 @@ incorrect initialization slows or stalls learning, and shows here first.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -73,53 +73,44 @@ def describe_units(x: Any) -> list[Any]:
     # As a product of matrices: adding up columns takes twice the time.
     nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
     ones = ops.ones_like(nonzero[:, None, :, 0])
-    alive = ops.squeeze(ops.matmul(ones, nonzero), 1)
-    return _table(x, ops.sum(alive, 1)) + [alive]
+    return _with_units(x, ops.squeeze(ops.matmul(ones, nonzero), 1))
 
 
 def describe_channels(x: Any) -> list[Any]:
     """The same for outputs `(k, samples, units, positions)`."""
-    alive = ops.sum(ops.cast(ops.not_equal(x, 0.0), "float32"), (1, 3))
-    return _table(x, ops.sum(alive, 1)) + [alive]
+    nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
+    return _with_units(x, ops.sum(nonzero, (1, 3)))
+
+
+def _with_units(x: Any, alive: Any) -> list[Any]:
+    first, *others = ops.shape(x)
+    flat = ops.reshape(x, (first, functools.reduce(lambda a, b: a * b, others)))
+    return [statistics.table_rows(flat), alive]
 
 
 @functools.cache
-def _outputs(low: float | None, high: float | None) -> Callable[[Any], list[Any]]:
-    """Returns a function that describes outputs of a function with asymptotes."""
+def _saturating(low: float, high: float) -> Describer:
+    """Returns what describes outputs of a function with two asymptotes."""
+    margin = SATURATION_MARGIN * (high - low)
 
     def describe(x: Any) -> list[Any]:
-        nonzero = ops.sum(ops.cast(ops.not_equal(x, 0.0), "float32"), 1)
-        if low is None or high is None:
-            return _table(x, nonzero)
-        margin = SATURATION_MARGIN * (high - low)
         outside = ops.logical_or(x < low + margin, x > high - margin)
-        return _table(x, nonzero, ops.sum(ops.cast(outside, "float32"), 1))
+        share = ops.sum(ops.cast(outside, "float32"), 1) / ops.cast(
+            ops.shape(x)[1], "float32"
+        )
+        return [ops.concatenate([statistics.table_rows(x), share[:, None]], 1)]
 
-    return describe
-
-
-def _table(x: Any, nonzero: Any, saturated: Any = None) -> list[Any]:
-    """A table `(k, 8 + 2 + bins + 2)`."""
-    x = ops.reshape(x, (ops.shape(x)[0], _product(ops.shape(x)[1:])))
-    stats = statistics.describe_rows(x)
-    total = stats[:, 0]
-    zeros = 1 - nonzero / total
-    share = ops.zeros_like(total) if saturated is None else saturated / total
-    columns = [stats, zeros[:, None], share[:, None], statistics.histogram_rows(x)]
-    return [ops.concatenate(columns, 1)]
-
-
-def _product(sizes: Any) -> Any:
-    return functools.reduce(lambda a, b: a * b, sizes)
+    return Describer(describe)
 
 
 def describer(view: View) -> Describer:
     """Returns what describes an output."""
-    if not units(view):
-        return Describer(_outputs(*_asymptotes(view)))
-    if _unit_axis(view) == len(view.shape) - 1:
-        return Describer(describe_units, "units")
-    return Describer(describe_channels, "channels")
+    if units(view):
+        if _unit_axis(view) == len(view.shape) - 1:
+            return Describer(describe_units, "units")
+        return Describer(describe_channels, "channels")
+    low, high = _asymptotes(view)
+    return rows.TABLE if low is None or high is None else _saturating(low, high)
 
 
 def read(found: Sequence[Described]) -> Reading:
@@ -131,17 +122,16 @@ def read(found: Sequence[Described]) -> Reading:
     reading = Reading()
     for one in found:
         table = one.table
-        stats = rows.tensor_stats(table[:, :8])
-        zero, saturated = _weighed(table[:, 8:10], table[:, 0])
-        largest = [float(table[:, 0].max())]
+        stats = rows.tensor_stats(table[:, rows.STATS])
+        sizes = table[:, 0]
+        saturates = _asymptotes(one.view)[0] is not None
         fields: dict[str, Any] = {
             "activation": stats,
-            "zero_fraction": float(zero),
-            "saturation_fraction": (
-                None if _asymptotes(one.view)[0] is None else float(saturated)
-            ),
+            "zero_fraction": _weighed(table[:, rows.ZEROS], sizes),
+            "saturation_fraction": _weighed(table[:, -1], sizes) if saturates else None,
             "histogram": rows.merged_histogram(
-                table[:, 10:], int(stats.size) if rows.sampled(largest) else None
+                table[:, rows.COUNTS],
+                int(stats.size) if rows.sampled([sizes.max()]) else None,
             ),
         }
         if one.units is not None:
@@ -150,14 +140,12 @@ def read(found: Sequence[Described]) -> Reading:
     return reading
 
 
-def _weighed(fractions: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _weighed(shares: np.ndarray, sizes: np.ndarray) -> float:
     """Mean over replicas; of a small last batch some of them have no sample."""
     some = sizes > 0
     if not some.any():
-        return np.full(fractions.shape[1], np.nan)
-    return np.average(fractions[some], axis=0, weights=sizes[some])
+        return float("nan")
+    return float(np.average(shares[some], weights=sizes[some]))
 
 
-PROBE = Probe(
-    "activations", of="layers", describer=describer, units=units, read=read
-)
+PROBE = Probe("activations", of="layers", describer=describer, units=units, read=read)

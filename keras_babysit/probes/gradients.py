@@ -8,23 +8,11 @@ scale of mixed precision, summed over replicas (CS231n, Neural Networks Part 3,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from keras import ops
 
-from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.probe import Described, Describer, Probe, Reading
-
-
-def describe(x: Any) -> list[Any]:
-    """Statistics and histogram of tensors `(k, n)`: a table `(k, 8 + bins + 2)`."""
-    table = [statistics.describe_rows(x), statistics.histogram_rows(x)]
-    return [ops.concatenate(table, 1)]
-
-
-DESCRIBER = Describer(describe)
+from keras_babysit.probes.probe import Described, Probe, Reading
 
 
 def read(found: Sequence[Described]) -> Reading:
@@ -33,7 +21,7 @@ def read(found: Sequence[Described]) -> Reading:
     for one in found:
         # Summed over replicas in the step: there is one row.
         row = one.table[0].astype(np.float64)
-        stats, counts = rows.unscaled(row[:8], one.scale, 3), row[8:].copy()
+        stats, counts = rows.unscaled(row[:8], one.scale, 3), row[rows.COUNTS].copy()
         counts[:2] /= one.scale
         reading.variables[one.view.path] = {
             "gradient": rows.tensor_stats(stats[None]),
@@ -45,4 +33,4 @@ def read(found: Sequence[Described]) -> Reading:
     return reading
 
 
-PROBE = Probe("gradients", of="gradients", describer=lambda view: DESCRIBER, read=read)
+PROBE = Probe("gradients", of="gradients", describer=lambda view: rows.TABLE, read=read)

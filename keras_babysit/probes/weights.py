@@ -6,17 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.probe import Describer, EpochView, Probe
-
-
-def count(x: Any) -> list[Any]:
-    """Histograms of tensors `(k, n)`: a table `(k, bins + 2)`."""
-    return [statistics.histogram_rows(x)]
-
-
-DESCRIBER = Describer(count)
+from keras_babysit.probes.probe import EpochView, Probe
 
 
 def epoch(view: EpochView) -> dict[str, Any]:
@@ -24,7 +15,7 @@ def epoch(view: EpochView) -> dict[str, Any]:
     variables = view.model.trainable_variables
     if not variables:
         return {}
-    table = view.describe([v.value for v in variables], DESCRIBER)
+    table = view.describe([v.value for v in variables], rows.TABLE)[:, rows.COUNTS]
     return {
         "weight_histograms": {
             path: rows.histogram(row, rows.sampled([np.prod(v.shape)]))

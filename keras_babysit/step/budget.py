@@ -22,6 +22,8 @@ _RECENT = 51
 ADVANCE_STEPS, ADVANCE_SECONDS = 20, 2.0
 #: So many first steps, and so many in each doubling of the steps, are early ones.
 _DENSE = 32
+#: How many plain steps an observation is taken to add before one was measured.
+_GUESS = 3
 #: Share of what is earned that goes to full observations.
 _SHARE = {FULL: 0.75, LIGHT: 0.25}
 
@@ -167,10 +169,10 @@ def within_budget(
         position.batches is not None
         and position.batch + position.per_execution >= position.batches
     )
-    if not strict and not position.observed_in_epoch:
-        # No epoch ends unobserved; where its length is unknown, sooner than never.
-        if last or (position.batches is None and position.batch > 0):
-            return FULL
+    # No epoch ends unobserved; where its length is unknown, sooner than never.
+    soon = last or (position.batches is None and position.batch > 0)
+    if soon and not strict and not position.observed_in_epoch:
+        return FULL
     if last:
         return None  # XLA would compile for the shape of a smaller last batch.
     early = _early(position)
@@ -200,9 +202,9 @@ def _is_earned(kind: str, overhead: float, times: StepTimes, strict: bool) -> bo
     """Whether its share of the budget pays for one more observation of a kind."""
     seconds = times.seconds_of(kind)
     if math.isnan(seconds):
-        if not strict:
+        seconds = _GUESS * times.plain_seconds
+        if not strict or math.isnan(seconds):
             return False
-        seconds = times.build_seconds
     earned = overhead * times.training_seconds
     if strict:
         between = times.extra_seconds - sum(times.spent.values())

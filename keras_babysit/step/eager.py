@@ -77,7 +77,9 @@ class Eagerly:
                 continue
             for probe in self._probes:
                 if probe.of == kind and probe.describer is not None:
-                    view = View(name, tuple(tensor.shape), of if kind == "layers" else None)
+                    view = View(
+                        name, tuple(tensor.shape), of if kind == "layers" else None
+                    )
                     rows = self._backend.describe_value(tensor, probe.describer(view))
                     self.found.append((Slot(kind, view, probe, replica), rows))
 

@@ -108,8 +108,8 @@ def make_plan(
     others = [i for i in good if slots[i].kind != "layers"]
     if xla and any(effects[i].random for i in outputs):
         plan.notes.append(_REDRAWN + _XLA_RANDOM)
-    for chosen, with_xla in ((others, True), (outputs, False)) if xla else (
-        (good, False),
+    for chosen, with_xla in (
+        ((others, True), (outputs, False)) if xla else ((good, False),)
     ):
         if chosen:
             function = backend.Measuring(
@@ -133,11 +133,15 @@ def _missing(slots: Sequence[Slot], effects: Sequence[Any]) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for kind in ("gradients", "layers"):
         reasons = [
-            e.reason for slot, e in zip(slots, effects, strict=True) if slot.kind == kind
+            e.reason
+            for slot, e in zip(slots, effects, strict=True)
+            if slot.kind == kind
         ]
         bad = [reason for reason in reasons if reason]
         if bad:
-            some = "" if len(bad) == len(reasons) else f" ({len(bad)} of {len(reasons)})"
+            some = (
+                "" if len(bad) == len(reasons) else f" ({len(bad)} of {len(reasons)})"
+            )
             by_reason.setdefault(bad[0], []).append(WORDS[kind] + some)
     return [f"{MISSING}{' and '.join(w)}: {r}" for r, w in by_reason.items()]
 
@@ -183,7 +187,9 @@ def _gradients(
     for replica, optimizer, variable, gradient in recorded.gradients:
         if id(variable) in paths and backend.is_of(graph, gradient):
             # Of several updates in a step the first one's: it is of these weights.
-            found.setdefault(id(variable), {}).setdefault(replica, (optimizer, gradient))
+            found.setdefault(id(variable), {}).setdefault(
+                replica, (optimizer, gradient)
+            )
     return [
         (path, next(iter(found[key].values()))[0], [g for _, g in found[key].values()])
         for key, path in paths.items()
@@ -228,6 +234,7 @@ def described(
     for (name, _), parts in rows.items():
         parts.sort(key=lambda part: part[0].replica)
         slot, _, units = parts[0]
+        assert slot.view is not None
         one = Described(
             slot.view,
             np.stack([row for _, row, _ in parts]),

@@ -85,7 +85,8 @@ class Measuring:
     def __init__(self, concrete: Any, targets: Sequence[Target], xla: bool = False):
         self._targets = targets
         part = _Part(concrete, targets)
-        self._part, self._describes = part, None
+        self._part = part
+        self._describes: Tensors | None = None
         self._layout: Layout
         self._values: dict[int, int] = {}
         if xla:
@@ -152,7 +153,6 @@ class Measuring:
             **{self._numbers[k]: row for k, row in rows.items()},
             **{i: (arrays[at + shift], None) for i, at in self._values.items()},
         }
-
 
 
 class _Part:

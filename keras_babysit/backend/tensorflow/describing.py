@@ -167,7 +167,7 @@ class Tensors:
     """
 
     def __init__(
-        self, shapes: Sequence[tuple[tf.DType, tuple]], describers: Sequence[Any]
+        self, shapes: Sequence[tuple[tf.DType, tuple | None]], describers: Sequence[Any]
     ):
         into = Definition("tensors")
         items = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ from keras_babysit.backend.tensorflow.trainer import (
 )
 
 __all__ = [
-    "Iterators",
     "RUNTIME_ERROR",
+    "Iterators",
     "Measuring",
     "NotDerivableError",
     "Target",
@@ -90,8 +90,8 @@ def describe_value(tensor: Tensor, describer: Any) -> list[Tensor]:
 
 
 def describe_values(
-    values: Sequence[Tensor], describer: Any, known: Callable | None = None
-) -> tuple[np.ndarray, Callable]:
+    values: Sequence[Tensor], describer: Any, known: Tensors | None = None
+) -> tuple[np.ndarray, Tensors]:
     """Describes tensors that exist, all in one call.
 
     Args:
