@@ -4,7 +4,6 @@ Every two choices of different factors meet in one of the combinations at least.
 of them run always, all of them with the slow tests.
 """
 
-import contextlib
 import random
 
 import keras
@@ -58,7 +57,8 @@ WATCHING = {
 def batches(x, y, size):
     n = len(keras.tree.flatten(x)[0])
     for i in range(0, n, size):
-        yield keras.tree.map_structure(lambda a: a[i : i + size], (x, y))
+        part = slice(i, i + size)
+        yield keras.tree.map_structure(lambda a, part=part: a[part], (x, y))
 
 
 def as_arrays(x, y, size):
@@ -237,6 +237,5 @@ def test_data_of_no_length(tmp_path, watching):
         return [v.tobytes() for v in models.state(model)], history.history
 
     ours = Babysitter(tmp_path, verbose=0, **WATCHING[watching])
-    with contextlib.suppress(ValueError):
-        assert run([]) == run([ours])
+    assert run([]) == run([ours])
     assert not ours.history.observed
