@@ -125,9 +125,9 @@ def progress(report: Report) -> str:
 
 
 def cost_line(report: Report) -> str:
-    """What observing cost; empty if that is not known, or nothing was observed."""
+    """What was observed, what that cost, and what was not; empty before a step."""
     cost = report.cost
-    if cost is None or not (cost.observed or cost.unobserved):
+    if cost is None or not (cost.steps or cost.unobserved):
         return ""
     line = f"Observed {cost.observed:,} of {count(cost.steps, 'step')}"
     if 0 < cost.full < cost.observed:

@@ -118,7 +118,7 @@ class ObservedStep:
         self._variables: dict[str, Any] = {}
         self._comparisons: list[tuple[Any, Probe]] = []
         self._tracker: Any = None
-        self._prepared = False
+        self._calls = 0
         self._error = ""
 
     @property
@@ -148,7 +148,7 @@ class ObservedStep:
         if not same or self.probes != measuring(probes):
             return False
         traced = not self._eager and not self._closed
-        return traced or not self._prepared or self._has(model.trainable_variables)
+        return traced or self._calls < 2 or self._has(model.trainable_variables)
 
     def _has(self, variables: list[Any]) -> bool:
         known = [id(v) for v in self._variables.values()]
@@ -182,7 +182,7 @@ class ObservedStep:
         except _OwnError as e:
             logs = self.plain(iterator)
             raise ObservationError(str(e), logs) from e
-        built = recorded is not None or not self._prepared
+        built = recorded is not None or self._calls == 0
         try:
             self._prepare(iterator, recorded)
         except Exception as e:
@@ -225,10 +225,13 @@ class ObservedStep:
         return None, recorded
 
     def _prepare(self, iterator: Any, traced: Any) -> None:
-        if self._eager and self._prepared and not self._variables:
-            self._prepared = False  # The first step has built the model.
-        if not self._prepared:
-            self._prepared = True
+        # Where nothing was traced before the first step, that one may have built more.
+        self._calls += 1
+        if self._calls == 1 or (
+            self._calls == 2
+            and not self._plans
+            and not self._has(self.model.trainable_variables)
+        ):
             self._know_variables()
         if traced is None:
             return

@@ -161,13 +161,14 @@ def _targets(
             assert slot.probe.describer is not None
             describer = slot.probe.describer(slot.view)
             units = slot.probe.units(slot.view)
-        targets.append(backend.Target(tuple(tensors), describer, units))
+        # A gradient has its variable's shape, also where its own graph forgot it.
+        shape = slot.view.shape if slot.view and slot.kind == "gradients" else None
+        targets.append(backend.Target(tuple(tensors), describer, units, shape))
         slots.append(slot)
 
     for probe in probes:
         if probe.of == "gradients":
-            for path, optimizer, tensors in _gradients(backend, graph, recorded, paths):
-                view = View(path, tuple(tensors[0].shape))
+            for view, optimizer, tensors in _gradients(backend, graph, recorded, paths):
                 add(tensors, Slot("gradients", view, probe, optimizer=optimizer))
         elif probe.of == "layers":
             for replica, view, tensor in outputs_of(backend, graph, recorded):
@@ -181,9 +182,10 @@ def _targets(
 
 def _gradients(
     backend: ModuleType, graph: Any, recorded: Recorded, paths: dict[int, str]
-) -> list[tuple[str, Any, list[Any]]]:
-    """Path, optimizer, and the gradient on each replica; in the model's order."""
+) -> list[tuple[View, Any, list[Any]]]:
+    """View, optimizer, and the gradient on each replica; in the model's order."""
     found: dict[int, dict[int, tuple[Any, Any]]] = {}
+    shapes = {id(v): tuple(v.shape) for _, _, v, _ in recorded.gradients}
     for replica, optimizer, variable, gradient in recorded.gradients:
         if id(variable) in paths and backend.is_of(graph, gradient):
             # Of several updates in a step the first one's: it is of these weights.
@@ -191,9 +193,10 @@ def _gradients(
                 replica, (optimizer, gradient)
             )
     return [
-        (path, next(iter(found[key].values()))[0], [g for _, g in found[key].values()])
+        (View(path, shapes[key]), optimizers[0], [g for _, g in found[key].values()])
         for key, path in paths.items()
         if key in found
+        for optimizers in [[optimizer for optimizer, _ in found[key].values()]]
     ]
 
 

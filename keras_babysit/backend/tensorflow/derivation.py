@@ -36,11 +36,13 @@ class Target:
         tensors: of its graph; more than one are added up (gradients of replicas).
         describer: a `probes.Describer`; `None` for the value of a scalar itself.
         units: how many units its description is of.
+        shape: its shape, where more is known of it than the tensors know.
     """
 
     tensors: tuple[Tensor, ...]
     describer: Any = None
     units: int = 0
+    shape: tuple[int | None, ...] | None = None
 
     @property
     def parts(self) -> list[Tensor]:
@@ -291,7 +293,8 @@ class _Part:
             node = self.into.add_node("AddN", references, N=len(found), T=dtype)
             reference = f"{node}:sum:0"
         order = max(self._order[part.op.name] for part in target.parts)
-        return Item((reference,), dtype, shape, target.describer, order)
+        known = shape if target.shape is None else target.shape
+        return Item((reference,), dtype, known, target.describer, order)
 
     def _dense(self, tensor: Tensor) -> tuple[str, tf.DType, Any]:
         if not isinstance(tensor, tf.IndexedSlices):

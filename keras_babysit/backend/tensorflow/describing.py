@@ -16,8 +16,6 @@ Tensor = Any
 #: Tensors of at most so many elements are packed with others of their shape, up to
 #: so many elements together: packing copies.
 _SMALL, _TOGETHER = 1 << 16, 1 << 20
-#: What a dimension that is unknown while tracing counts as: a common batch.
-_UNKNOWN = 64
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,10 @@ def _joined(into: Definition, references: list[str]) -> str:
 
 
 def _groups(items: Sequence[Item]) -> list[list[int]]:
-    """Numbers of the items that are described together."""
+    """Numbers of the items that are described together.
+
+    Only such of a fixed shape are: `(None, 8)` can be 16 rows here and 18 there.
+    """
     found: list[list[int]] = []
     open_ones: dict[Any, list[int]] = {}
     for i, item in enumerate(items):
@@ -153,9 +154,9 @@ def _groups(items: Sequence[Item]) -> list[list[int]]:
 
 
 def _size(shape: tuple[int | None, ...] | None) -> int | None:
-    if shape is None:
+    if shape is None or None in shape:
         return None
-    return int(np.prod([_UNKNOWN if n is None else n for n in shape], dtype=float))
+    return int(np.prod([n or 0 for n in shape], dtype=float))
 
 
 class Tensors:
