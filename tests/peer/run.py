@@ -30,7 +30,9 @@ import keras, keras_babysit
 
 # Keras's tests import it, also where they test another backend.
 sys.modules.setdefault("jax", types.ModuleType("jax"))
-original, seen = keras.Model.fit, []
+from keras.src.backend.tensorflow.trainer import TensorFlowTrainer as Trainer
+
+original, seen = Trainer.fit, []
 
 def fit(self, *args, callbacks=None, **kwargs):
     if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -38,21 +40,21 @@ def fit(self, *args, callbacks=None, **kwargs):
     given = [] if callbacks is None else callbacks
     given = list(given) if isinstance(given, (list, tuple)) else [given]
     ours = keras_babysit.Babysitter(tempfile.mkdtemp(), verbose=0)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             return original(self, *args, callbacks=[ours, *given], **kwargs)
-        finally:
-            said = [str(w.message) for w in caught]
-            aside = [line for line in said if "stopped watching" in line]
-            cost = ours.observation
-            unseen = cost.unobserved if cost else ()
-            seen.append((cost.observed if cost else 0, aside, unseen))
-            for w in caught:
-                warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+    finally:
+        said = [str(w.message) for w in caught]
+        aside = [line for line in said if "stopped watching" in line]
+        cost = ours.observation
+        unseen = cost.unobserved if cost else ()
+        seen.append((cost.observed if cost else 0, aside, unseen))
+        for w in caught:  # Which the tests may look for.
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
 
 if os.environ["BABYSIT"] == "1":
-    keras.Model.fit = fit
+    Trainer.fit = fit
 
 @atexit.register
 def tell():
@@ -74,13 +76,15 @@ def run(checkout: Path, files: list[str], watched: bool) -> tuple[dict[str, str]
         "BABYSIT": str(int(watched)),
         "PYTHONPATH": os.pathsep.join([str(checkout), ours, str(plugin.parent)]),
     }
-    command = [sys.executable, "-m", "pytest", "-rA", "-q", "--tb=line", *files]
+    command = [sys.executable, "-u", "-m", "pytest", "-rA", "-q", "--tb=line", *files]
     command += ["-p", "no:cacheprovider", "-o", "filterwarnings="]
     command += ["-p", "babysit_every_fit"]
     done = subprocess.run(
         command, cwd=checkout, env=environment, capture_output=True, text=True
     )
     found = re.findall(r"^(PASSED|FAILED|ERROR) (\S+)", done.stdout, re.M)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"pytest failed:\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     return {test: outcome for outcome, test in found}, done.stdout
 
 
