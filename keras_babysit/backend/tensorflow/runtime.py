@@ -187,11 +187,23 @@ class Described:
         return node, [f"{node}:output:{i}" for i in range(len(self.outputs))]
 
 
-@functools.cache
 def described(
     function: Callable, layout: str, dtypes: tuple[tf.DType, ...]
 ) -> Described:
     """Returns a describing function, traced once in a process."""
+    known = _described(function, layout, dtypes)
+    if not context.context().has_function(known.name):
+        # TensorFlow's context is another one, as where tests reset it.
+        _described.cache_clear()
+        _options.cache_clear()
+        known = _described(function, layout, dtypes)
+    return known
+
+
+@functools.cache
+def _described(
+    function: Callable, layout: str, dtypes: tuple[tf.DType, ...]
+) -> Described:
     with tf.init_scope():
         return Described(function, layout, dtypes)
 
