@@ -69,7 +69,7 @@ def check_initial_loss(
     error about the mean square of the targets. Penalties are left out. What chance
     gives is asked of the loss function itself, with scores (logits, or what goes into
     the last activation) of zero, and of random scores; so it holds for weighted
-    samples, masks, label smoothing, and for losses of one's own as well.
+    samples, masks, label smoothing, and custom losses as well.
 
     A loss far above chance says that the outputs start too large: inputs that are not
     scaled, or initial weights that are too large. One far below says that the model is

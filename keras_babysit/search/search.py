@@ -184,7 +184,7 @@ class Search:
     def search(self, x: Any = None, y: Any = None, **arguments: Any) -> SearchReport:
         """Runs the search, or goes on with it, until it has ended.
 
-        Ctrl-C ends it so that it can be gone on with.
+        Ctrl-C ends it in a state from which it can resume.
 
         Args:
             x: as for `keras.Model.fit`.

@@ -263,8 +263,8 @@ def guesses_of(part: Part, activation: str | None) -> Guesses | None:
         activation: the output's last activation function; `None` if not known.
 
     Returns:
-        `None` if nothing tells what the loss wants: a loss of one's own behind an
-        output whose activation is not known.
+        `None` if nothing tells what the loss wants: a custom loss behind an output
+        whose activation is not known.
     """
     if not all(hasattr(thing, "shape") for thing in (part.y, part.y_pred)):
         return None

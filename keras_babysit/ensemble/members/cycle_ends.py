@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any, NamedTuple
 
 import keras
@@ -34,13 +35,14 @@ class Due(NamedTuple):
     after: int
 
 
-class Ends:
+class Ends(abc.ABC):
     """Says, as a training goes on, when a cycle ends."""
 
+    @abc.abstractmethod
     def begin_epoch(self, model: keras.Model, epoch: int) -> Due | None:
         """Looks at the epoch that begins; returns what is due exactly there."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def epochs_ahead(self, unit: str, count: int) -> float:
         """How many epochs after the beginning of this one a file was written.
 
@@ -52,7 +54,6 @@ class Ends:
             0 or less for what this training has been through already; infinity for
             files of another kind of training.
         """
-        raise NotImplementedError
 
     def after_batch(self, model: keras.Model, batch: int) -> Due | None:
         """What is due after a batch of the epoch (from 0)."""

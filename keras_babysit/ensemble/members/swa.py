@@ -22,8 +22,8 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
     an exponential moving average Keras has `use_ema=True` in the optimizer and
     `keras.callbacks.SwapEMAWeights`.)
 
-    The training is only watched. At its end the average is at hand by
-    `averaged_model`, or, with `swap=True`, in the trained model.
+    The training is only watched. At its end,
+    `averaged_model` returns the average; with `swap=True` the trained model holds it.
 
     An interrupted training loses what has been averaged, and a warning says so. Where
     that may happen, keep `SnapshotCheckpoint(directory, every=1)` and average its files

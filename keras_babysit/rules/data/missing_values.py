@@ -51,8 +51,8 @@ def nan_in_data(history: RunHistory) -> Iterator[Sign]:
     if data is None:
         return
     for x in data.inputs:
-        mended = history.model is not None and may_mend(history.model, x.name)
-        yield from _not_finite(x, data, "info" if mended else None)
+        repaired = history.model is not None and may_mend(history.model, x.name)
+        yield from _not_finite(x, data, "info" if repaired else None)
     for y, output in pairs(history):
         own = output is not None and not loss_name(output)
         yield from _not_finite(y, data, "info" if own else None)

@@ -45,8 +45,8 @@ def targets_not_scaled(
     What it sees:
         Targets of mean squared, absolute, Huber or log-cosh error whose root mean
         square is above `limit` (or whose deviation is below `small`) at a dense or
-        convolutional output. It is told as info only if the steps at hand can get
-        there: an Adam-like optimizer moves each weight by the learning rate a step, and
+        convolutional output. It is only info if the planned steps can get there:
+        an Adam-like optimizer moves each weight by the learning rate a step, and
         those of unbounded hidden layers multiply.
 
     Why it matters:

@@ -45,7 +45,7 @@ def initial_loss_off_chance(
     When it is wrong:
         With weights that were trained on something else, or losses that are weighted
         by hand inside the model. Three times chance is what two units of spread in
-        the logits give, which training soon repairs: so this is told as information.
+        the logits give, which training soon repairs, so this is only info.
 
     References:
         CS231n, Neural Networks Part 3, "Before learning: sanity checks".

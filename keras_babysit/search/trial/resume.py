@@ -4,8 +4,8 @@ A trial that goes on ends with the same bits as one that was never interrupted, 
 begins anew. A checkpoint holds weights and optimizer; beside it are the states of the
 seed generators, which Keras does not save. The order of the samples needs no state:
 with a seed, Keras's `fit` shuffles arrays the same way in every epoch. What else could
-carry something from one epoch to the next is not gone on with: see `obstacle` and
-`obstacle_in`.
+carry something from one epoch to the next keeps it from resuming: see `obstacle`
+and `obstacle_in`.
 """
 
 from __future__ import annotations
