@@ -26,7 +26,8 @@ KINDS: dict[str, frozenset[str]] = {
     "cause in the output": _EVERYTHING | {"metric-mismatch"},
     "cause in the data": _EVERYTHING,
     "cause in the model": _EVERYTHING,
-    "cause in the settings": _EVERYTHING,
+    # No setting changes the loss before the first update.
+    "cause in the settings": frozenset(_SYMPTOMS),
     # Training works, but does not get as far as it should.
     "limit": frozenset(_SYMPTOMS[4:]),
     # These hardly touch the training, so they explain only what they name.

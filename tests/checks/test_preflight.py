@@ -342,6 +342,8 @@ def test_causes():
     )
     passed = CheckResult("initial_loss", "passed", "fine")
     assert root_causes([softmax, passed]) == {}
+    rate = rules_found(finding("learning-rate-extreme"))
+    assert root_causes([rate, failed("initial_loss")]) == {}
     assert root_causes([failed("gradient"), failed("initial_loss")]) == {}
 
 

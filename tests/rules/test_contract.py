@@ -231,6 +231,12 @@ def test_causes_are_not_symptoms():
                 assert other.is_symptom or other.name == "initial-loss-off-chance"
 
 
+def test_no_setting_explains_the_loss_before_the_first_update():
+    for rule in RULES.values():
+        if rule.kind == "cause in the settings":
+            assert not rule.explains(RULES["initial-loss-off-chance"]), rule.name
+
+
 @pytest.mark.parametrize("name", list(RULES))
 def test_names_and_thresholds(name):
     rule = RULES[name]
