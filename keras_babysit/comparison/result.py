@@ -16,6 +16,8 @@ from keras_babysit.document.words import number
 
 #: Columns that are not numbers.
 _WORDS = ("optimizer", "diagnosis")
+#: Columns that a narrow table does without, those of a high rank first.
+_RANKS = {"seconds per epoch": 2, "update ratio": 1}
 
 
 @dataclass(frozen=True, repr=False)
@@ -86,7 +88,8 @@ class OptimizerComparison(Shown):
     def _table(self) -> Table:
         rows = [self._cells(run) for run in self.runs]
         columns = (
-            Column(t, t not in _WORDS, wide=t == "diagnosis") for t in (rows or [{}])[0]
+            Column(t, t not in _WORDS, _RANKS.get(t, 0), wide=t == "diagnosis")
+            for t in (rows or [{}])[0]
         )
         cells = (tuple(row.values()) for row in rows)
         tones = map(self._tone, self.runs)

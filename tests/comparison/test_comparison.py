@@ -1,5 +1,6 @@
 """The same training under several optimizers."""
 
+import dataclasses
 import json
 import math
 import random
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from keras import optimizers as O
 from keras.src.backend.common import global_state
+from support import findings as found_in
 from support import models
 
 from keras_babysit import Babysitter, OptimizerComparison, backend, compare_optimizers
@@ -158,6 +160,21 @@ def test_table(compared):
     assert lines[-1].startswith(f"Lowest val_loss: {compared.best.name}, ")
     assert max(map(len, lines)) <= 100
     assert "\x1b" not in str(compared)
+
+
+def test_80_columns_are_a_table_of_what_matters(compared):
+    """A row for each run, however long the name of what was found in it."""
+    too_high = found_in.finding("learning-rate-too-high")
+    diagnosed = dataclasses.replace(compared["Adam"].report, findings=(too_high,))
+    runs = [
+        dataclasses.replace(run, report=diagnosed, error="") for run in compared.runs
+    ]
+    shown = dataclasses.replace(compared, runs=tuple(runs))
+    lines = console.text(shown.content(), 80).splitlines()
+    assert max(map(len, lines)) <= 80
+    (adam,) = [line for line in lines if line.lstrip().startswith("Adam ")]
+    assert adam.rstrip().endswith("learning-rate-too-high")
+    assert f"{compared['Adam'].final():.3g}" in adam
 
 
 def test_narrow(compared):
