@@ -139,8 +139,8 @@ def contenders(x, y, path):
         "plain": lambda: None,
         "Babysitter": lambda: keras_babysit.Babysitter(next(dirs), verbose=0),
         "every step": lambda: keras_babysit.Babysitter(next(dirs), every=1, verbose=0),
-        "every step, tap": lambda: keras_babysit.Babysitter(
-            next(dirs), every=1, activations="tap", verbose=0
+        "every step, light": lambda: keras_babysit.Babysitter(
+            next(dirs), every=1, probes=["update_ratio"], rules=[], verbose=0
         ),
         "Keras TensorBoard": lambda: keras.callbacks.TensorBoard(
             next(dirs), histogram_freq=1, write_images=True

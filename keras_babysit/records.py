@@ -185,13 +185,18 @@ class ObservationCost:
 
     Attributes:
         steps: training steps so far.
-        observed: how many of them were observed.
+        observed: how many of them were observed; `full` of them with gradients and
+            activations, the others only with updates, loss and rate.
         plain_seconds: median duration of a step that was not observed.
-        observed_seconds: median duration of an observed step.
-        extra_seconds: time that observing added so far, building left out.
+        observed_seconds: median duration of a fully observed step.
+        extra_seconds: time that watching added so far, but for what comes once.
         overhead: `extra_seconds` as a share of the training time without them.
-        build_seconds: time spent once on tracing and compiling the observed step.
-        every: distance between observed steps in force now, in steps.
+        build_seconds: time that came once: for looking at the model and the data, and
+            for building what measures.
+        every: distance between fully observed steps in force now, in steps.
+        full: see `observed`.
+        unobserved: sentences that say what is not observed, or not as it was in the
+            step, and why.
     """
 
     steps: int
@@ -202,6 +207,13 @@ class ObservationCost:
     overhead: float
     build_seconds: float
     every: int
+    full: int = 0
+    unobserved: tuple[str, ...] = ()
+
+    @property
+    def total_seconds(self) -> float:
+        """What watching has added to this run, all in all."""
+        return self.extra_seconds + self.build_seconds
 
 
 @dataclass(frozen=True)

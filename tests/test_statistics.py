@@ -73,14 +73,11 @@ def test_describe_over_scales(shape, exponent, offset, seed):
     close(found.mean, wide.mean(), np.abs(wide).max())
 
 
-@pytest.mark.parametrize("value", [1e-30, 1e-40, 1e30])
+@pytest.mark.parametrize("value", [1e-30, 1e30])
 def test_norm_neither_underflows_nor_overflows(value):
     x = np.full((3, 4), value, np.float32)
     expected = np.linalg.norm(x.astype(np.float64))
-    # A denormal has few digits; a device may flush it to zero.
-    for found in (statistics.norm(x), described(x).norm):
-        if value > 1e-38:
-            np.testing.assert_allclose(np.asarray(found), expected, rtol=1e-5)
+    np.testing.assert_allclose(described(x).norm, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +87,6 @@ def test_norm_neither_underflows_nor_overflows(value):
 def test_norm_says_what_is_not_finite(values, norm):
     x = np.array(values, np.float32)
     np.testing.assert_equal(described(x).norm, norm)
-    np.testing.assert_equal(float(statistics.norm(x)), norm)
 
 
 def test_empty_tensor():
@@ -147,16 +143,32 @@ def test_histogram_of_equal_values():
 
 
 def test_large_tensors_are_sampled_evenly_over_channels():
-    x = np.tile(np.arange(64, dtype=np.float32), 8192)
-    assert statistics.is_sampled(x)
-    found = np.asarray(statistics.sample(x))
-    counts = np.bincount(found.astype(int), minlength=64)
+    bins = statistics.BINS
+    x = np.tile(np.arange(bins, dtype=np.float32), 8192)[None]
+    (row,) = np.asarray(statistics.histogram_rows(x))
+    counts = row[2:]
     assert counts.sum() == statistics.SAMPLE_SIZE
     # Five standard deviations of a fair draw.
-    fair = statistics.SAMPLE_SIZE / 64
+    fair = statistics.SAMPLE_SIZE / bins
     assert np.abs(counts - fair).max() < 5 * np.sqrt(fair)
-    again = np.asarray(statistics.sample(x))
-    np.testing.assert_array_equal(found, again)
+    (again,) = np.asarray(statistics.histogram_rows(x))
+    np.testing.assert_array_equal(row, again)
+
+
+@pytest.mark.parametrize("odd", [None, np.nan, 1e30, 100.0])
+@pytest.mark.parametrize("shape", [(3, 50), (1, 7), (2, 0), (2, 20_000)])
+def test_rows_are_described_by_themselves(shape, odd):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    if odd is not None and x.size:
+        x[0] += np.float32(odd)  # Which is no business of the other rows.
+    stats = np.asarray(statistics.describe_rows(x))
+    counts = np.asarray(statistics.histogram_rows(x))
+    for i, row in enumerate(x):
+        alone = np.asarray(statistics.describe(row))
+        scale = np.nan_to_num(np.abs(row)).max(initial=0.0)
+        np.testing.assert_allclose(stats[i], alone, rtol=1e-4, atol=1e-5 * scale)
+        if row.size <= statistics.SAMPLE_ABOVE:
+            np.testing.assert_array_equal(counts[i], statistics.histogram(row))
 
 
 def test_the_same_in_a_compiled_graph():
@@ -179,7 +191,7 @@ def test_results_are_float32_whatever_the_default():
     try:
         # All of its branches are traced: they have to agree on the dtype.
         found = [tf.function(statistics.describe)(x) for x in tensors]
-        found += [statistics.bounded_histogram(x) for x in tensors]
+        found += [statistics.histogram(x) for x in tensors]
     finally:
         keras.config.set_floatx("float32")
     assert {x.dtype for x in found} == {tf.float32}

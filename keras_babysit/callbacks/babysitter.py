@@ -49,19 +49,20 @@ class Babysitter(keras.callbacks.Callback):
     Args:
         log_dir: directory of the TensorBoard files, which go to its `train` and
             `validation` subdirectories as those of `keras.callbacks.TensorBoard`.
-        overhead: share of the training time that observing may add, 0.02 for 2 %.
-            Observed steps are spaced so that their measured cost stays within it,
-            but for the first step and one in each epoch, which are always observed.
-            Building the observed step, once, is not counted.
-        every: observe one step in so many instead.
+        overhead: share of the training time that observing may add, 0.01 for 1 %.
+            Observed steps are spaced so that their measured cost stays within it.
+            Most of them are *light*: weights, updates, loss and learning rate, which
+            is nearly free. *Full* ones also have gradients and activations. On top,
+            the early steps have an advance of 20 full observations or two seconds,
+            whichever is less, and one step in each epoch is always observed.
+        strict: whether to keep to `overhead` without the advance and the step in each
+            epoch, and to count what is built once too. Only the first step is then
+            observed before it has been paid for.
+        every: observe one step in so many instead, all of them fully.
         probes: names of what to measure, any of `"update_ratio"`, `"gradients"`,
             `"activations"`, `"weights"`, `"first_layer"`; all by default.
         image_shape: `(height, width)` or `(height, width, channels)` of the inputs,
             if they are flattened images, for the pictures of a first Dense layer.
-        activations: `"forward"` reads layer outputs in a second forward pass of the
-            observed batch, which never changes the training; `"tap"` reads those of
-            the training pass itself, which is cheaper, but can make the compiler
-            round differently.
         rules: rules to ask, or their names; all by default, see
             `keras-babysit rules`. None with `rules=[]`.
         ignore: names of rules to leave out.
@@ -93,11 +94,11 @@ class Babysitter(keras.callbacks.Callback):
         self,
         log_dir: str | os.PathLike,
         *,
-        overhead: float = 0.02,
+        overhead: float = 0.01,
+        strict: bool = False,
         every: int | None = None,
         probes: Sequence[str] | None = None,
         image_shape: Sequence[int] | None = None,
-        activations: str = "forward",
         rules: Sequence[str | Rule] | None = None,
         ignore: Iterable[str] = (),
         thresholds: Mapping[str, Mapping[str, Any]] | None = None,
@@ -107,15 +108,10 @@ class Babysitter(keras.callbacks.Callback):
         super().__init__()
         self.log_dir = _checked_log_dir(log_dir)
         self.overhead = _checked_overhead(overhead)
+        self.strict = _checked_strict(strict)
         self.every = _checked_every(every)
         self.selected = all_probes.select(probes)
         self.image_shape = _checked_image_shape(image_shape)
-        if activations not in ("forward", "tap"):
-            raise ValueError(
-                '`activations` must be "forward" or "tap". '
-                f"Received: activations={activations!r}"
-            )
-        self.activations = activations
         self.rules = all_rules.select(rules, ignore, thresholds)
         self.on_finding = _checked_on_finding(on_finding)
         self.verbose = _checked_verbose(verbose)
@@ -160,6 +156,7 @@ class Babysitter(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the event files and joins the other callbacks of ours."""
         load("step")
+        began = watch.now()
         self._is_aside, self._users_error, self._stopped = False, None, ""
         # What an interrupted `fit` left behind; its errors were of that one.
         with contextlib.suppress(Exception):
@@ -174,6 +171,7 @@ class Babysitter(keras.callbacks.Callback):
                     "Keras's logs can be recorded"
                 )
             self._diagnose("begin", self.model)
+            self._watch.times.add_once(watch.now() - began)
         except UnwritableError:
             raise
         except Exception as e:
@@ -206,7 +204,10 @@ class Babysitter(keras.callbacks.Callback):
         self._raise_users_error()
 
     def _finish(self) -> None:
+        began = watch.now()
         self._diagnose("end")
+        if self._watch is not None:
+            self._watch.times.add_extra(watch.now() - began)
         if self.rules and self._sink is not None:
             # Once more: told findings are updated without being told again.
             self._write_findings()
@@ -222,11 +223,11 @@ class Babysitter(keras.callbacks.Callback):
 
     # What the watch calls.
 
-    def is_due(self, position: budget.Position, times: budget.StepTimes) -> bool:
-        """Whether this callback wants the step observed."""
+    def is_due(self, position: budget.Position, times: budget.StepTimes) -> str | None:
+        """How this callback wants the step observed, if at all."""
         if self.every:
-            return budget.every_steps(self.every, position, times)
-        return budget.within_budget(self.overhead, position, times)
+            return budget.every_steps(self.every, position)
+        return budget.within_budget(self.overhead, position, times, self.strict)
 
     def receive(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
         """Takes a record: to the history and to the files."""
@@ -360,6 +361,12 @@ def _checked_overhead(overhead: Any) -> float:
             f"for 2 %. Received: overhead={overhead!r}"
         )
     return float(overhead)
+
+
+def _checked_strict(strict: Any) -> bool:
+    if not isinstance(strict, bool):
+        raise ValueError(f"`strict` must be True or False. Received: strict={strict!r}")
+    return strict
 
 
 def _checked_every(every: Any) -> int | None:

@@ -6,7 +6,8 @@ incorrect initialization slows or stalls learning, and shows here first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -15,14 +16,7 @@ from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.probe import (
-    Arrays,
-    Blocks,
-    LayerView,
-    Probe,
-    Reading,
-    StepView,
-)
+from keras_babysit.probes.probe import Described, Describer, Probe, Reading, View
 
 #: An output is saturated within this share of the function's range of an asymptote.
 SATURATION_MARGIN = 0.025
@@ -42,23 +36,6 @@ ASYMPTOTES: dict[str, tuple[float | None, float | None]] = {
 RELUS = ("relu", "relu6")
 
 
-@dataclass(frozen=True)
-class LayerContext:
-    """What reading a layer's rows needs to know.
-
-    Attributes:
-        path: name of the output.
-        units: number of ReLU units or channels; 0 if there are none.
-        saturates: whether the activation function has an asymptote.
-        sampled_from: size of the output if its histogram is of a sample.
-    """
-
-    path: str
-    units: int
-    saturates: bool
-    sampled_from: int | None
-
-
 def activation_name(layer: Any) -> str | None:
     """Returns the name of the function whose values the layer puts out, if any."""
     if isinstance(layer, keras.layers.ReLU):
@@ -74,119 +51,101 @@ def activation_name(layer: Any) -> str | None:
     return getattr(function, "__name__", None)
 
 
-def _unit_axis(view: LayerView) -> int:
-    rank = len(view.output.shape)
+def _unit_axis(view: View) -> int:
+    rank = len(view.shape)
     channels_first = getattr(view.layer, "data_format", None) == "channels_first"
     return 1 if channels_first and rank > 2 else rank - 1
 
 
-def _units(view: LayerView) -> int:
-    if activation_name(view.layer) not in RELUS or len(view.output.shape) < 2:
+def units(view: View) -> int:
+    """The number of ReLU units or channels of an output; 0 if there are none."""
+    if activation_name(view.layer) not in RELUS or len(view.shape) < 2:
         return 0
-    return view.output.shape[_unit_axis(view)] or 0
+    return view.shape[_unit_axis(view)] or 0
 
 
-def _saturated(view: LayerView) -> Any:
-    low, high = ASYMPTOTES.get(activation_name(view.layer) or "", (None, None))
-    if low is None or high is None:
-        return ops.convert_to_tensor(0.0, "float32")
-    margin = SATURATION_MARGIN * (high - low)
-    x = statistics.flat(view.output)
-    outside = ops.logical_or(x < low + margin, x > high - margin)
-    return statistics.fraction(outside)
+def _asymptotes(view: View) -> tuple[float | None, float | None]:
+    return ASYMPTOTES.get(activation_name(view.layer) or "", (None, None))
 
 
-def measure(view: StepView) -> Blocks:
-    """Describes each output, counts its histogram, notes which units are alive."""
-    if not view.layers:
-        return {}
-    table, counts, alive = [], [], []
-    for v in view.layers:
-        x = ops.cast(v.output, "float32")
-        stats = view.describe(x)
-        if _units(v):
-            nonzero = _nonzero_by_unit(x, _unit_axis(v))
-            alive.append(ops.cast(nonzero > 0, "float32"))
-        else:
-            nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
-        zeros = 1 - ops.sum(nonzero) / stats[0]
-        extra = ops.stack([zeros, _saturated(v)])
-        table.append(ops.concatenate([stats, extra]))
-        counts.append(view.histogram(x))
-    blocks = {"layer": ops.stack(table), "histogram": ops.stack(counts)}
-    if alive:
-        blocks["alive"] = ops.concatenate(alive)
-    return blocks
-
-
-def _nonzero_by_unit(x: Any, axis: int) -> Any:
-    """How many values of each unit are not zero; float32 of shape `(units,)`."""
-    nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
-    if axis != len(x.shape) - 1:
-        others = tuple(i for i in range(len(x.shape)) if i != axis)
-        return ops.sum(nonzero, others)
+def describe_units(x: Any) -> list[Any]:
+    """Describes outputs `(k, samples, units)`; says how often a unit is not zero."""
     # As a product of matrices: adding up columns takes twice the time.
-    rows = ops.reshape(nonzero, (-1, x.shape[axis]))
-    return ops.matmul(ops.ones_like(rows[:, 0])[None], rows)[0]
+    nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
+    ones = ops.ones_like(nonzero[:, None, :, 0])
+    return _with_units(x, ops.squeeze(ops.matmul(ones, nonzero), 1))
 
 
-def context(view: StepView) -> tuple[LayerContext, ...]:
-    """Returns what `read` has to know of each row."""
-    return tuple(
-        LayerContext(
-            path=v.path,
-            units=_units(v),
-            saturates=activation_name(v.layer) in ASYMPTOTES,
-            sampled_from=_size(v.output) if statistics.is_sampled(v.output) else None,
+def describe_channels(x: Any) -> list[Any]:
+    """The same for outputs `(k, samples, units, positions)`."""
+    nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
+    return _with_units(x, ops.sum(nonzero, (1, 3)))
+
+
+def _with_units(x: Any, alive: Any) -> list[Any]:
+    first, *others = ops.shape(x)
+    flat = ops.reshape(x, (first, functools.reduce(lambda a, b: a * b, others)))
+    return [statistics.table_rows(flat), alive]
+
+
+@functools.cache
+def _saturating(low: float, high: float) -> Describer:
+    """Returns what describes outputs of a function with two asymptotes."""
+    margin = SATURATION_MARGIN * (high - low)
+
+    def describe(x: Any) -> list[Any]:
+        outside = ops.logical_or(x < low + margin, x > high - margin)
+        share = ops.sum(ops.cast(outside, "float32"), 1) / ops.cast(
+            ops.shape(x)[1], "float32"
         )
-        for v in view.layers
-    )
+        return [ops.concatenate([statistics.table_rows(x), share[:, None]], 1)]
+
+    return Describer(describe)
 
 
-def _size(x: Any) -> int:
-    return int(np.prod([n or 1 for n in x.shape]))
+def describer(view: View) -> Describer:
+    """Returns what describes an output."""
+    if units(view):
+        if _unit_axis(view) == len(view.shape) - 1:
+            return Describer(describe_units, "units")
+        return Describer(describe_channels, "channels")
+    low, high = _asymptotes(view)
+    return rows.TABLE if low is None or high is None else _saturating(low, high)
 
 
-def read(arrays: Arrays, layers: tuple[LayerContext, ...]) -> Reading:
+def read(found: Sequence[Described]) -> Reading:
     """Returns each layer's statistics.
 
     Units that were alive for a sample of this step are in the private field
     `alive`; whoever watches over a window of steps turns it into a dead fraction.
     """
     reading = Reading()
-    first = 0
-    for i, layer in enumerate(layers):
-        table = arrays["layer"][:, i]
-        stats = rows.tensor_stats(table[:, :8])
-        zero, saturated = _weighed(table[:, 8:10], table[:, 0])
+    for one in found:
+        table = one.table
+        stats = rows.tensor_stats(table[:, rows.STATS])
+        sizes = table[:, 0]
+        saturates = _asymptotes(one.view)[0] is not None
         fields: dict[str, Any] = {
             "activation": stats,
-            "zero_fraction": float(zero),
-            "saturation_fraction": float(saturated) if layer.saturates else None,
+            "zero_fraction": _weighed(table[:, rows.ZEROS], sizes),
+            "saturation_fraction": _weighed(table[:, -1], sizes) if saturates else None,
             "histogram": rows.merged_histogram(
-                arrays["histogram"][:, i], layer.sampled_from
+                table[:, rows.COUNTS],
+                int(stats.size) if rows.sampled([sizes.max()]) else None,
             ),
         }
-        if layer.units:
-            part = arrays["alive"][:, first : first + layer.units]
-            fields["alive"] = part.any(axis=0)
-            first += layer.units
-        reading.layers[layer.path] = fields
+        if one.units is not None:
+            fields["alive"] = (one.units > 0).any(axis=0)
+        reading.layers[one.view.path] = fields
     return reading
 
 
-def _weighed(fractions: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def _weighed(shares: np.ndarray, sizes: np.ndarray) -> float:
     """Mean over replicas; of a small last batch some of them have no sample."""
     some = sizes > 0
     if not some.any():
-        return np.full(fractions.shape[1], np.nan)
-    return np.average(fractions[some], axis=0, weights=sizes[some])
+        return float("nan")
+    return float(np.average(shares[some], weights=sizes[some]))
 
 
-PROBE = Probe(
-    "activations",
-    measure=measure,
-    context=context,
-    read=read,
-    needs=frozenset({"layers"}),
-)
+PROBE = Probe("activations", of="layers", describer=describer, units=units, read=read)

@@ -1,79 +1,63 @@
-"""What a probe is, and what it sees of a training step while that is traced."""
+"""What a probe is: what it describes, with which function, and how it reads that."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from keras_babysit import statistics
-
 Tensor = Any
 
 
 @dataclass(frozen=True)
-class VariableView:
-    """A trainable variable around one update; all tensors in its own shape.
+class Describer:
+    """Turns tensors into a few numbers each, inside a compiled function.
 
     Attributes:
-        path: its Keras path, made unique.
-        gradient: dense, unscaled, summed over replicas, before clipping; `None` if
-            it has none, or no probe needs gradients.
-        before: value before the update, if a probe needs updates.
-        after: value after the update, if a probe needs updates.
+        function: of float32 tensors of a common shape, packed along axis 0; returns
+            a float32 table with a row for each and, if there are units, a second one
+            with a value for each unit. One function of a module: it is compiled once
+            in a process.
+        layout: the shape that it takes: `"rows"` is `(k, n)`, `"units"` is
+            `(k, samples, units)`, `"channels"` is `(k, samples, units, positions)`.
     """
 
-    path: str
-    gradient: Tensor | None = None
-    before: Tensor | None = None
-    after: Tensor | None = None
+    function: Callable[..., Sequence[Tensor]]
+    layout: str = "rows"
 
 
 @dataclass(frozen=True)
-class LayerView:
-    """One output of one call of a layer."""
+class View:
+    """What is known of a tensor before there are any values.
+
+    Attributes:
+        path: its name, made unique.
+        shape: its shape, `None` for what is not known.
+        layer: the layer that put it out, or `None`.
+    """
 
     path: str
-    layer: Any
-    output: Tensor
+    shape: tuple[int | None, ...]
+    layer: Any = None
 
 
 @dataclass(frozen=True)
-class StepView:
-    """Everything that one training step shows, as tensors of that step's graph.
+class Described:
+    """What was measured of a tensor in one step.
 
     Attributes:
-        variables: the variables that it updated.
-        layers: the layers' outputs.
-        shared: turns a function of a float32 vector into one that is traced once and
-            called for every tensor: graphs of many layers stay small.
+        view: of which.
+        table: its row on each replica, float array of shape `(replicas, numbers)`.
+        units: likewise a value for each unit, if the probe has some.
+        scale: the loss scale, for gradients.
     """
 
-    variables: list[VariableView] = field(default_factory=list)
-    layers: list[LayerView] = field(default_factory=list)
-    shared: Callable[[Callable], Callable] = lambda function: function
-
-    def describe(self, x: Tensor) -> Tensor:
-        """`statistics.describe`, shared."""
-        return self.shared(statistics.describe)(statistics.flat(x))
-
-    def histogram(self, x: Tensor) -> Tensor:
-        """`statistics.bounded_histogram`, shared."""
-        return histogram(x, self.shared)
-
-
-def histogram(x: Tensor, shared: Callable[[Callable], Callable]) -> Tensor:
-    """`statistics.bounded_histogram`, shared as `StepView.shared` does it."""
-    x = statistics.sample(x) if statistics.is_sampled(x) else statistics.flat(x)
-    return shared(statistics.histogram)(x)
-
-
-#: What a probe measures: name to a float32 tensor.
-Blocks = dict[str, Tensor]
-#: The same on the host; axis 0 is the replica.
-Arrays = Mapping[str, np.ndarray]
+    view: View
+    table: np.ndarray
+    units: np.ndarray | None = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,24 +75,24 @@ class Probe:
 
     Attributes:
         name: as users write it in `probes=`.
-        measure: called while the observed step is traced, with its `StepView`;
-            returns float32 tensors, few and packed: each is an output of the step.
-        context: called right after `measure` with the same view; returns what
-            `read` has to know, such as the names of the rows.
-        read: called on the host with these tensors as arrays (axis 0: replicas)
-            and the context; returns fields of `StepRecord` and its parts.
+        of: what it describes in a step: `"gradients"` (as they reach the optimizer,
+            still scaled), `"layers"` (their outputs) or `"updates"` (pairs of a
+            variable before and after); `""` for nothing. Updates are nearly free,
+            the others take a forward or backward pass.
+        describer: given a `View`, returns the `Describer`.
+        units: given a `View`, returns for how many units there are values.
+        read: called on the host with what was measured; returns fields of
+            `StepRecord` and its parts.
         epoch: called on the host before the first step and after each epoch, with
             the `EpochView`; returns fields of `EpochRecord`.
-        needs: what `measure` looks at: some of `"gradients"`, `"updates"` (values
-            before and after), or `"layers"` alone.
     """
 
     name: str
-    measure: Callable[[StepView], Blocks] | None = None
-    context: Callable[[StepView], Any] | None = None
-    read: Callable[[Arrays, Any], Reading] | None = None
+    of: str = ""
+    describer: Callable[[View], Describer] | None = None
+    units: Callable[[View], int] = lambda view: 0
+    read: Callable[[Sequence[Described]], Reading] | None = None
     epoch: Callable[[EpochView], dict[str, Any]] | None = None
-    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -118,17 +102,15 @@ class EpochView:
     Attributes:
         model: the Keras model.
         paths: trainable variables' unique paths, in the model's order.
-        compiled: compiles a function of tensors for the backend, once per key.
+        describe: describes tensors that exist, all in one call: a row for each.
         image_shape: shape `(height, width[, channels])` of the inputs as given by
             the user, or `None`.
-        shared: as in `StepView`.
     """
 
     model: Any
     paths: tuple[str, ...]
-    compiled: Callable[[str, Callable], Callable]
+    describe: Callable[[Sequence[Tensor], Describer], np.ndarray]
     image_shape: tuple[int, ...] | None = None
-    shared: Callable[[Callable], Callable] = lambda function: function
 
 
 def unique(names: list[str], mark: str = "@") -> list[str]:

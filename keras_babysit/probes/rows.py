@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
+from keras_babysit import statistics
+from keras_babysit.probes.probe import Describer
 from keras_babysit.records import Histogram, TensorStats
+
+#: Where in a row of `TABLE` the statistics, the zeros and the histogram are.
+STATS, ZEROS, COUNTS = slice(8), 8, slice(9, 9 + statistics.BINS + 2)
+
+
+def table(x: Any) -> list[Any]:
+    """Statistics, zeros and histogram of tensors `(k, n)`."""
+    return [statistics.table_rows(x)]
+
+
+TABLE = Describer(table)
 
 
 def tensor_stats(rows: np.ndarray) -> TensorStats:
@@ -35,6 +51,16 @@ def tensor_stats(rows: np.ndarray) -> TensorStats:
         mean=mid,
         std=float(np.sqrt(square)) if some.any() else np.nan,
     )
+
+
+def unscaled(row: np.ndarray, scale: float, first: int) -> np.ndarray:
+    """Returns a row of statistics with all from the `first` one on divided."""
+    return np.concatenate([row[:first], row[first:] / scale])
+
+
+def sampled(row: Sequence[float] | np.ndarray) -> int | None:
+    """The size of a tensor if its histogram is of a sample; from its statistics."""
+    return int(row[0]) if row[0] > statistics.SAMPLE_ABOVE else None
 
 
 def histogram(row: np.ndarray, sampled_from: int | None = None) -> Histogram:

@@ -7,48 +7,35 @@ happened: momentum, adaptive rates, weight decay and clipping included.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from keras import ops
 
+from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.probe import Arrays, Blocks, Probe, Reading, StepView
+from keras_babysit.probes.probe import Described, Describer, Probe, Reading
 
 
-def measure(view: StepView) -> Blocks:
-    """Describes each variable's weights before the update, and the update."""
-    both = []
-    for v in view.variables:
-        before = ops.cast(v.before, "float32")
-        update = ops.cast(v.after, "float32") - before
-        pair = [view.describe(before), view.describe(update)]
-        both.append(ops.stack(pair))
-    return {"weight_and_update": ops.stack(both)} if both else {}
+def describe(before: Any, after: Any) -> list[Any]:
+    """Statistics of weights `(k, n)` and of their updates: a table `(k, 16)`."""
+    pair = [statistics.describe_rows(x) for x in (before, after - before)]
+    return [ops.concatenate(pair, 1)]
 
 
-def context(view: StepView) -> tuple[str, ...]:
-    """Returns the paths of the rows."""
-    return tuple(v.path for v in view.variables)
+DESCRIBER = Describer(describe)
 
 
-def read(arrays: Arrays, paths: tuple[str, ...]) -> Reading:
+def read(found: Sequence[Described]) -> Reading:
     """Divides the norms; the ratio of a variable that is zero is NaN."""
     reading = Reading()
-    if not paths:
-        return reading
-    # Replicas hold copies of the variables: one of them says it all.
-    for path, (weight, update) in zip(
-        paths, arrays["weight_and_update"][0], strict=True
-    ):
-        w, u = rows.tensor_stats(weight[None]), rows.tensor_stats(update[None])
+    for one in found:
+        w, u = (rows.tensor_stats(part[None]) for part in one.table[0].reshape(2, 8))
         ratio = u.norm / w.norm if w.norm > 0 else np.nan
-        reading.variables[path] = {"weight": w, "update": u, "update_ratio": ratio}
+        fields = {"weight": w, "update": u, "update_ratio": ratio}
+        reading.variables[one.view.path] = fields
     return reading
 
 
-PROBE = Probe(
-    "update_ratio",
-    measure=measure,
-    context=context,
-    read=read,
-    needs=frozenset({"updates"}),
-)
+PROBE = Probe("update_ratio", of="updates", describer=lambda view: DESCRIBER, read=read)

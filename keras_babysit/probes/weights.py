@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from keras import ops
 
-from keras_babysit import statistics
 from keras_babysit.probes import rows
-from keras_babysit.probes.probe import EpochView, Probe, histogram
+from keras_babysit.probes.probe import EpochView, Probe
 
 
 def epoch(view: EpochView) -> dict[str, Any]:
@@ -17,17 +15,10 @@ def epoch(view: EpochView) -> dict[str, Any]:
     variables = view.model.trainable_variables
     if not variables:
         return {}
-
-    def count_all(values: list[Any]) -> Any:
-        return ops.stack([histogram(v, view.shared) for v in values])
-
-    count = view.compiled("weights", count_all)
-    table = np.asarray(count([ops.convert_to_tensor(v) for v in variables]))
+    table = view.describe([v.value for v in variables], rows.TABLE)[:, rows.COUNTS]
     return {
         "weight_histograms": {
-            path: rows.histogram(
-                row, int(np.prod(v.shape)) if statistics.is_sampled(v) else None
-            )
+            path: rows.histogram(row, rows.sampled([np.prod(v.shape)]))
             for path, row, v in zip(view.paths, table, variables, strict=True)
         }
     }

@@ -106,14 +106,17 @@ class Report(Shown):
         ]
         if not self.problems:
             where = " in what could be read" if self.damaged else ""
-            found.insert(0, f"nothing wrong found{where}")
+            nothing = (
+                "nothing wrong found" if self._was_seen else "nothing was observed"
+            )
+            found.insert(0, f"{nothing}{where}")
         return ", ".join(found)
 
     @property
     def headline(self) -> Heading:
         """The model, how far it has come, and the verdict, in one line."""
         severities = {f.severity for f in self.problems}
-        well = "warning" if self.damaged else "good"
+        well = "good" if self._was_seen and not self.damaged else "warning"
         tone = next((s for s in ("error", "warning") if s in severities), well)
         name = f"{clean(self.model)}: " if self.model else ""
         come = Span(f"{name}{self._progress}: ")
@@ -121,16 +124,27 @@ class Report(Shown):
 
     @property
     def cost_line(self) -> str:
-        """What observing cost; empty if that is not known, or nothing was observed."""
+        """What was observed, what that cost, and what was not; empty before a step."""
         cost = self.cost
-        if cost is None or not cost.observed:
+        if cost is None or not (cost.steps or cost.unobserved):
             return ""
         line = f"Observed {cost.observed:,} of {count(cost.steps, 'step')}"
-        if math.isfinite(cost.overhead):
-            # Both: in a short run, a large share is a small matter.
-            part = f"{100 * cost.overhead:.1f} %"
-            line += f", which added {cost.extra_seconds:.2g} s ({part}) to the training"
-        return f"{line}."
+        if 0 < cost.full < cost.observed:
+            line += f", {cost.full:,} of them with gradients and activations"
+        # Seconds too: in a short run, a large share is a small matter.
+        share = (
+            f" ({100 * cost.overhead:.1f} %)" if math.isfinite(cost.overhead) else ""
+        )
+        line += (
+            f". Watching added {cost.total_seconds:.2g} s to this run: "
+            f"{cost.build_seconds:.2g} s once, {cost.extra_seconds:.2g} s{share} while "
+            "it trained."
+        )
+        return " ".join([line, *(f"{clean(note)}." for note in cost.unobserved)])
+
+    @property
+    def _was_seen(self) -> bool:
+        return self.cost is None or bool(self.cost.observed or not self.cost.steps)
 
     def content(self) -> list[Block]:
         """Returns the headline, the findings, the layers and the cost as blocks."""

@@ -288,10 +288,13 @@ def _layout(record: StepRecord) -> writer.Value:
 
 
 def _cost_text(cost: ObservationCost) -> str:
-    return (
-        f"Observed {cost.observed} of {cost.steps} steps, every {cost.every} now. "
-        f"A plain step takes {cost.plain_seconds * 1e3:.2f} ms, an observed one "
-        f"{cost.observed_seconds * 1e3:.2f} ms; observing added "
+    text = (
+        f"Observed {cost.observed} of {cost.steps} steps, {cost.full} of them with "
+        f"gradients and activations, every {cost.every} now. "
+        f"A plain step takes {cost.plain_seconds * 1e3:.2f} ms, a fully observed one "
+        f"{cost.observed_seconds * 1e3:.2f} ms; watching added "
         f"{cost.extra_seconds:.2f} s ({cost.overhead:.1%}) to the training, and "
-        f"{cost.build_seconds:.1f} s once for building the observed step."
+        f"{cost.build_seconds:.1f} s once for looking at the model and the data and "
+        "for building what measures."
     )
+    return " ".join([text, *(f"{note}." for note in cost.unobserved)])

@@ -5,33 +5,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import weakref
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_babysit.backend import load
-from keras_babysit.probes.probe import EpochView, Probe, Reading, unique
-from keras_babysit.records import (
-    EpochRecord,
-    LayerStats,
-    ObservationCost,
-    StepRecord,
-    VariableStats,
-    scalars,
-)
+from keras_babysit.probes.probe import Describer, EpochView, Probe, unique
+from keras_babysit.records import EpochRecord, ObservationCost, StepRecord, scalars
 from keras_babysit.step import budget
 from keras_babysit.step.observe import (
     Observation,
     ObservationError,
     ObservedStep,
-    UnobservableError,
     now,
 )
-
-#: Observed steps over which a unit has to be zero to count as dead.
-DEAD_WINDOW = 20
+from keras_babysit.step.plan import MISSING
+from keras_babysit.step.readings import Readings
 
 # The callbacks of a `fit` keep its watch; it keeps `params`, whose id is the key.
 _watches: weakref.WeakValueDictionary[int, Watch] = weakref.WeakValueDictionary()
@@ -82,10 +72,12 @@ class Watch:
             previous = None
         self._previous = previous._observed_step if previous else None
         self._observable = True
+        self._reason = ""
+        self._told: set[str] = set()
         self._probes: tuple[Probe, ...] | None = None
         self._pending: list[tuple[int, float, Observation, list]] = []
-        self._running: tuple[float, bool, bool, int] | None = None
-        self._alive: dict[str, deque[np.ndarray]] = {}
+        self._running: tuple[float, int, float] | None = None
+        self._readings = Readings()
         self._losses: list[float] = []
         self._epoch = 0
         self._first_step: int | None = None
@@ -93,8 +85,7 @@ class Watch:
         self._batch = 0
         self._batches: int | None = (params or {}).get("steps")
         self._observed_in_epoch = 0
-        self._compiled: dict[str, Callable] = previous._compiled if previous else {}
-        self._shared: dict[Callable, Callable] = {}
+        self._known: dict[Any, Callable] = previous._known if previous else {}
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -106,7 +97,13 @@ class Watch:
 
     def cost(self) -> ObservationCost:
         """Returns what observing decided and cost so far."""
-        return self.times.cost(self._spacing())
+        return self.times.cost(self._spacing(), self.unobserved)
+
+    @property
+    def unobserved(self) -> tuple[str, ...]:
+        """What is not observed, each with the reason."""
+        notes = () if self._observed_step is None else self._observed_step.notes
+        return (self._reason, *notes) if self._reason else notes
 
     def epoch_begin(self, epoch: int) -> None:
         """Notes the epoch; before the first one, records the untrained weights."""
@@ -130,11 +127,12 @@ class Watch:
         self._time_last(began)
         self._batch = batch
         step = self._epoch_start + batch
-        due = self._receivers(step) if self._observable else []
-        self._running = (began, False, False, self.model.steps_per_execution)
-        if due:
-            self._fetch()
-            self._put_in_place(step, due)
+        # What was observed has been computed by now, or soon is.
+        self._fetch()
+        kind, receivers = self._receivers(step) if self._observable else (None, [])
+        self._running = (now(), self.model.steps_per_execution, 0.0)
+        if kind is not None:
+            self._put_in_place(step, kind, receivers)
 
     def epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Hands out what is pending and the record of the epoch."""
@@ -146,8 +144,7 @@ class Watch:
         self._batches = done
         if self._running is not None:
             # Its duration is unknown (validation may have run since): count it only.
-            self.times.steps += per_execution
-            self.times.observed += self._running[1]
+            self.times.steps += self._running[1]
             self._running = None
         self._epoch_start += done
         self._fetch()
@@ -194,11 +191,19 @@ class Watch:
             per_execution=self.model.steps_per_execution,
         )
 
-    def _receivers(self, step: int) -> list:
-        """Who gets this step: whose schedule says so, and then all on a budget."""
+    def _receivers(self, step: int) -> tuple[str | None, list]:
+        """How the step is observed and for whom.
+
+        A step that someone's schedule asks for goes to all on a budget too.
+        """
         position = self._position(step)
-        due = [s for s in self.subscribers if s.is_due(position, self.times)]
-        return [s for s in self.subscribers if s in due or not s.every] if due else []
+        due = {id(s): s.is_due(position, self.times) for s in self.subscribers}
+        for kind in (budget.FULL, budget.LIGHT):
+            found = [s for s in self.subscribers if due[id(s)] == kind]
+            if found:
+                free = [s for s in self.subscribers if not s.every and s not in found]
+                return kind, found + free
+        return None, []
 
     def _spacing(self) -> int:
         fixed = [s.every for s in self.subscribers if s.every]
@@ -206,17 +211,15 @@ class Watch:
         found = [budget.spacing(max(paid), self.times)] if paid else []
         return min(fixed + [n for n in found if n], default=0)
 
-    def _put_in_place(self, step: int, receivers: list) -> None:
+    def _put_in_place(self, step: int, kind: str, receivers: list) -> None:
         model = self.model
         # One of ours is still there if the step that it was for was never made.
         plain = getattr(model.train_function, "instead_of", model.train_function)
-        if plain is None or not model.built:
-            return  # A model that is built by its first batch: from the next one on.
-        observed = self._build(plain)
-        if observed is None:
+        if plain is None:
             return
-        began = self._running[0] if self._running else now()
+        observed = self._build(plain)
         wanted = [s for s in self.subscribers if s.wants_batches()]
+        full = kind == budget.FULL
         due = True
 
         @functools.wraps(plain)
@@ -233,22 +236,25 @@ class Watch:
             if model.train_function is train_function:
                 model.train_function = plain
             try:
-                result = observed(iterator, self._show if wanted else None)
-            except UnobservableError as e:
-                self._give_up(str(e))
-                return e.logs
+                look = self._show if wanted and full else None
+                result = observed(iterator, full, look)
             except ObservationError as e:
                 self.fail(e)
                 return e.logs
-            done = step + result.steps - 1
-            self._running = (began, True, result.built, result.steps)
-            self._observed_in_epoch += 1
-            epoch = self._position_in_epochs(done)
-            self._pending.append((done, epoch, result, receivers))
+            self._took(step, kind, result, receivers)
             return result.logs
 
         train_function.instead_of = plain  # type: ignore[attr-defined]
         model.train_function = train_function
+
+    def _took(self, step: int, kind: str, result: Observation, receivers: list) -> None:
+        """Notes an observation, to be fetched later."""
+        done = step + result.steps - 1
+        if self._running is not None:
+            self._running = (self._running[0], result.steps, result.seconds)
+        self._observed_in_epoch += kind == budget.FULL
+        epoch = self._position_in_epochs(done)
+        self._pending.append((done, epoch, result, receivers))
 
     def _show(self, batch: Any) -> None:
         """Shows the data of a step to those who want to see some."""
@@ -257,26 +263,25 @@ class Watch:
 
     def _give_up(self, reason: str) -> None:
         self._observable = False
-        for subscriber in self.subscribers:
-            subscriber.warn(f"steps cannot be observed: {reason}")
+        self._reason = f"{MISSING}any step: {reason}"
+        self._say_what_is_not_observed()
 
-    def _build(self, plain: Callable) -> ObservedStep | None:
+    def _say_what_is_not_observed(self) -> None:
+        """Warns once of what is missing; of the rest the report says enough."""
+        notes = [n for n in self.unobserved if n.startswith(MISSING)]
+        new = [n.removeprefix(MISSING) for n in notes if n not in self._told]
+        self._told.update(notes)
+        if new:
+            for subscriber in self.subscribers[:1]:
+                subscriber.warn(f"cannot observe {'; '.join(new)}")
+
+    def _build(self, plain: Callable) -> ObservedStep:
         model = self.model
         for built in (self._observed_step, self._previous):
             if built is not None and built.fits(model, plain, self.probes):
                 self._observed_step = built
                 return built
-        backend = load("step")
-        reason = backend.can_observe(model, plain)
-        if reason is None and model.optimizer is None:
-            reason = "the model has no optimizer"
-        if reason is not None:
-            self._give_up(reason)
-            return None
-        tap = any(s.activations == "tap" for s in self.subscribers)
-        self._observed_step = ObservedStep(
-            model, plain, backend, self.probes, "tap" if tap else "forward"
-        )
+        self._observed_step = ObservedStep(model, plain, load("step"), self.probes)
         return self._observed_step
 
     def _position_in_epochs(self, step: int) -> float:
@@ -287,8 +292,8 @@ class Watch:
 
     def _time_last(self, at: float) -> None:
         if self._running is not None:
-            began, observed, built, steps = self._running
-            self.times.add(at - began, steps, observed, built)
+            began, steps, own = self._running
+            self.times.add(at - began, steps, own)
             self._running = None
 
     # Records.
@@ -297,61 +302,34 @@ class Watch:
         """Converts what the observed steps returned, now that it has been computed."""
         pending, self._pending = self._pending, []
         for step, epoch, observation, receivers in pending:
-            arrays = observation.arrays()
-            readings = self._readings(arrays, observation)
-            common: dict[str, Any] = {
-                "step": (self._first_step or 0) + step,
-                "epoch": epoch,
-                "loss": _mean(arrays.get("loss")),
-                "learning_rate": _mean(arrays.get("learning_rate")),
-            }
-            if common["loss"] is not None:
-                self._losses.append(common["loss"])
-            for receiver in receivers:
-                chosen = [
-                    readings[p.name] for p in receiver.selected if p.name in readings
-                ]
-                record = _step_record(common, chosen, observation.paths)
+            began = now()
+            fetched = observation.fetch()
+            if fetched.loss is not None:
+                self._losses.append(fetched.loss)
+            records = self._readings.records(
+                (self._first_step or 0) + step,
+                epoch,
+                fetched,
+                observation.paths,
+                self.probes,
+                [receiver.selected for receiver in receivers],
+            )
+            for receiver, record in zip(receivers, records, strict=True):
                 receiver.receive(record)
-
-    def _readings(
-        self, arrays: dict[str, np.ndarray], observation: Observation
-    ) -> dict[str, Reading]:
-        readings = {}
-        for probe in self.probes:
-            if probe.read is None or probe.name not in observation.contexts:
-                continue
-            prefix = f"{probe.name}/"
-            own = {
-                name.removeprefix(prefix): array
-                for name, array in arrays.items()
-                if name.startswith(prefix)
-            }
-            reading = probe.read(own, observation.contexts[probe.name])
-            for path, fields in reading.layers.items():
-                if "alive" in fields:
-                    fields.update(self._dead(path, fields.pop("alive")))
-            readings[probe.name] = reading
-        return readings
-
-    def _dead(self, path: str, alive: np.ndarray) -> dict[str, Any]:
-        window = self._alive.setdefault(path, deque(maxlen=DEAD_WINDOW))
-        window.append(alive)
-        return {
-            "dead_fraction": float(1 - np.any(window, axis=0).mean()),
-            "dead_window": len(window),
-        }
+            kind = budget.FULL if observation.full else budget.LIGHT
+            seconds = observation.seconds + now() - began
+            self.times.add_observation(kind, seconds, observation.built)
+        if pending:
+            self._say_what_is_not_observed()
 
     def _emit_state(self, record: EpochRecord) -> None:
         """Adds what the probes see between epochs, and hands the record out."""
         found: dict[str, dict[str, Any]] = {}
-        if self.model.built:
+        if self.model.trainable_variables:
             paths = unique([v.path for v in self.model.trainable_variables])
             shapes = [s.image_shape for s in self.subscribers if s.image_shape]
             shape = shapes[0] if shapes else None
-            view = EpochView(
-                self.model, tuple(paths), self._compile, shape, self._share
-            )
+            view = EpochView(self.model, tuple(paths), self._describe, shape)
             for probe in self.probes:
                 if probe.epoch is not None:
                     found[probe.name] = probe.epoch(view)
@@ -361,44 +339,9 @@ class Watch:
                 fields |= found.get(probe.name, {})
             subscriber.receive(dataclasses.replace(record, **fields))
 
-    def _compile(self, name: str, function: Callable) -> Callable:
-        if name not in self._compiled:
-            self._compiled[name] = load("step").compiled(function)
-        return self._compiled[name]
-
-    def _share(self, function: Callable) -> Callable:
-        if function not in self._shared:
-            self._shared[function] = load("step").shared(function)
-        return self._shared[function]
-
-
-def _step_record(
-    common: dict[str, Any], readings: list[Reading], paths: tuple[str, ...]
-) -> StepRecord:
-    fields = _merged(readings)
-    return StepRecord(
-        **common,
-        **fields.step,
-        variables=tuple(
-            VariableStats(path, **fields.variables[path])
-            for path in paths
-            if path in fields.variables
-        ),
-        layers=tuple(LayerStats(p, **v) for p, v in fields.layers.items()),
-    )
-
-
-def _mean(array: np.ndarray | None) -> float | None:
-    """One value from those of the replicas."""
-    return None if array is None else float(np.mean(array))
-
-
-def _merged(readings: list[Reading]) -> Reading:
-    merged = Reading()
-    for reading in readings:
-        merged.step.update(reading.step)
-        for path, fields in reading.variables.items():
-            merged.variables.setdefault(path, {}).update(fields)
-        for path, fields in reading.layers.items():
-            merged.layers.setdefault(path, {}).update(fields)
-    return merged
+    def _describe(self, values: Sequence[Any], describer: Describer) -> np.ndarray:
+        key = (describer, tuple((x.dtype, tuple(x.shape)) for x in values))
+        rows, self._known[key] = load("step").describe_values(
+            values, describer, self._known.get(key)
+        )
+        return rows

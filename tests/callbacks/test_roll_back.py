@@ -58,7 +58,7 @@ def test_healthy_training_is_left_alone():
 
 
 def test_goes_back_and_learns_with_a_lower_rate(tmp_path, capsys):
-    model, x, y = regression(100.0, momentum=0.9)
+    model, x, y = regression(100.0, momentum=0.5)
     babysitter = keras_babysit.Babysitter(tmp_path, verbose=0)
     back = RollBack(factor=1e-4)
     history = model.fit(

@@ -231,8 +231,11 @@ def test_plain_text(report):
     assert "Also seen: vanishing-gradient (conv2d_0), loss-flat." in words
     assert "Stopped: because" in text
     assert "rolled back" in text
-    cost = "Observed 30 of 600 steps, which added 0.06 s (1.3 %) to the training."
-    assert cost in text
+    cost = (
+        "Observed 30 of 600 steps. Watching added 1.2 s to this run: 1.1 s once, "
+        "0.06 s (1.3 %) while it trained."
+    )
+    assert cost in words
     row = re.search(r"^ *conv2d_0 .*$", text, re.M).group()
     assert row.split()[:7] == [
         "conv2d_0",
@@ -244,6 +247,25 @@ def test_plain_text(report):
         "93",
     ]
     assert "flatten" not in text
+
+
+def test_of_what_was_not_observed_nothing_good_is_said():
+    why = "Not observed: gradients and activations: it calls Python"
+    cost = dataclasses.replace(made.COST, unobserved=(why,))
+    part = made_report(cost)
+    assert "nothing wrong found" in part
+    assert why in part
+    nothing = made_report(dataclasses.replace(cost, observed=0))
+    assert "nothing was observed" in nothing
+    assert "nothing wrong found" not in nothing
+    assert "Observed 0 of 600 steps" in nothing
+
+
+def made_report(cost):
+    report = make_report(made.history(made.facts(2)), [], cost=cost)
+    again = type(report).from_dict(report.to_dict())
+    assert str(again) == str(report)
+    return " ".join(str(report).split())
 
 
 def test_many_layers_are_cut_but_not_those_with_findings():

@@ -10,7 +10,7 @@ from keras import layers as L
 from support import models
 
 from keras_babysit import Babysitter
-from keras_babysit.backend.tensorflow import step as backend
+from keras_babysit.backend.tensorflow import pruning
 
 X, Y = models.images((6,))
 
@@ -110,9 +110,12 @@ def check(tmp_path, make, change=lambda *_: None, batch_size=36, epochs=3, **kwa
 
 def test_state_that_keras_does_not_know_of(tmp_path):
     callback, warned = check(tmp_path, lambda: small(OwnState()))
-    assert not warned
-    # Read in the training pass: a pass of our own would have changed it.
-    assert len(callback.history.last_step.layers) == 3
+    # What depends on the tf.random.Generator cannot be measured without changing it.
+    (warning,) = warned
+    assert "gradients and activations (2 of 3): it assigns to a variable" in warning
+    last = callback.history.last_step
+    assert len(last.layers) == 1
+    assert all(v.update is not None for v in last.variables)
 
 
 def test_eager_code_runs_once(tmp_path):
@@ -128,17 +131,32 @@ def test_eager_code_runs_once(tmp_path):
 
 
 def test_outputs_of_unknown_rank_are_left_out(tmp_path):
-    callback, warned = check(tmp_path, WithUnknownRank)
+    callback, warned = check(tmp_path, WithUnknownRank, run_eagerly=True)
     assert not warned
-    assert len(callback.history.last_step.layers) == 1
+    assert len(callback.history.last_step.layers) == 2
+
+
+def test_what_python_computes_in_the_step_is_not_computed_again(tmp_path):
+    callback, warned = check(tmp_path, WithUnknownRank)
+    (warning,) = warned
+    assert "gradients and activations: it calls Python (tf.numpy_function" in warning
+    record = callback.history.last_step
+    assert not record.layers
+    assert record.loss is not None
+    assert all(v.update_ratio is not None for v in record.variables)
 
 
 def test_seeded_random_numbers_of_tensorflow(tmp_path):
     callback, warned = check(tmp_path, lambda: small(TFNoise()))
-    assert len(warned) == 1
-    assert "keras.random.SeedGenerator" in warned[0]
-    assert callback.history.observed == 0
-    assert len(callback.history.series("epoch.loss").steps) == 3
+    assert not warned
+    # Measured with numbers of their own, and it is said so.
+    (note,) = callback.observation.unobserved
+    assert "another draw" in note
+    assert "keras.random.SeedGenerator" in note
+    assert len(callback.history.last_step.layers) == 3
+    assert "another draw" in str(callback.report)
+    # The loss is that of the training step: with one step an epoch, the epoch's.
+    assert callback.history.last_step.gradient_norm > 0
 
 
 def test_what_is_set_after_the_train_function_was_traced_has_no_effect(tmp_path):
@@ -147,9 +165,38 @@ def test_what_is_set_after_the_train_function_was_traced_has_no_effect(tmp_path)
         model.layers[1].scale = 1.0 + epoch
 
     # One step an epoch: the plain function first runs when all has been changed.
-    callback, warned = check(tmp_path, lambda: small(OwnState()), change, batch_size=72)
-    assert not warned
+    callback, _ = check(tmp_path, lambda: small(OwnState()), change, batch_size=72)
     assert len(callback.history.last_step.variables) == 6
+
+
+def test_a_function_that_was_traced_before_is_traced_by_us(tmp_path):
+    def run(callbacks):
+        keras.utils.set_random_seed(5)
+        model = small(L.Dropout(0.1))
+        models.compile_model(model, jit_compile=False)
+        for each in callbacks:
+            model.fit(X, Y, batch_size=18, verbose=0, callbacks=each)
+        return models.state(model)
+
+    ours = Babysitter(tmp_path, every=1, verbose=0)
+    expected, found = run([[], []]), run([[], [ours]])
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not ours.observation.unobserved
+    assert len(ours.history.last_step.layers) == 2
+    assert all(v.gradient is not None for v in ours.history.last_step.variables)
+
+
+def test_a_function_of_another_model_than_there_is_now_is_not_looked_into(tmp_path):
+    model = small(L.Dropout(0.1))
+    models.compile_model(model, jit_compile=False)
+    model.fit(X, Y, batch_size=18, verbose=0)
+    model.layers[0].trainable = False
+    ours = Babysitter(tmp_path, every=1, verbose=0)
+    with pytest.warns(UserWarning, match="compiled before the model was changed"):
+        model.fit(X, Y, batch_size=18, verbose=0, callbacks=[ours])
+    assert ours.history.last_step.loss is not None
+    assert not ours.history.last_step.layers
 
 
 def test_a_new_train_function_is_observed_anew(tmp_path):
@@ -203,7 +250,15 @@ def test_a_train_function_of_another_callbacks_is_called(tmp_path, when):
     with pytest.warns(UserWarning, match="not the one that Keras made"):
         model.fit(X, Y, batch_size=18, verbose=0, callbacks=[ours, other])
     assert other.calls == 4
-    assert ours.history.observed == (when == "on_train_batch_begin")
+    # Around whatever stands there, updates and the loss are seen.
+    assert ours.history.observed == 2
+    record = ours.history.last_step
+    assert record.loss is not None
+    assert all(v.update_ratio is not None for v in record.variables)
+    assert not record.layers
+    assert "Not observed" in str(ours.report)
+    # Before it came, there was more to see.
+    assert bool(ours.history.first_step.layers) == (when == "on_train_batch_begin")
 
 
 def test_train_on_batch_is_not_observed(tmp_path):
@@ -229,17 +284,18 @@ def test_train_on_batch_is_not_observed(tmp_path):
     assert ours.history.observed == 2
 
 
-# What a traced function does.
+# What comes with computing a tensor of a traced function.
 
 
-def traced(function):
-    graph = tf.function(function).get_concrete_function(
+def effects(function):
+    made = tf.function(function).get_concrete_function(
         tf.TensorSpec([None], tf.float32)
     )
-    return backend.Traced(graph.graph.as_graph_def())
+    graph = made.graph
+    return pruning.effects([t for t in graph.outputs if t.graph is graph])[0]
 
 
-def test_reading_leaves_no_traces():
+def test_reading_has_no_side_effect():
     variable = tf.Variable([1.0, 2.0])
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer([1], [2.0]), 0.0
@@ -247,36 +303,57 @@ def test_reading_leaves_no_traces():
 
     def read(x):
         found = table.lookup(tf.cast(x, tf.int32)) + tf.gather(variable, [0])
-        found += tf.map_fn(lambda y: y * variable[1], x) + tf.random.normal([1])
+        found += tf.map_fn(lambda y: y * variable[1], x)
         return tf.cond(x[0] > 0, lambda: found, lambda: found + variable[0])
 
-    assert not traced(read).leaves_traces()
+    assert effects(read) == pruning.Effects()
 
 
-@pytest.mark.parametrize("what", ["assign", "draw", "python", "print"])
-def test_traces_are_found_in_functions_that_are_called(what):
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("assign", "assigns to a variable"),
+        ("draw", "tf.random.Generator"),
+        ("python", "calls Python"),
+    ],
+)
+def test_side_effects_are_found_in_functions_that_are_called(what, reason):
     variable = tf.Variable(1.0)
     generator = tf.random.Generator.from_seed(1)
     do = {
         "assign": lambda: variable.assign_add(1.0),
         "draw": lambda: generator.normal([1]),
         "python": lambda: tf.numpy_function(lambda: np.float32(1), [], tf.float32),
-        "print": lambda: (tf.print("seen"), variable.read_value())[1],
     }[what]
     inner = tf.function(do)
-
-    def outer(x):
-        inner()
-        return x
-
-    assert traced(outer).leaves_traces()
+    assert reason in effects(lambda x: x + inner()).reason
 
 
-def test_seeds_of_operations():
-    assert traced(lambda x: x + tf.random.uniform([1], seed=1)).draws_with_seed()
-    stateless = traced(lambda x: x + tf.random.stateless_uniform([1], [1, 2]))
-    assert not stateless.draws_with_seed()
-    assert not stateless.leaves_traces()
+def test_what_only_happens_beside_it_does_not_count():
+    variable = tf.Variable(1.0)
+
+    def beside(x):
+        tf.print("seen")
+        variable.assign_add(1.0)
+        return x * 2.0
+
+    assert effects(beside) == pruning.Effects()
+
+
+def test_what_was_written_is_taken_from_where_it_comes():
+    variable = tf.Variable(1.0)
+
+    def reads_its_own(x):
+        variable.assign_add(x[0])
+        return variable.read_value() + x
+
+    assert effects(reads_its_own) == pruning.Effects()
+
+
+def test_random_numbers():
+    assert effects(lambda x: x + tf.random.uniform([1], seed=1)).draws
+    stateless = effects(lambda x: x + tf.random.stateless_uniform([1], [1, 2]))
+    assert stateless == pruning.Effects(random=True)
 
 
 def test_an_error_while_the_step_is_traced_is_the_users_own(tmp_path):

@@ -74,9 +74,9 @@ class TrialBabysitter(Babysitter):
             self._on_trouble(cause)
             return None
 
-    def is_due(self, position: Any, times: Any) -> bool:
-        """Whether a step is the first of its epoch or a hundredth one."""
-        return -position.batch % EVERY < position.per_execution
+    def is_due(self, position: Any, times: Any) -> str | None:
+        """Fully, if a step is the first of its epoch or a hundredth one."""
+        return "full" if -position.batch % EVERY < position.per_execution else None
 
     def receive(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
         """Takes a record, and remembers to keep it."""

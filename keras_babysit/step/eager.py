@@ -1,0 +1,104 @@
+"""Observes a step that Python runs: what passes by is described at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import keras
+
+from keras_babysit.probes.probe import Probe, View, unique
+from keras_babysit.step.plan import Slot, is_describable
+from keras_babysit.step.recorder import Recorded, Recorder
+
+
+class Eagerly:
+    """Describes what passes through a model while one step of it runs.
+
+    Nothing is run twice: the tensors are those of the step itself, described before
+    anything can change them in place.
+
+    Args:
+        model: the model.
+        backend: the backend's module.
+        probes: those that look at gradients or layers.
+        variables: path to trainable variable, as far as they are known.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        backend: ModuleType,
+        probes: Sequence[Probe],
+        variables: dict[str, Any],
+    ):
+        self._model, self._backend, self._probes = model, backend, probes
+        self._paths = {id(v): path for path, v in variables.items()}
+        self.found: list[tuple[Any, list[Any]]] = []
+        self.error: Exception | None = None
+        self._losses: dict[int, Any] = {}
+        self._updated: set[tuple[int, int]] = set()
+
+    def around(self, plain: Callable) -> Callable:
+        """Returns a train function that describes while it runs."""
+
+        def run(iterator: Any) -> Any:
+            recorder = Recorder(self._model, self._backend, Recorded(), self._look)
+            with recorder.recording():
+                return plain(iterator)
+
+        return run
+
+    def _look(self, kind: str, of: Any, value: Any) -> None:
+        """Describes something; an error of ours must not end the user's step."""
+        try:
+            with self._backend.unrecorded():
+                self._describe(kind, of, value)
+        except Exception as e:
+            self.error = e
+
+    def _describe(self, kind: str, of: Any, value: Any) -> None:
+        replica = self._backend.replica()
+        if kind == "loss":
+            self._losses[replica] = self._backend.value_of(value)
+            return
+        name = self._paths.get(id(of)) if kind == "gradients" else of.path or of.name
+        if name is None:
+            return
+        if kind == "gradients":
+            if (id(of), replica) in self._updated:
+                return  # Of several updates in a step the first one's.
+            self._updated.add((id(of), replica))
+            value = self._backend.dense(value)
+        for tensor in keras.tree.flatten(value):
+            if not self._backend.is_value(tensor, None) or not is_describable(tensor):
+                continue
+            for probe in self._probes:
+                if probe.of == kind and probe.describer is not None:
+                    view = View(
+                        name, tuple(tensor.shape), of if kind == "layers" else None
+                    )
+                    rows = self._backend.describe_value(tensor, probe.describer(view))
+                    self.found.append((Slot(kind, view, probe, replica), rows))
+
+    def read(self) -> list[tuple[Slot, Any, Any]]:
+        """Fetches what was described: slots with rows, and values of units."""
+        found, numpy_of = self.found, self._backend.numpy_of
+        results: list[tuple[Slot, Any, Any]] = [
+            (Slot("loss", replica=replica), numpy_of(value), None)
+            for replica, value in self._losses.items()
+        ]
+        names: dict[tuple[str, int], list[int]] = {}
+        for i, (slot, _) in enumerate(found):
+            names.setdefault((slot.probe.name, slot.replica), []).append(i)
+        for numbers in names.values():
+            for i, path in zip(
+                numbers, unique([found[i][0].view.path for i in numbers]), strict=True
+            ):
+                slot, rows = found[i]
+                slot = replace(slot, view=replace(slot.view, path=path))
+                row, *units = [numpy_of(x) for x in rows]
+                results.append((slot, row, units[0] if units else None))
+        return results

@@ -1,0 +1,248 @@
+"""What of a traced step is measured: its tensors, each with the probe that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_babysit.probes.probe import Described, Probe, View, unique
+from keras_babysit.step.recorder import Recorded
+
+#: How the kinds of tensors are called where something is not observed.
+WORDS = {"gradients": "gradients", "layers": "activations", "loss": "the batch's loss"}
+#: How a note begins that says what is missing, and not only what is different.
+MISSING = "Not observed: "
+_REDRAWN = (
+    "Gradients and activations are of another draw of the random numbers than the "
+    "training step's: "
+)
+_TF_RANDOM = (
+    "it draws with tf.random; draw with keras.random and a "
+    "keras.random.SeedGenerator to see its own"
+)
+_XLA_RANDOM = "XLA draws others than TensorFlow, for activations"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One measured tensor of a step.
+
+    Attributes:
+        kind: `"gradients"`, `"layers"` or `"loss"`.
+        view: what it is; `None` for the loss.
+        probe: who reads it; `None` for the loss.
+        replica: the number of the replica that it is of.
+        optimizer: that gets it, for gradients.
+    """
+
+    kind: str
+    view: View | None = None
+    probe: Probe | None = None
+    replica: int = 0
+    optimizer: Any = None
+
+
+@dataclass
+class Plan:
+    """Functions that measure a batch, and what their results mean.
+
+    Attributes:
+        measuring: each with the slots of its targets.
+        notes: what is not observed, or not as it was, with the reason.
+    """
+
+    measuring: list[tuple[Any, list[Slot]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def run(self, leaves: Sequence[Any]) -> list[list[Any]]:
+        """Measures a batch, given by the tensors that it consists of."""
+        return [function(leaves) for function, _ in self.measuring]
+
+    def read(self, results: Iterable[list[Any]]) -> list[tuple[Slot, Any, Any]]:
+        """Fetches what `run` has returned: slots with rows, and values of units."""
+        found = []
+        for (function, slots), outputs in zip(self.measuring, results, strict=True):
+            for i, (row, units) in function.read(outputs).items():
+                found.append((slots[i], row, units))
+        return found
+
+
+def make_plan(
+    backend: ModuleType,
+    concrete: Any,
+    recorded: Recorded,
+    probes: Sequence[Probe],
+    paths: dict[int, str],
+) -> Plan:
+    """Derives what measures a step from its trace.
+
+    Args:
+        backend: the backend's module.
+        concrete: the traced function of one step.
+        recorded: what was noted while it was traced.
+        probes: those that look at gradients or layers.
+        paths: id of a variable to its path.
+    """
+    plan = Plan()
+    targets, slots = _targets(backend, concrete.graph, recorded, probes, paths)
+    for kind in dict.fromkeys(p.of for p in probes):
+        if not any(slot.kind == kind for slot in slots):
+            plan.notes.append(f"{MISSING}{WORDS[kind]}: {_nothing(kind, recorded)}")
+    effects = backend.effects(targets)
+    good = [
+        i
+        for i, e in enumerate(effects)
+        # A loss of other numbers is not the step's; its tracker has that one.
+        if not e.reason and not (slots[i].kind == "loss" and e.draws)
+    ]
+    plan.notes += _missing(slots, effects)
+    if any(effects[i].draws for i in good):
+        plan.notes.append(_REDRAWN + _TF_RANDOM)
+    xla = backend.is_xla(concrete) and any(effects[i].random for i in good)
+    outputs = [i for i in good if slots[i].kind == "layers"]
+    others = [i for i in good if slots[i].kind != "layers"]
+    if xla and any(effects[i].random for i in outputs):
+        plan.notes.append(_REDRAWN + _XLA_RANDOM)
+    for chosen, with_xla in (
+        ((others, True), (outputs, False)) if xla else ((good, False),)
+    ):
+        if chosen:
+            function = backend.Measuring(
+                concrete, [targets[i] for i in chosen], with_xla
+            )
+            plan.measuring.append((function, [slots[i] for i in chosen]))
+    return plan
+
+
+def _nothing(kind: str, recorded: Recorded) -> str:
+    if not (recorded.gradients if kind == "gradients" else recorded.outputs):
+        return {
+            "gradients": "no optimizer of the model was given any",
+            "layers": "the step calls no layer of the model",
+        }[kind]
+    return "they are computed where they cannot be read, such as in a tf.function"
+
+
+def _missing(slots: Sequence[Slot], effects: Sequence[Any]) -> list[str]:
+    """Says which tensors come with a side effect."""
+    by_reason: dict[str, list[str]] = {}
+    for kind in ("gradients", "layers"):
+        reasons = [
+            e.reason
+            for slot, e in zip(slots, effects, strict=True)
+            if slot.kind == kind
+        ]
+        bad = [reason for reason in reasons if reason]
+        if bad:
+            some = (
+                "" if len(bad) == len(reasons) else f" ({len(bad)} of {len(reasons)})"
+            )
+            by_reason.setdefault(bad[0], []).append(WORDS[kind] + some)
+    return [f"{MISSING}{' and '.join(w)}: {r}" for r, w in by_reason.items()]
+
+
+def _targets(
+    backend: ModuleType,
+    graph: Any,
+    recorded: Recorded,
+    probes: Sequence[Probe],
+    paths: dict[int, str],
+) -> tuple[list[Any], list[Slot]]:
+    targets, slots = [], []
+
+    def add(tensors: Sequence[Any], slot: Slot) -> None:
+        describer, units = None, 0
+        if slot.probe is not None and slot.view is not None:
+            assert slot.probe.describer is not None
+            describer = slot.probe.describer(slot.view)
+            units = slot.probe.units(slot.view)
+        # A gradient has its variable's shape, also where its own graph forgot it.
+        shape = slot.view.shape if slot.view and slot.kind == "gradients" else None
+        targets.append(backend.Target(tuple(tensors), describer, units, shape))
+        slots.append(slot)
+
+    for probe in probes:
+        if probe.of == "gradients":
+            for view, optimizer, tensors in _gradients(backend, graph, recorded, paths):
+                add(tensors, Slot("gradients", view, probe, optimizer=optimizer))
+        elif probe.of == "layers":
+            for replica, view, tensor in outputs_of(backend, graph, recorded):
+                add([tensor], Slot("layers", view, probe, replica))
+    last = {replica: v for replica, v in recorded.losses if backend.is_value(v, graph)}
+    for replica, value in last.items():
+        if np.prod(value.shape) == 1:
+            add([value], Slot("loss", replica=replica))
+    return targets, slots
+
+
+def _gradients(
+    backend: ModuleType, graph: Any, recorded: Recorded, paths: dict[int, str]
+) -> list[tuple[View, Any, list[Any]]]:
+    """View, optimizer, and the gradient on each replica; in the model's order."""
+    found: dict[int, dict[int, tuple[Any, Any]]] = {}
+    shapes = {id(v): tuple(v.shape) for _, _, v, _ in recorded.gradients}
+    for replica, optimizer, variable, gradient in recorded.gradients:
+        if id(variable) in paths and backend.is_of(graph, gradient):
+            # Of several updates in a step the first one's: it is of these weights.
+            found.setdefault(id(variable), {}).setdefault(
+                replica, (optimizer, gradient)
+            )
+    return [
+        (View(path, shapes[key]), optimizers[0], [g for _, g in found[key].values()])
+        for key, path in paths.items()
+        if key in found
+        for optimizers in [[optimizer for optimizer, _ in found[key].values()]]
+    ]
+
+
+def outputs_of(
+    backend: ModuleType, graph: Any, recorded: Recorded
+) -> list[tuple[int, View, Any]]:
+    """The replica, the name and the tensor of each output that can be described."""
+    by_replica: dict[int, list[tuple[Any, Any]]] = {}
+    for replica, layer, output in recorded.outputs:
+        for tensor in keras.tree.flatten(output):
+            if backend.is_value(tensor, graph) and is_describable(tensor):
+                by_replica.setdefault(replica, []).append((layer, tensor))
+    found = []
+    for replica, calls in by_replica.items():
+        names = unique([layer.path or layer.name for layer, _ in calls])
+        for path, (layer, tensor) in zip(names, calls, strict=True):
+            found.append((replica, View(path, tuple(tensor.shape), layer), tensor))
+    return found
+
+
+def is_describable(tensor: Any) -> bool:
+    """Whether a tensor has a known rank and a floating dtype."""
+    if tensor.shape.rank is None:
+        return False
+    return "float" in keras.backend.standardize_dtype(tensor.dtype)
+
+
+def described(
+    found: Iterable[tuple[Slot, Any, Any]], scales: dict[int, float]
+) -> dict[str, list[Described]]:
+    """Returns what each probe gets to read, by its name; replicas side by side."""
+    rows: dict[tuple[str, str], list[tuple[Slot, Any, Any]]] = {}
+    for slot, row, units in found:
+        if slot.probe is not None and slot.view is not None:
+            key = (slot.probe.name, slot.view.path)
+            rows.setdefault(key, []).append((slot, row, units))
+    results: dict[str, list[Described]] = {}
+    for (name, _), parts in rows.items():
+        parts.sort(key=lambda part: part[0].replica)
+        slot, _, units = parts[0]
+        assert slot.view is not None
+        one = Described(
+            slot.view,
+            np.stack([row for _, row, _ in parts]),
+            None if units is None else np.stack([u for _, _, u in parts]),
+            scales.get(id(slot.optimizer), 1.0),
+        )
+        results.setdefault(name, []).append(one)
+    return results

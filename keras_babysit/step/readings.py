@@ -1,0 +1,103 @@
+"""Records of what was measured: from arrays to values with names."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_babysit.probes.probe import Probe, Reading
+from keras_babysit.records import LayerStats, StepRecord, VariableStats
+from keras_babysit.step.observe import Fetched
+
+#: Observed steps over which a unit has to be zero to count as dead.
+DEAD_WINDOW = 20
+
+
+class Readings:
+    """Makes records of observed steps, which some units are watched over."""
+
+    def __init__(self) -> None:
+        self._alive: dict[str, deque[np.ndarray]] = {}
+
+    def records(
+        self,
+        step: int,
+        epoch: float,
+        fetched: Fetched,
+        paths: Sequence[str],
+        probes: Sequence[Probe],
+        selections: Sequence[Sequence[Probe]],
+    ) -> list[StepRecord]:
+        """Returns a record of one step for each selection of probes.
+
+        Args:
+            step: optimizer updates before it.
+            epoch: position as a float.
+            fetched: what was measured.
+            paths: the trainable variables, in order.
+            probes: all that measured.
+            selections: those that each record is to have.
+        """
+        readings = {
+            probe.name: self._read(probe, fetched)
+            for probe in probes
+            if probe.name in fetched.described
+        }
+        common = {
+            "step": step,
+            "epoch": epoch,
+            "loss": fetched.loss,
+            "learning_rate": fetched.learning_rate,
+        }
+        return [
+            _step_record(
+                common, [readings[p.name] for p in chosen if p.name in readings], paths
+            )
+            for chosen in selections
+        ]
+
+    def _read(self, probe: Probe, fetched: Fetched) -> Reading:
+        assert probe.read is not None
+        reading = probe.read(fetched.described[probe.name])
+        for path, fields in reading.layers.items():
+            if "alive" in fields:
+                fields.update(self._dead(path, fields.pop("alive")))
+        return reading
+
+    def _dead(self, path: str, alive: np.ndarray) -> dict[str, Any]:
+        window = self._alive.setdefault(path, deque(maxlen=DEAD_WINDOW))
+        window.append(alive)
+        return {
+            "dead_fraction": float(1 - np.any(window, axis=0).mean()),
+            "dead_window": len(window),
+        }
+
+
+def _step_record(
+    common: dict[str, Any], readings: list[Reading], paths: Sequence[str]
+) -> StepRecord:
+    fields = _merged(readings)
+    return StepRecord(
+        **common,
+        **fields.step,
+        variables=tuple(
+            VariableStats(path, **fields.variables[path])
+            for path in paths
+            if path in fields.variables
+        ),
+        layers=tuple(LayerStats(p, **v) for p, v in fields.layers.items()),
+    )
+
+
+def _merged(readings: list[Reading]) -> Reading:
+    merged = Reading()
+    for reading in readings:
+        merged.step.update(reading.step)
+        for path, fields in reading.variables.items():
+            merged.variables.setdefault(path, {}).update(fields)
+        for path, fields in reading.layers.items():
+            merged.layers.setdefault(path, {}).update(fields)
+    return merged

@@ -1,0 +1,241 @@
+"""A watched run against the plain one, bit for bit, for combinations of everything.
+
+Every two choices of different factors meet in one of the combinations at least. Eight
+of them run always, all of them with the slow tests.
+"""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from support import models
+from support.combinations import pairs_of, pairwise
+from tensorflow.python.eager import context
+
+from keras_babysit import Babysitter
+
+O = keras.optimizers  # noqa: E741
+
+#: Steps of each run, more or less: epochs of four or five.
+EPOCHS = 5
+
+OPTIMIZERS = {
+    "sgd": lambda: O.SGD(0.05),
+    "momentum": lambda: O.SGD(0.05, momentum=0.9),
+    "nesterov": lambda: O.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda: O.Adam(1e-2),
+    "adamw": lambda: O.AdamW(1e-2, weight_decay=0.1),
+    "rmsprop": lambda: O.RMSprop(O.schedules.ExponentialDecay(1e-2, 3, 0.5)),
+    "adagrad": lambda: O.Adagrad(1e-2),
+    "lion": lambda: O.Lion(1e-3),
+    "accumulation": lambda: O.Adam(1e-2, gradient_accumulation_steps=3),
+    "ema": lambda: O.SGD(0.05, use_ema=True, ema_overwrite_frequency=4),
+    "clipping": lambda: O.Adam(1e-2, global_clipnorm=0.5),
+    "loss scale": lambda: O.LossScaleOptimizer(O.SGD(0.05), dynamic_growth_steps=3),
+}
+MODELS = {
+    "batch normalization": models.cnn,
+    "dropout": models.mlp,
+    "recurrent": models.lstm,
+    "attention": models.transformer,
+    "subclassed": models.subclassed,
+    "custom step": models.custom_step,
+    "gan": models.Gan_and_data,
+    "shared layers": models.shared_and_nested,
+}
+WATCHING = {
+    "every step": {"every": 1},
+    "every third": {"every": 3},
+    "budget": {},
+    "strictly": {"strict": True, "overhead": 0.5},
+    "updates": {"probes": ["update_ratio"], "every": 1},
+}
+
+
+def batches(x, y, size):
+    n = len(keras.tree.flatten(x)[0])
+    for i in range(0, n, size):
+        part = slice(i, i + size)
+        yield keras.tree.map_structure(lambda a, part=part: a[part], (x, y))
+
+
+def as_arrays(x, y, size):
+    return {"x": x, "y": y, "batch_size": size}
+
+
+def as_dataset(x, y, size):
+    return {"x": tf.data.Dataset.from_tensor_slices((x, y)).batch(size)}
+
+
+def as_filtered(x, y, size):
+    data = tf.data.Dataset.from_tensor_slices((x, y))
+    return {"x": data.filter(lambda *_: True).batch(size)}
+
+
+def as_repeated(x, y, size):
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(size).repeat()
+    return {"x": data, "steps_per_epoch": 4}
+
+
+def as_generator(x, y, size):
+    def endless():
+        while True:
+            yield from batches(x, y, size)
+
+    return {"x": endless(), "steps_per_epoch": 4}
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, x, y, size):
+        super().__init__()
+        self.parts = list(batches(x, y, size))
+
+    def __len__(self):
+        return len(self.parts)
+
+    def __getitem__(self, i):
+        return self.parts[i]
+
+
+def as_py_dataset(x, y, size):
+    return {"x": Batches(x, y, size)}
+
+
+DATA = {
+    "arrays": as_arrays,
+    "dataset": as_dataset,
+    "of unknown length": as_filtered,
+    "repeated": as_repeated,
+    "generator": as_generator,
+    "py dataset": as_py_dataset,
+}
+COMBINATIONS = pairwise(
+    {
+        "model": MODELS,
+        "optimizer": OPTIMIZERS,
+        "data": DATA,
+        "watching": WATCHING,
+        "per_execution": (1, 2, 3),
+        "partial": (False, True),
+        "jit": (False, True),
+    }
+)
+
+
+class EveryBatch(keras.callbacks.Callback):
+    """A user's callback, which looks at the logs of each batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.logs = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.logs.append((batch, {k: float(v).hex() for k, v in logs.items()}))
+
+
+class CountedLoss(keras.losses.SparseCategoricalCrossentropy):
+    """Counts how often the user's Python code is run."""
+
+    calls = 0
+
+    def call(self, y_true, y_pred):
+        CountedLoss.calls += 1
+        return super().call(y_true, y_pred)
+
+
+def compiled(model, optimizer, jit, per_execution):
+    if isinstance(model, models.Gan):
+        model.compile()
+        model.g_optimizer = optimizer()
+        model._jit_compile = jit
+        model.steps_per_execution = per_execution
+        return
+    loss = CountedLoss(from_logits=True)
+    names = getattr(model, "output_names", None) or []
+    if isinstance(names, list) and len(names) > 1:
+        loss = {"one": loss, "two": "mse"}
+    model.compile(optimizer(), loss, jit_compile=jit, steps_per_execution=per_execution)
+
+
+def trained(combination, callbacks):
+    """Trains; returns everything that must not depend on being watched."""
+    keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(7)
+    CountedLoss.calls = 0
+    model, (x, y) = MODELS[combination["model"]]()
+    compiled(
+        model,
+        OPTIMIZERS[combination["optimizer"]],
+        combination["jit"],
+        combination["per_execution"],
+    )
+    size = 16 if combination["partial"] else 18
+    seen = EveryBatch()
+    history = model.fit(
+        **DATA[combination["data"]](x, y, size),
+        epochs=EPOCHS,
+        verbose=0,
+        callbacks=[*callbacks, seen],
+    )
+    return {
+        "weights": [v.tobytes() for v in models.state(model)],
+        "history": {k: [float(v).hex() for v in h] for k, h in history.history.items()},
+        "logs": seen.logs,
+        "calls": CountedLoss.calls,
+        "python": random.getstate(),
+        "numpy": np.random.get_state()[1].tobytes(),
+        "tensorflow": context.context()._rng.getstate(),
+        "train function": model.train_function.__qualname__,
+    }
+
+
+def name(combination):
+    return ", ".join(str(choice) for choice in combination.values())
+
+
+@pytest.mark.parametrize(
+    "combination",
+    [
+        pytest.param(c, id=name(c), marks=[pytest.mark.slow] if i >= 8 else [])
+        for i, c in enumerate(COMBINATIONS)
+    ],
+)
+def test_watched_is_as_plain(tmp_path, combination):
+    expected = trained(combination, [])
+    callback = Babysitter(tmp_path, verbose=0, **WATCHING[combination["watching"]])
+    found = trained(combination, [callback])
+    for what, value in expected.items():
+        assert found[what] == value, what
+    cost = callback.observation
+    assert cost.steps >= 20
+    assert cost.observed
+    assert not [note for note in cost.unobserved if note.startswith("Not observed")]
+    record = callback.history.last_step
+    assert record.variables
+    if combination["watching"].startswith("every"):
+        assert record.layers
+        assert all(v.gradient is not None for v in record.variables)
+
+
+def test_the_combinations_have_every_pair():
+    assert len(COMBINATIONS) >= 96
+    met = set().union(*map(pairs_of, COMBINATIONS))
+    assert frozenset([("optimizer", "ema"), ("model", "gan")]) in met
+    assert frozenset([("jit", True), ("data", "of unknown length")]) in met
+
+
+@pytest.mark.parametrize("watching", ["every step", "budget"])
+def test_data_of_no_length(tmp_path, watching):
+    def run(callbacks):
+        keras.utils.set_random_seed(7)
+        model, (x, y) = models.mlp()
+        models.compile_model(model, jit_compile=False)
+        data = tf.data.Dataset.from_tensor_slices((x[:0], y[:0])).batch(16)
+        history = model.fit(data, epochs=2, verbose=0, callbacks=callbacks)
+        return [v.tobytes() for v in models.state(model)], history.history
+
+    ours = Babysitter(tmp_path, verbose=0, **WATCHING[watching])
+    assert run([]) == run([ours])
+    assert not ours.history.observed
