@@ -6,6 +6,9 @@ Half-precision input is widened first, so that sums neither overflow nor stall.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,21 @@ BINS = 30
 SAMPLE_ABOVE = 1 << 14
 #: Size of that sample.
 SAMPLE_SIZE = 1 << 14
+
+#: Calls a `shared` function; a backend may compile it once for all that call it.
+sharing: ContextVar[Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]] = (
+    ContextVar("sharing", default=lambda function, x: function(x))
+)
+
+
+def shared(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Marks a function of rows `(k, n)` as a part of several others."""
+
+    @functools.wraps(function)
+    def call(x: Tensor) -> Tensor:
+        return sharing.get()(function, x)
+
+    return call
 
 
 def flat(x: Tensor) -> Tensor:
@@ -41,6 +59,7 @@ def describe(x: Tensor) -> Tensor:
     return describe_rows(flat(x)[None])[0]
 
 
+@shared
 def describe_rows(x: Tensor) -> Tensor:
     """`describe` for many tensors of one size at once, which takes fewer operations.
 
@@ -52,7 +71,7 @@ def describe_rows(x: Tensor) -> Tensor:
     """
     low, high = _range(x)
     total = ops.zeros_like(low) + _length(x)
-    mean, square = ops.sum(x, 1) / total, ops.sum(ops.square(x), 1)
+    mean, square = _sum(x) / total, _sum(ops.square(x))
     variance = square / total - ops.square(mean)
     # Neither NaNs nor infinities, squares well inside float32, and a difference of
     # two squares that neither dwarfs: nearly always. Then a few passes over the tensor
@@ -65,9 +84,27 @@ def describe_rows(x: Tensor) -> Tensor:
         none = ops.zeros_like(total)
         deviation = ops.sqrt(ops.maximum(variance, 0.0))
         columns = [total, none, none, ops.sqrt(square), low, high, mean, deviation]
-        return ops.stack(columns, 1)
+        return ops.concatenate(columns, 1)
 
     return ops.cond(ops.all(quick), table, lambda: _describe_any(x))
+
+
+# Columns keep their axis: slicing one back in takes four operations of a graph.
+
+
+def _sum(x: Tensor) -> Tensor:
+    return ops.sum(x, 1, keepdims=True)
+
+
+def _range(x: Tensor) -> tuple[Tensor, Tensor]:
+    low = ops.min(x, 1, keepdims=True, initial=np.inf)
+    return low, ops.max(x, 1, keepdims=True, initial=-np.inf)
+
+
+def _finite_range(x: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+    low = ops.min(ops.where(finite, x, np.inf), 1, keepdims=True, initial=np.inf)
+    high = ops.max(ops.where(finite, x, -np.inf), 1, keepdims=True, initial=-np.inf)
+    return low, high
 
 
 def _length(x: Tensor) -> Tensor:
@@ -75,29 +112,23 @@ def _length(x: Tensor) -> Tensor:
     return ops.cast(ops.shape(x)[1], "float32")
 
 
-def _range(x: Tensor) -> tuple[Tensor, Tensor]:
-    return ops.min(x, 1, initial=np.inf), ops.max(x, 1, initial=-np.inf)
-
-
 def _describe_any(x: Tensor) -> Tensor:
     """`describe_rows` for rows with non-finite, huge or tiny elements."""
     finite = ops.isfinite(x)
-    nans = ops.sum(ops.cast(ops.isnan(x), "float32"), 1)
-    count = ops.sum(ops.cast(finite, "float32"), 1)
+    nans = _sum(ops.cast(ops.isnan(x), "float32"))
+    count = _sum(ops.cast(finite, "float32"))
     total = ops.zeros_like(count) + _length(x)
     infs = total - count - nans
-    low = ops.min(ops.where(finite, x, np.inf), 1, initial=np.inf)
-    high = ops.max(ops.where(finite, x, -np.inf), 1, initial=-np.inf)
+    low, high = _finite_range(x, finite)
     some = count > 0
     # Scaled to [-1, 1], squares stay inside float32 whatever the magnitude.
     largest = ops.where(some, ops.maximum(ops.abs(low), ops.abs(high)), 0.0)
     scale = ops.where(largest > 0, largest, 1.0)
-    z = ops.where(finite, x / scale[:, None], 0.0)
-    z_norm = ops.sqrt(ops.sum(ops.square(z), 1))
+    z = ops.where(finite, x / scale, 0.0)
+    z_norm = ops.sqrt(_sum(ops.square(z)))
     divisor = ops.maximum(count, 1.0)
-    z_mean = ops.sum(z, 1) / divisor
-    apart = ops.where(finite, ops.square(z - z_mean[:, None]), 0.0)
-    z_var = ops.sum(apart, 1) / divisor
+    z_mean = _sum(z) / divisor
+    z_var = _sum(ops.where(finite, ops.square(z - z_mean), 0.0)) / divisor
     # Tensors, not 0.0: two Python numbers make one of Keras's default dtype.
     none = ops.zeros_like(total)
     not_finite = ops.where(infs > 0, np.inf, none) + ops.where(nans > 0, np.nan, none)
@@ -107,12 +138,12 @@ def _describe_any(x: Tensor) -> Tensor:
         nans,
         infs,
         scale * z_norm + not_finite,
-        ops.where(some, low, np.nan),
-        ops.where(some, high, np.nan),
+        low + nothing,
+        high + nothing,
         scale * z_mean + nothing,
         scale * ops.sqrt(z_var) + nothing,
     ]
-    return ops.stack(columns, 1)
+    return ops.concatenate(columns, 1)
 
 
 def histogram(x: Tensor, bins: int = BINS) -> Tensor:
@@ -135,28 +166,29 @@ def histogram(x: Tensor, bins: int = BINS) -> Tensor:
 def _histograms(x: Tensor, bins: int) -> Tensor:
     """`histogram` of each row: `(k, n)` to `(k, bins + 2)`."""
     finite = ops.isfinite(x)
-    low = ops.min(ops.where(finite, x, np.inf), 1, initial=np.inf)
-    high = ops.max(ops.where(finite, x, -np.inf), 1, initial=-np.inf)
-    some = high >= low
-    low, high = ops.where(some, low, np.nan), ops.where(some, high, np.nan)
+    low, high = _finite_range(x, finite)
+    nothing = ops.where(high >= low, ops.zeros_like(low), np.nan)
+    low, high = low + nothing, high + nothing
     # Halves, because high - low itself can overflow.
-    width = (high / 2 - low / 2)[:, None]
-    position = (x / 2 - (low / 2)[:, None]) / ops.where(width > 0, width, 1.0)
-    position = ops.where(width > 0, position, 1.0)
+    start = low / 2
+    width = high / 2 - start
+    wide = width > 0
+    position = ops.where(wide, (x / 2 - start) / ops.where(wide, width, 1.0), 1.0)
     index = ops.floor(ops.where(finite, position, 0.0) * bins)
     index = ops.cast(ops.clip(index, 0, bins - 1), "int32")
     # Non-finite elements go to a bin of their own, which is cut off.
     index = ops.where(finite, index, bins)
     rows = ops.shape(x)[0]
-    index = index + ops.arange(rows, dtype="int32")[:, None] * (bins + 1)
-    index = ops.reshape(index, (-1,))
+    first = ops.reshape(ops.arange(rows, dtype="int32") * (bins + 1), (-1, 1))
+    index = ops.reshape(index + first, (-1,))
     counts = ops.segment_sum(
         ops.ones_like(index), index, num_segments=rows * (bins + 1)
     )
     counts = ops.reshape(ops.cast(counts, "float32"), (rows, bins + 1))
-    return ops.concatenate([low[:, None], high[:, None], counts[:, :bins]], 1)
+    return ops.concatenate([low, high, counts[:, :bins]], 1)
 
 
+@shared
 def histogram_rows(x: Tensor) -> Tensor:
     """Histograms of many tensors of one size, of a sample where they are large.
 
@@ -192,5 +224,5 @@ def table_rows(x: Tensor) -> Tensor:
         zeros, `histogram_rows`.
     """
     stats = describe_rows(x)
-    zeros = ops.sum(ops.cast(ops.equal(x, 0.0), "float32"), 1) / stats[:, 0]
-    return ops.concatenate([stats, zeros[:, None], histogram_rows(x)], 1)
+    zeros = _sum(ops.cast(ops.equal(x, 0.0), "float32")) / _length(x)
+    return ops.concatenate([stats, zeros, histogram_rows(x)], 1)

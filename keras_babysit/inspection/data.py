@@ -28,6 +28,8 @@ from keras_babysit.inspection.rows import Rows, even, leaves, rows_of, spread
 #: Inputs are looked at in so many samples, and so many values, at most.
 INPUT_ROWS = 2_000
 INPUT_VALUES = 8_000_000
+#: Ranges and moments need fewer.
+RANGE_VALUES = 2_000_000
 #: Targets likewise.
 TARGET_ROWS = 20_000
 TARGET_VALUES = 8_000_000
@@ -222,7 +224,7 @@ def _sample(rows: Rows, limit: int, values: int) -> np.ndarray:
 
 
 def _facts(found: Sequence[Rows], limit: int) -> tuple[ArrayFacts, ...]:
-    budget = INPUT_VALUES if limit == INPUT_ROWS else TARGET_VALUES
+    budget = RANGE_VALUES if limit == INPUT_ROWS else TARGET_VALUES
     facts = [_one(rows, limit, budget // len(found)) for rows in found]
     return tuple(one for one in facts if one is not None)
 

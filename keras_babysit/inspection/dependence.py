@@ -37,6 +37,8 @@ _FAR = 8.0
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: Standardised features are cut here: a rare pixel must not decide on distances.
 _CUT = 4.0
+#: Added to the products of features of norm one before they are inverted.
+_RIDGE = 1e-6
 
 
 def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFacts:
@@ -79,12 +81,24 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
 
 def _standardised(table: np.ndarray) -> np.ndarray:
     """Columns of mean zero and spread one; constant ones are left out."""
-    table = table.astype(np.float64)
-    table -= table.mean(axis=0)
-    deviation = table.std(axis=0)
+    # What is float32 stays so: wide tables are limited by memory.
+    exact = table.dtype in (np.float32, np.uint8, np.int8)
+    table = table.astype(np.float32 if exact else np.float64)
+    table -= table.mean(axis=0, dtype=np.float64).astype(table.dtype)
     scale = np.abs(table).max(axis=0, initial=0)
-    kept = deviation > 1e-9 * np.maximum(scale, 1e-300)
-    return np.clip(table[:, kept] / deviation[kept], -_CUT, _CUT)
+    table /= np.where(scale > 0, scale, 1.0)
+    deviation = np.sqrt(np.einsum("ij,ij->j", table, table) / max(len(table), 1))
+    kept = deviation > 1e-9
+    table, deviation = (
+        (table, deviation)
+        if kept.all()
+        else (
+            table[:, kept],
+            deviation[kept],
+        )
+    )
+    table /= deviation
+    return np.clip(table, -_CUT, _CUT, out=table)
 
 
 def _joined(tables: Sequence[np.ndarray]) -> np.ndarray:
@@ -94,7 +108,8 @@ def _joined(tables: Sequence[np.ndarray]) -> np.ndarray:
 def _summaries(rows: np.ndarray) -> np.ndarray:
     """Per sample, what stays as it is when the picture or series is shifted."""
     n = len(rows)
-    flat = rows.reshape(n, -1).astype(np.float64)
+    flat = rows.reshape(n, -1)
+    flat = flat if flat.dtype == np.float32 else flat.astype(np.float64)
     if flat.shape[1] < 16:
         return np.zeros((n, 0))
     # A strided part is enough for the quantiles of a large picture.
@@ -123,7 +138,8 @@ def _projected(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Keeps distances, in about so many dimensions (Johnson and Lindenstrauss)."""
     if table.shape[1] <= PROJECTED:
         return table
-    return table @ rng.normal(size=(table.shape[1], PROJECTED)) / math.sqrt(PROJECTED)
+    axes = rng.normal(size=(table.shape[1], PROJECTED)) / math.sqrt(PROJECTED)
+    return table @ axes.astype(table.dtype)
 
 
 def _wanted(columns: np.ndarray) -> tuple[np.ndarray | None, bool]:
@@ -157,8 +173,11 @@ def _neighbours(
     table: np.ndarray, wanted: np.ndarray, classes: bool, rng: np.random.Generator
 ) -> tuple[float, float, float]:
     """How well neighbours predict: really, by chance, and how much chance varies."""
-    square = (table**2).sum(axis=1)
-    distance = square[:, None] + square - 2 * table @ table.T
+    table = table.astype(np.float32)
+    square = np.einsum("ij,ij->i", table, table)
+    distance = table @ table.T
+    distance *= -2
+    distance += square  # A row's own square does not change who is nearest.
     np.fill_diagonal(distance, np.inf)
     near = np.argpartition(distance, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
     score = _agreement if classes else _explained
@@ -210,16 +229,29 @@ def _joint(views: Sequence[np.ndarray], wanted: np.ndarray) -> float:
     columns = _standardised(wanted)
     columns -= columns.mean(axis=0)
     columns /= np.linalg.norm(columns, axis=0)
-    # By the small matrix of products: a QR of the table takes far longer.
-    strength, axes = np.linalg.eigh(table.T @ table)
-    kept = strength > 1e-9 * max(float(strength.max(initial=0)), 1e-300)
-    along = axes[:, kept].T @ (table.T @ columns)
-    explained = (along**2 / strength[kept, None]).sum(axis=0).max(initial=0)
-    d = int(kept.sum())
+    explained, d = _explained_by(table, columns)
     rest = len(table) - 1 - d
     if d == 0 or rest < d:
         return 1.0
-    f = (float(explained) / d) / (max(1 - float(explained), 1e-12) / rest)
+    f = (explained / d) / (max(1 - explained, 1e-12) / rest)
     a, b, root = 2 / (9 * d), 2 / (9 * rest), f ** (1 / 3)
     z = ((1 - b) * root - (1 - a)) / math.sqrt(b * root**2 + a)
     return min(1.0, columns.shape[1] * math.erfc(z / math.sqrt(2)))
+
+
+def _explained_by(table: np.ndarray, columns: np.ndarray) -> tuple[float, int]:
+    """What a regression explains of the best column, and the table's rank."""
+    # By the small matrix of products, with a trace of a ridge for features that say
+    # the same: decompositions of the table, or of that matrix, take far longer.
+    norms = np.linalg.norm(table, axis=0)
+    table = table / np.where(norms > 0, norms, 1.0)
+    products, shared = table.T @ table, table.T @ columns
+    width = len(products)
+    if not width:
+        return 0.0, 0
+    solved = np.linalg.solve(
+        products + _RIDGE * np.eye(width), np.concatenate([products, shared], axis=1)
+    )
+    explained = (shared * solved[:, width:]).sum(axis=0)
+    rank = round(float(solved[:, :width].trace()))
+    return min(float(explained.max(initial=0)), 1.0), rank

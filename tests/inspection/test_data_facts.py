@@ -147,7 +147,7 @@ def test_sample_is_bounded():
     x = np.zeros((5_000, 8_000), "uint8")
     x[:, 0] = np.arange(5_000) % 200
     found = facts(x, np.arange(5_000) % 7)
-    assert found.inputs[0].seen == data.INPUT_VALUES // 8_000
+    assert found.inputs[0].seen == data.RANGE_VALUES // 8_000
     assert found.targets[0].seen == 5_000
     assert found.rows == 5_000
     assert len(found.targets[0].counts) == 7

@@ -20,6 +20,8 @@ from tensorflow.core.framework import attr_value_pb2, function_pb2
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context
 
+from keras_babysit import statistics
+
 Tensor = Any
 
 _numbers = itertools.count()
@@ -152,13 +154,13 @@ class Described:
             return list(function(*(shape(tf.cast(x, tf.float32)) for x in tensors)))
 
         specs = [tf.TensorSpec(None, dtype) for dtype in dtypes]
-        made = tf.function(run, input_signature=specs, autograph=False)
-        self._concrete = made.get_concrete_function()
+        self._concrete = _traced(run, specs)
         definition = function_pb2.FunctionDef()
         definition.CopyFrom(self._concrete._inference_function.definition)
         self.name = f"__babysit_describe_{next(_numbers)}"
         definition.signature.name = self.name
         definition.attr["_noinline"].b = True
+        _call_directly(definition)
         context.context().add_function_def(definition)
         self.outputs = [arg.name for arg in definition.signature.output_arg]
         self.dtypes = dtypes
@@ -187,6 +189,28 @@ class Described:
         return node, [f"{node}:output:{i}" for i in range(len(self.outputs))]
 
 
+def _call_directly(definition: Any) -> None:
+    """Makes calls of shared parts nodes whose operation is the part itself."""
+    if _has_accelerator():
+        return
+    renamed = {}
+    for node in definition.node_def:
+        if node.op != "PartitionedCall":
+            continue
+        part = node.attr["f"].func.name
+        outputs = context.context().get_function_def(part).signature.output_arg
+        for i, output in enumerate(outputs):
+            renamed[f"{node.name}:output:{i}"] = f"{node.name}:{output.name}:0"
+        node.op = part
+        node.attr.clear()
+    for node in definition.node_def:
+        inputs = [renamed.get(name, name) for name in node.input]
+        del node.input[:]
+        node.input.extend(inputs)
+    for name, reference in definition.ret.items():
+        definition.ret[name] = renamed.get(reference, reference)
+
+
 def described(
     function: Callable, layout: str, dtypes: tuple[tf.DType, ...]
 ) -> Described:
@@ -195,6 +219,7 @@ def described(
     if not context.context().has_function(known.name):
         # TensorFlow's context is another one, as where tests reset it.
         _described.cache_clear()
+        _shared.cache_clear()
         _options.cache_clear()
         known = _described(function, layout, dtypes)
     return known
@@ -206,6 +231,22 @@ def _described(
 ) -> Described:
     with tf.init_scope():
         return Described(function, layout, dtypes)
+
+
+def _traced(function: Callable, specs: Sequence[tf.TensorSpec]) -> Any:
+    """Traces a function; the parts that it shares with others only once."""
+    made = tf.function(function, input_signature=specs, autograph=False)
+    token = statistics.sharing.set(lambda part, x: _shared(part)(x))
+    try:
+        return made.get_concrete_function()
+    finally:
+        statistics.sharing.reset(token)
+
+
+@functools.cache
+def _shared(function: Callable) -> Any:
+    with tf.init_scope():
+        return _traced(function, [tf.TensorSpec([None, None], tf.float32)])
 
 
 @functools.cache
