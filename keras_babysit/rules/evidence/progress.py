@@ -98,6 +98,12 @@ def progress(history: RunHistory) -> Progress:
     return known[1]
 
 
+def first_losses(history: RunHistory, steps: int) -> np.ndarray:
+    """Returns the losses of those of the first steps that were observed."""
+    found = _series(history, "loss")
+    return found[found[:, 0] < steps, 2]
+
+
 def _progress(history: RunHistory) -> Progress:
     batches = _series(history, "loss")
     logged = _series(history, "epoch.loss")

@@ -20,8 +20,11 @@ from keras_babysit.rules.evidence.phrases import (
     rate_in_force,
     try_rate,
 )
-from keras_babysit.rules.evidence.progress import Progress, progress
+from keras_babysit.rules.evidence.progress import Progress, first_losses, progress
 from keras_babysit.rules.rule import Sign, rule
+
+#: The loss that the first updates have led to is that of one of so many first steps.
+_FIRST_STEPS = 6
 
 _LOSS_CURVE = (
     "CS231n, Neural Networks Part 3: Babysitting the learning process, Loss function"
@@ -146,6 +149,7 @@ def learning_rate_too_high(
     far: float = 0.1,
     first: float = 0.3,
     growth: float = 10.0,
+    jump: float = 3.0,
 ) -> Iterator[Sign]:
     """The steps are so large that they destroy what was learned.
 
@@ -155,7 +159,10 @@ def learning_rate_too_high(
         themselves per step (30 times what is healthy), or the very first update
         changed them by more than `first`, or they have grown `growth`-fold. Where they
         still change by more than `far` a step, which makes new weights of them every
-        ten steps, it is enough that the model is not good and not getting better.
+        ten steps, it is enough that the model is not good and not getting better. Or,
+        from the second step on: the first updates changed the kernels by more than
+        `first` and took the loss to more than `jump` times what it was; that stands
+        until the model is good.
 
     Why it matters:
         The loss drops at first and then stays high, or jumps: there is too much
@@ -175,6 +182,8 @@ def learning_rate_too_high(
     p = progress(history)
     lost = p.judged and p.peak - p.skill > 0.5 and p.gain < 0.05
     if not (lost or p.stuck(0.9)):
+        if not p.skill > 0.9:
+            yield from _blown(history, first, jump)
         return
     lately = ratios(history, 10)
     now = float(middle(middle(lately.values))) if lately.values.size else math.nan
@@ -185,7 +194,9 @@ def learning_rate_too_high(
         why = _changing(now)
     elif p.stuck(0.2) or lost:
         why = _changing(now) if now > limit else _thrown(history, first, growth)
-    if why:
+    if not why:
+        yield from _blown(history, first, jump)
+    else:
         yield Sign(
             where="",
             seen=f"{why}, and the loss is stuck at {number(p.last)}",
@@ -195,6 +206,29 @@ def learning_rate_too_high(
             evidence={"update_ratio": now, "skill": p.skill, "peak": p.peak},
             severity="error" if p.skill < 0.02 else None,
         )
+
+
+def _blown(history: RunHistory, first: float, jump: float) -> Iterator[Sign]:
+    """The first updates made other weights, with which the loss is far worse."""
+    start = progress(history).start
+    early = first_losses(history, _FIRST_STEPS)
+    ratio = since_start(history).ratio
+    if len(early) < 2 or not ratio > first:
+        return
+    worst = float(np.max(early))
+    if not (start > 0 and jump * start < worst < math.inf):
+        return
+    yield Sign(
+        where="",
+        seen=f"the first update changed the weights by {percent(ratio)}, and the loss "
+        f"went from {number(start)} to {number(worst)}",
+        cause="Likely the learning rate is too high: what the initialization gave is "
+        "gone",
+        action=try_rate(history, 0.01 if ratio > 1 else 0.1),
+        alternatives=("warm the learning rate up",),
+        evidence={"update_ratio": ratio, "start": start, "worst": worst},
+        since=(0.0, 0.0),
+    )
 
 
 def _changing(ratio: float) -> str:
