@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import models
@@ -140,6 +141,50 @@ def test_gradients_and_activations_in_closed_form(tmp_path, scale):
     assert hidden.saturation_fraction is None
     assert last.dead_fraction is None
     assert last.saturation_fraction == pytest.approx((np.abs(out) > 0.95).mean())
+
+
+class Tape(keras.callbacks.Callback):
+    """The gradients of each batch by TensorFlow's tape, before the step is made."""
+
+    def __init__(self, x, y, size):
+        super().__init__()
+        self.batches = [
+            keras.tree.map_structure(lambda a, i=i: a[i : i + size], (x, y))
+            for i in range(0, len(keras.tree.flatten(x)[0]), size)
+        ]
+        self.gradients = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        x, y = keras.tree.map_structure(tf.convert_to_tensor, self.batches[batch])
+        before = [np.array(v) for v in self.model.variables]
+        with tf.GradientTape() as tape:
+            loss = self.model.compute_loss(x, y, self.model(x, training=True))
+        variables = [v.value for v in self.model.trainable_variables]
+        found = tape.gradient(loss, variables)
+        self.gradients.append([np.array(tf.convert_to_tensor(g)) for g in found])
+        # Random states and moving averages: the step must find them as they were.
+        for variable, value in zip(self.model.variables, before, strict=True):
+            variable.assign(value)
+
+
+@pytest.mark.parametrize("make", [models.mlp, models.cnn, models.lstm])
+def test_gradients_are_those_of_a_tape(tmp_path, make):
+    keras.utils.set_random_seed(0)
+    model, (x, y) = make()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(O.SGD(0.01), loss, jit_compile=False)
+    tape, babysitter = Tape(x, y, 16), Records(tmp_path, every=1)
+    model.fit(
+        x, y, batch_size=16, shuffle=False, verbose=0, callbacks=[tape, babysitter]
+    )
+    assert len(babysitter.steps) == len(tape.gradients) > 1
+    for record, gradients in zip(babysitter.steps, tape.gradients, strict=True):
+        for stats, g in zip(record.variables, gradients, strict=True):
+            found, tolerance = stats.gradient, 1e-4 * np.abs(g).max() + 1e-7
+            np.testing.assert_allclose(found.norm, np.linalg.norm(g), 1e-3, tolerance)
+            for name in ("min", "max", "mean", "std"):
+                expected = getattr(np, name)(g.astype(float))
+                np.testing.assert_allclose(getattr(found, name), expected, 0, tolerance)
 
 
 def test_dead_units_over_a_window(tmp_path):
