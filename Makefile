@@ -20,6 +20,8 @@ fuzz: $(VENV)/installed
 	  $(SETTINGS) $(BIN)/python -m pytest -q -n auto --dist worksteal -m hypothesis \
 	    --hypothesis-profile fuzz || exit 1; \
 	done
+	KERAS_BABYSIT_FUZZ=1 $(SETTINGS) $(BIN)/python -m pytest -q \
+	  tests/callbacks/test_injected_faults.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

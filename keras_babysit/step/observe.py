@@ -8,9 +8,7 @@ traces its function, or while an eager step runs.
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -21,19 +19,12 @@ import numpy as np
 from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.probes.probe import Described, Probe, View, unique
 from keras_babysit.step.eager import Eagerly
+from keras_babysit.step.execution import Execution, now
 from keras_babysit.step.plan import MISSING, WORDS, Plan, Slot, described, make_plan
 from keras_babysit.step.recorder import Recorded, Recorder, loss_tracker, optimizers_of
 
 #: Which kinds of tensors take a pass of the model.
 _FULL = ("gradients", "layers")
-
-
-class ObservationError(RuntimeError):
-    """Observing failed, the training step itself did not; has the step's `logs`."""
-
-    def __init__(self, message: str, logs: Any):
-        super().__init__(message)
-        self.logs = logs
 
 
 @dataclass(frozen=True)
@@ -156,7 +147,7 @@ class ObservedStep:
 
     def __call__(
         self,
-        iterator: Iterator,
+        execution: Execution,
         full: bool = True,
         look: Callable[[Any], None] | None = None,
     ) -> Observation:
@@ -165,44 +156,32 @@ class ObservedStep:
         With `steps_per_execution > 1` only the last step of the execution is.
 
         Args:
-            iterator: Keras's epoch iterator.
+            execution: of the model's train function.
             full: whether to measure layers and gradients too, if a probe asks for it.
             look: is shown the batch, as nested arrays, before the step runs.
 
         Raises:
             StopIteration: if there is no batch left.
-            ObservationError: if the step ran but could not be observed.
         """
         began = now()
-        watch = _Stopwatch()
-        spec = _spec(iterator)
-        try:
-            with watch.paused():  # Keras would trace its function anyway.
-                recorded = self._traced(iterator)
-        except _OwnError as e:
-            logs = self.plain(iterator)
-            raise ObservationError(str(e), logs) from e
+        spec = _spec(execution.iterator)
+        recorded = self._traced(execution)
         built = recorded is not None or self._calls == 0
-        try:
-            self._prepare(iterator, recorded)
-        except Exception as e:
-            logs = self.plain(iterator)
-            raise ObservationError(explain(e), logs) from e
-        seen, steps = self._step(iterator, full, look, watch)
-        seconds = now() - began - watch.seconds
+        self._prepare(execution.iterator, recorded)
+        seen, steps = self._step(execution, full, look)
         return Observation(
             logs=seen.logs,
             full=full,
             steps=steps,
             paths=tuple(self._variables),
             built=built,
-            seconds=seconds,
+            seconds=now() - began - execution.seconds,
             fetch=lambda: self._fetch(spec, seen),
         )
 
     # Before the first step.
 
-    def _traced(self, iterator: Any) -> tuple[Any, Recorded] | None:
+    def _traced(self, execution: Execution) -> tuple[Any, Recorded] | None:
         """Has Keras's function traced under recorders, if it is not yet.
 
         Returns:
@@ -211,18 +190,15 @@ class ObservedStep:
         """
         if not self._passes or self._closed or self._eager or self._error:
             return None
-        if _spec(iterator) in self._plans:
+        if _spec(execution.iterator) in self._plans:
             return None
         recorded = Recorded()
-        with contextlib.ExitStack() as stack:
-            try:
-                recorder = Recorder(self.model, self._backend, recorded)
-                stack.enter_context(recorder.recording())
-            except Exception as e:
-                raise _OwnError(explain(e)) from e
-            if self._backend.trace(self.plain, iterator):
-                return self.plain, recorded
-        return None, recorded
+        tracing = self._backend.Tracing(self.plain)
+        with Recorder(self.model, self._backend, recorded).recording():
+            # Keras would trace its function anyway.
+            execution.users(tracing.run, execution.iterator)
+        recorded.check()
+        return (self.plain if tracing.is_new else None), recorded
 
     def _prepare(self, iterator: Any, traced: Any) -> None:
         # Where nothing was traced before the first step, that one may have built more.
@@ -268,7 +244,8 @@ class ObservedStep:
             own = self._backend.new_function(self.model)
             recorder = Recorder(self.model, self._backend, recorded)
             with random_numbers_kept(), recorder.recording():
-                self._backend.trace(own, iterator)
+                self._backend.Tracing(own).run(iterator)
+            recorded.check()
         graphs = {
             id(self._backend.graph_of(tensor))
             for tensor in [
@@ -298,44 +275,37 @@ class ObservedStep:
     # The step.
 
     def _step(
-        self, iterator: Any, full: bool, look: Callable | None, watch: _Stopwatch
+        self, execution: Execution, full: bool, look: Callable | None
     ) -> tuple[_Seen, int]:
         per_execution = self.model.steps_per_execution
         inside = full and self.looks_inside
+        iterator = execution.iterator
         plan = self._plans.get(_spec(iterator))
-        eagerly, run = None, self.plain
+        seen, run = _Seen(), self.plain
         if inside and self._eager:
-            eagerly = Eagerly(self.model, self._backend, self._passes, self._variables)
-            run = eagerly.around(self.plain)
+            seen.eagerly = Eagerly(
+                self.model, self._backend, self._passes, self._variables
+            )
+            run = seen.eagerly.around(self.plain)
         takes = (inside and not self._eager) or look is not None or per_execution > 1
         if self._closed or not takes:
-            alone = per_execution == 1
-            seen = self._around(lambda: run(iterator), watch, alone, eagerly)
-            seen.eagerly = eagerly
             # How many steps there were is only known if one has counted them.
+            self._around(execution, run, iterator, seen, per_execution == 1)
             return seen, per_execution
-        with watch.paused():
-            batches = self._backend.next_batches(iterator, per_execution)
+        batches = execution.take(self._backend.next_batches, per_execution)
         if not batches:
-            with watch.paused():
-                self.plain(iterator)  # Which ends the epoch as without us.
+            execution.train(self.plain, iterator)  # Ends the epoch as without us.
             raise StopIteration
         *others, batch = batches
         if others:
-            rest = self._iterator(others, iterator)
-            with watch.paused():
-                self.plain(rest)
-        measured, error = None, None
-        try:
-            if look is not None:
-                look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
-            if inside and plan is not None and plan.measuring:
-                measured = self._measure(plan, batch)
-        except Exception as e:
-            error = e
-        alone = self._iterator([batch], iterator)
-        seen = self._around(lambda: run(alone), watch, True, eagerly, error)
-        seen.measured, seen.eagerly = measured, eagerly
+            rest = self._iterators.over(others, iterator)
+            execution.train(self.plain, rest, left=[batch])
+        if look is not None:
+            look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
+        if inside and plan is not None and plan.measuring:
+            seen.measured = self._measure(plan, batch)
+        alone = self._iterators.over([batch], iterator)
+        self._around(execution, run, alone, seen, True)
         return seen, len(batches)
 
     def _measure(self, plan: Plan, batch: Any) -> list[Any] | None:
@@ -347,48 +317,29 @@ class ObservedStep:
             self._error = f"{MISSING}{kinds}: measuring them failed: {explain(e)}"
             return None
 
-    def _iterator(self, batches: list[Any], like: Any) -> Any:
-        try:
-            return self._iterators.over(batches, like)
-        except Exception:
-            # The batches are here and nowhere else: Keras takes them like this too.
-            return iter(batches)
-
     def _around(
         self,
-        run: Callable[[], Any],
-        watch: _Stopwatch,
+        execution: Execution,
+        run: Callable,
+        iterator: Any,
+        seen: _Seen,
         compare: bool,
-        eagerly: Eagerly | None = None,
-        error: Exception | None = None,
-    ) -> _Seen:
+    ) -> None:
         """Makes the step, and compares what was before it with what is after it."""
-        seen = _Seen()
-        try:
-            if error is None:
-                self._look_before(seen, compare)
-        except Exception as e:
-            error = e
-        with watch.paused():
-            logs = run()
-        seen.logs = logs
-        error = error or (eagerly.error if eagerly is not None else None)
-        try:
-            if error is not None:
-                raise error
-            if seen.before is not None:
-                seen.updates = [
-                    comparison.updates(before)
-                    for (comparison, _), before in zip(
-                        self._comparisons, seen.before, strict=True
-                    )
-                ]
-                seen.before = None
-            if seen.tracked is not None:
-                seen.tracked = (seen.tracked, self._track())
-        except Exception as e:
-            raise ObservationError(explain(e), logs) from e
-        return seen
+        self._look_before(seen, compare)
+        seen.logs = execution.train(run, iterator)
+        if seen.eagerly is not None and seen.eagerly.error is not None:
+            raise seen.eagerly.error
+        if seen.before is not None:
+            seen.updates = [
+                comparison.updates(before)
+                for (comparison, _), before in zip(
+                    self._comparisons, seen.before, strict=True
+                )
+            ]
+            seen.before = None
+        if seen.tracked is not None:
+            seen.tracked = (seen.tracked, self._track())
 
     def _look_before(self, seen: _Seen, compare: bool) -> None:
         if compare:
@@ -461,25 +412,6 @@ class ObservedStep:
         return self._tracker is not None and seen.tracked is None
 
 
-class _OwnError(Exception):
-    """Something failed before anything of the step has begun."""
-
-
-class _Stopwatch:
-    """Adds up the time that is not ours."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        began = now()
-        try:
-            yield
-        finally:
-            self.seconds += now() - began
-
-
 def _spec(iterator: Any) -> str:
     """What Keras's function is traced for."""
     return repr(getattr(iterator, "element_spec", None))
@@ -499,8 +431,3 @@ def explain(error: BaseException) -> str:
     """The first line of an error, with its kind."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
-
-
-def now() -> float:
-    """Seconds on the clock that steps are timed with."""
-    return time.perf_counter()

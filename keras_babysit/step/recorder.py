@@ -48,11 +48,18 @@ class Recorded:
         outputs: layer and output, in the order of the calls.
         gradients: optimizer, variable and gradient, in the order of the updates.
         losses: what the loss tracker was given.
+        error: what noting has raised: it must not end the user's step.
     """
 
     outputs: list[tuple[int, Any, Any]] = field(default_factory=list)
     gradients: list[tuple[int, Any, Any, Any]] = field(default_factory=list)
     losses: list[tuple[int, Any]] = field(default_factory=list)
+    error: Exception | None = None
+
+    def check(self) -> None:
+        """Raises what noting has raised."""
+        if self.error is not None:
+            raise self.error
 
 
 class Recorder:
@@ -96,8 +103,11 @@ class Recorder:
         @functools.wraps(call)
         def watched(*args: Any, **kwargs: Any) -> Any:
             output = call(*args, **kwargs)
-            noted = self._look("layers", layer, output)
-            self._into.outputs.append((self._backend.replica(), layer, noted))
+            try:
+                noted = self._look("layers", layer, output)
+                self._into.outputs.append((self._backend.replica(), layer, noted))
+            except Exception as e:
+                self._into.error = e
             return output
 
         return watched
@@ -105,8 +115,11 @@ class Recorder:
     def _watch_loss(self, update_state: Callable) -> Callable:
         @functools.wraps(update_state)
         def watched(values: Any, *args: Any, **kwargs: Any) -> Any:
-            noted = self._look("loss", None, values)
-            self._into.losses.append((self._backend.replica(), noted))
+            try:
+                noted = self._look("loss", None, values)
+                self._into.losses.append((self._backend.replica(), noted))
+            except Exception as e:
+                self._into.error = e
             return update_state(values, *args, **kwargs)
 
         return watched
@@ -115,19 +128,24 @@ class Recorder:
         @functools.wraps(apply)
         def watched(grads: Any, trainable_variables: Any = None, **kwargs: Any) -> Any:
             grads = list(grads)
-            if trainable_variables is None:
-                variables = list(optimizer._trainable_variables)
-            else:
-                variables = trainable_variables = list(trainable_variables)
-            replica = self._backend.replica()
-            for gradient, variable in zip(grads, variables, strict=False):
-                if gradient is not None:
-                    noted = self._look("gradients", variable, gradient)
-                    entry = (replica, optimizer, variable, noted)
-                    self._into.gradients.append(entry)
+            if trainable_variables is not None:
+                trainable_variables = list(trainable_variables)
+            try:
+                self._note_gradients(optimizer, grads, trainable_variables)
+            except Exception as e:
+                self._into.error = e
             return apply(grads, trainable_variables, **kwargs)
 
         return watched
+
+    def _note_gradients(self, optimizer: Any, grads: list, variables: Any) -> None:
+        if variables is None:
+            variables = list(optimizer._trainable_variables)
+        replica = self._backend.replica()
+        for gradient, variable in zip(grads, variables, strict=False):
+            if gradient is not None:
+                noted = self._look("gradients", variable, gradient)
+                self._into.gradients.append((replica, optimizer, variable, noted))
 
 
 def loss_tracker(model: Any) -> Any | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import weakref
@@ -14,12 +15,8 @@ from keras_babysit.backend import load
 from keras_babysit.probes.probe import Describer, EpochView, Probe, unique
 from keras_babysit.records import EpochRecord, ObservationCost, StepRecord, scalars
 from keras_babysit.step import budget
-from keras_babysit.step.observe import (
-    Observation,
-    ObservationError,
-    ObservedStep,
-    now,
-)
+from keras_babysit.step.execution import Execution, now
+from keras_babysit.step.observe import Observation, ObservedStep
 from keras_babysit.step.plan import MISSING
 from keras_babysit.step.readings import Readings
 
@@ -225,24 +222,29 @@ class Watch:
         @functools.wraps(plain)
         def train_function(iterator: Any) -> Any:
             nonlocal due
-            if not load("step").is_of_fit(iterator):
-                self._passed_by = True  # By `train_on_batch`, in a callback perhaps.
-                return plain(iterator)
-            # Only one call is observed, however it ends. Another callback may have put
-            # a function of its own around this one.
             if not due:
                 return plain(iterator)
-            due = False
-            if model.train_function is train_function:
-                model.train_function = plain
+            execution = Execution(plain, iterator)
             try:
+                if not load("step").is_of_fit(iterator):
+                    self._passed_by = True  # By `train_on_batch`, perhaps.
+                    return execution.finish()
+                # Only one call is observed, however it ends. Another callback may
+                # have put a function of its own around this one.
+                due = False
+                if model.train_function is train_function:
+                    model.train_function = plain
                 look = self._show if wanted and full else None
-                result = observed(iterator, full, look)
-            except ObservationError as e:
-                self.fail(e)
-                return e.logs
-            self._took(step, kind, result, receivers)
-            return result.logs
+                result = observed(execution, full, look)
+                self._took(step, kind, result, receivers)
+            except StopIteration:
+                raise  # The data have ended.
+            except Exception as e:
+                if e is execution.raised:
+                    raise
+                with contextlib.suppress(Exception):
+                    self.fail(e)
+            return execution.finish()
 
         train_function.instead_of = plain  # type: ignore[attr-defined]
         model.train_function = train_function

@@ -25,6 +25,7 @@ from keras_babysit.backend.tensorflow.iterators import (
 )
 from keras_babysit.backend.tensorflow.runtime import described, numpy_of
 from keras_babysit.backend.tensorflow.trainer import (
+    Tracing,
     are_alike,
     dense,
     graph_of,
@@ -33,7 +34,6 @@ from keras_babysit.backend.tensorflow.trainer import (
     is_xla,
     new_function,
     replica,
-    trace,
     traces_of,
     unrecorded,
     why_closed,
@@ -46,6 +46,7 @@ __all__ = [
     "NotDerivableError",
     "Target",
     "Tensors",
+    "Tracing",
     "Variables",
     "are_alike",
     "dense",
@@ -64,7 +65,6 @@ __all__ = [
     "numpy_of",
     "numpy_of_batch",
     "replica",
-    "trace",
     "traces_of",
     "unrecorded",
     "value_of",

@@ -64,16 +64,25 @@ def _in_closure(function: Any, name: str) -> Any:
     return function.__closure__[at].cell_contents
 
 
-def trace(plain: Callable, iterator: Any) -> bool:
+class Tracing:
     """Has Keras's function traced, as its first call would; runs nothing.
 
-    Returns:
-        Whether it was traced now. If not, that has happened before.
+    Args:
+        plain: a train function.
+
+    Attributes:
+        run: traces it for an iterator.
     """
-    multi = parts_of(plain).multi
-    before = multi.experimental_get_tracing_count()
-    multi.get_concrete_function(iterator)
-    return multi.experimental_get_tracing_count() > before
+
+    def __init__(self, plain: Callable):
+        self._multi = parts_of(plain).multi
+        self.run = self._multi.get_concrete_function
+        self._before = self._multi.experimental_get_tracing_count()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether `run` has traced it; if not, that had happened before."""
+        return self._multi.experimental_get_tracing_count() > self._before
 
 
 def new_function(model: Any) -> Callable:

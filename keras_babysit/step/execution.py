@@ -1,0 +1,81 @@
+"""One call of the user's train function: what of it is made, and what is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+class Execution:
+    """Keeps the user's step apart from what is measured around it.
+
+    Whatever fails in the measuring, the step is made once and the user gets its logs;
+    what the user's own code raises is passed on as it is.
+
+    Args:
+        plain: the user's own train function.
+        iterator: Keras's epoch iterator, which it is called with.
+
+    Attributes:
+        raised: what the user's code has raised, if it has.
+        seconds: how long the user's code took.
+    """
+
+    def __init__(self, plain: Callable, iterator: Any):
+        self.plain, self.iterator = plain, iterator
+        self.raised: BaseException | None = None
+        self.seconds = 0.0
+        self._left: list[Any] = []
+        self._logs: Any = None
+        self._is_made = False
+
+    def users(self, function: Callable, *args: Any) -> Any:
+        """Calls a function that runs the user's code, before the step is made."""
+        began = now()
+        try:
+            return function(*args)
+        except BaseException as e:
+            self.raised = e
+            raise
+        finally:
+            self.seconds += now() - began
+
+    def take(self, next_batches: Callable, n: int) -> list[Any]:
+        """Takes up to `n` batches from the iterator, to be trained on."""
+        self._left = self.users(next_batches, self.iterator, n)
+        return self._left
+
+    def train(self, function: Callable, iterator: Any, left: Sequence[Any] = ()) -> Any:
+        """Makes steps.
+
+        Args:
+            function: the train function.
+            iterator: what it is called with.
+            left: the batches that are still to be trained on then.
+
+        Returns:
+            The function's logs.
+        """
+        began = now()
+        try:
+            self._logs = function(iterator)
+            self._left, self._is_made = list(left), not left
+            return self._logs
+        except BaseException as e:
+            self.raised = e
+            raise
+        finally:
+            self.seconds += now() - began
+
+    def finish(self) -> Any:
+        """Makes what is left of the step; returns the logs."""
+        if self._is_made:
+            return self._logs
+        # Batches that were taken are nowhere else: Keras takes them like this too.
+        return self.plain(iter(self._left) if self._left else self.iterator)
+
+
+def now() -> float:
+    """Seconds on the clock that steps are timed with."""
+    return time.perf_counter()

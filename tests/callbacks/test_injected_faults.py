@@ -1,0 +1,146 @@
+"""Every function of ours that a fit calls fails once: the fit ends as the plain one."""
+
+import os
+import sys
+import threading
+import warnings
+from collections import Counter
+
+import keras
+import numpy as np
+import pytest
+
+import keras_babysit
+from keras_babysit import Babysitter
+
+OURS = os.path.dirname(keras_babysit.__file__)
+#: One function of so many; `make fuzz` takes all of them, which takes ten minutes.
+SHARE = 1 if os.environ.get("KERAS_BABYSIT_FUZZ") else 12
+KINDS = (RuntimeError, MemoryError, OSError, RecursionError, UserWarning)
+
+
+class Calls:
+    """Counts the calls of our functions while it is entered, and fails in one.
+
+    Args:
+        where: file and first line of the function that fails.
+        at: the number of the call in which it does.
+        error: what it raises.
+    """
+
+    def __init__(self, where=None, at=0, error=None):
+        self.where, self.at, self.error = where, at, error
+        self.counts = Counter()
+
+    def __enter__(self):
+        self._before = sys.gettrace()
+        threading.settrace(self._called)
+        sys.settrace(self._called)
+        return self
+
+    def __exit__(self, *_):
+        sys.settrace(self._before)
+        threading.settrace(self._before)
+
+    def _called(self, frame, event, arg):
+        code = frame.f_code
+        if not code.co_filename.startswith(OURS):
+            return None
+        key = (code.co_filename[len(OURS) :], code.co_firstlineno, code.co_name)
+        self.counts[key] += 1
+        if key == self.where and self.counts[key] == self.at:
+            error, self.error = self.error, None
+            if error is not None:
+                raise error
+        return None
+
+
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory):
+    """Trains one compiled model from the same start; returns what it comes to."""
+    keras.utils.set_random_seed(3)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 4)), rng.integers(0, 3, 24)
+    model = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(5, "relu"), keras.layers.Dense(3)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    variables = [*model.variables, *model.optimizer.variables]
+    start = [np.array(v) for v in variables]
+
+    def run(*callbacks, calls=None):
+        keras.utils.set_random_seed(3)
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        with calls or Calls():
+            history = model.fit(
+                x, y, batch_size=4, epochs=2, verbose=0, callbacks=list(callbacks)
+            )
+        return [np.array(v) for v in variables], history.history
+
+    run()
+    return run
+
+
+def watched(fit, path, calls):
+    """A watched fit, with the warnings that were of us."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = fit(Babysitter(path, every=2, verbose=0), calls=calls)
+    said = [str(w.message) for w in caught]
+    return found, [message for message in said if "Babysitter" in message]
+
+
+def same(found, plain):
+    return found[1] == plain[1] and all(
+        np.array_equal(a, b) for a, b in zip(found[0], plain[0], strict=True)
+    )
+
+
+def is_injectable(key):
+    """Whether it is a function that could fail before it can catch anything.
+
+    Keras calls the hooks, and the user's layers call what watches them being traced.
+    """
+    path, _, name = key
+    is_hook = path.endswith("babysitter.py") and name.startswith("on_")
+    return not (
+        is_hook or name.startswith("<") or name in ("watched", "train_function")
+    )
+
+
+def is_told(key):
+    """Whether its failure ends the watching: what cannot be read is just unknown."""
+    return "inspection" not in key[0] and key[2] != "_close_sink"
+
+
+def test_each_function(fit, tmp_path):
+    plain = fit()
+    watched(fit, tmp_path / "imports", Calls())
+    calls = Calls()
+    found, said = watched(fit, tmp_path / "all", calls)
+    assert same(found, plain)
+    assert said == []
+    functions = [key for key in calls.counts if is_injectable(key)]
+    assert len(functions) > 300
+    wrong = []
+    for i, key in enumerate(functions):
+        if i % SHARE:
+            continue
+        for at in sorted({1, (calls.counts[key] + 2) // 2}):
+            kind = KINDS[(i // SHARE + at) % len(KINDS)]
+            if kind is OSError and "sinks" in key[0]:
+                kind = RuntimeError  # Where it cannot be written, `fit` says so.
+            failing = Calls(key, at, kind("injected"))
+            try:
+                found, said = watched(fit, tmp_path / f"{i}-{at}", failing)
+            except Exception as e:
+                wrong.append((key, at, kind.__name__, f"ended by {e!r}"))
+                continue
+            if not same(found, plain):
+                wrong.append((key, at, kind.__name__, "another result"))
+            if len(said) > 1 or (failing.error is None and not said and is_told(key)):
+                wrong.append((key, at, kind.__name__, f"{len(said)} warnings: {said}"))
+    assert wrong == []
