@@ -305,6 +305,8 @@ class DataFacts:
             and targets.
         conflicting: share of the samples whose inputs occur again with another class.
         dependence: whether inputs and targets have to do with each other.
+        target_at: where in the inputs the only target stands, as it is or in another
+            unit: `"x[:, 7]"`; empty if it does not, as far as that was looked for.
     """
 
     inputs: tuple[ArrayFacts, ...] = ()
@@ -321,3 +323,63 @@ class DataFacts:
     duplicated: float = 0.0
     conflicting: float = 0.0
     dependence: DependenceFacts = field(default_factory=DependenceFacts)
+    target_at: str = ""
+
+
+@dataclass(frozen=True)
+class CallbackFacts:
+    """A callback of the running `fit` that acts on a logged quantity.
+
+    Attributes:
+        kind: name of the Keras class it is, `"EarlyStopping"`.
+        monitor: name of the log that it looks at.
+        mode: `"min"`, `"max"` or `"auto"`, as given.
+        patience: its patience, if it has one.
+        starts_from: first epoch that counts.
+        restores: whether it restores the best weights.
+        seen: whether it has come across a value of that name, as far as that can be
+            told.
+    """
+
+    kind: str
+    monitor: str
+    mode: str = "auto"
+    patience: int | None = None
+    starts_from: int = 0
+    restores: bool = False
+    seen: bool = True
+
+
+@dataclass(frozen=True)
+class ScheduleFacts:
+    """A learning-rate schedule over the run that is coming, and beyond it.
+
+    Attributes:
+        steps: at which updates it was evaluated, float array of shape `(n,)`, rising.
+        rates: the rates there, float array of shape `(n,)`.
+        begin: the run's first update: more than 0 if the optimizer was used before.
+        end: the update after its last one.
+    """
+
+    steps: np.ndarray
+    rates: np.ndarray
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class FitFacts:
+    """The settings of the running `fit`.
+
+    Attributes:
+        epochs: how many epochs it is to make, if known.
+        validation_every: after how many epochs it validates; 0 if never.
+        callbacks: those that act on a logged quantity.
+        schedule: the schedule of the learning rate, if there is one and the number
+            of updates is known.
+    """
+
+    epochs: int | None = None
+    validation_every: int = 0
+    callbacks: tuple[CallbackFacts, ...] = ()
+    schedule: ScheduleFacts | None = None

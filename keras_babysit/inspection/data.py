@@ -94,6 +94,7 @@ def data_facts(fed: Fed) -> DataFacts:
     inputs, targets = _facts(fed.inputs, INPUT_ROWS), _facts(fed.targets, TARGET_ROWS)
     keys = _keys(fed)
     classes = bool(targets) and _classes(targets[0])
+    related, target_at = _dependence(fed)
     return DataFacts(
         inputs=inputs,
         targets=targets,
@@ -106,7 +107,8 @@ def data_facts(fed: Fed) -> DataFacts:
         weighted=fed.weighted,
         validation=_validation(fed, keys),
         validation_split=fed.validation_split,
-        dependence=_dependence(fed),
+        dependence=related,
+        target_at=target_at,
         duplicated=duplicates.duplicated(keys) if keys else 0.0,
         conflicting=duplicates.conflicting(keys) if keys and classes else 0.0,
     )
@@ -358,16 +360,26 @@ def _validation(fed: Fed, train: duplicates.Keys | None) -> ValidationFacts | No
 # Whether inputs and targets have to do with each other.
 
 
-def _dependence(fed: Fed) -> DependenceFacts:
+def _dependence(fed: Fed) -> tuple[DependenceFacts, str]:
+    """Also where the target stands among the inputs, if it does."""
+    nothing = DependenceFacts(), ""
     if not fed.complete or not fed.inputs or not fed.targets:
-        return DependenceFacts()
+        return nothing
     try:
-        return _dependent(fed)
+        inputs, target = _numbers(fed)
+        if target is None or not inputs:
+            return nothing
+        with np.errstate(all="ignore"):
+            alone = len(fed.targets) == 1
+            names = [rows.name for rows in fed.inputs]
+            found = duplicates.target_at(names, inputs, target) if alone else ""
+            return dependence(inputs, target), found
     except (TypeError, ValueError, IndexError, np.linalg.LinAlgError):
-        return DependenceFacts()
+        return nothing
 
 
-def _dependent(fed: Fed) -> DependenceFacts:
+def _numbers(fed: Fed) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Rows of all inputs and the first target; no inputs if one is not of numbers."""
     per_row = sum(rows.values for rows in fed.inputs)
     n = _rows(fed.inputs)
     limit = duplicates.bounded(n, per_row, MAX_SAMPLES, INPUT_VALUES)
@@ -378,12 +390,9 @@ def _dependent(fed: Fed) -> DependenceFacts:
         taken = rows.take(at)
         values = numeric(taken)
         if values is None or _is_tokens(taken):
-            return DependenceFacts()
+            return [], target
         inputs.append(values)
-    if target is None:
-        return DependenceFacts()
-    with np.errstate(all="ignore"):
-        return dependence(inputs, target)
+    return inputs, target
 
 
 def _is_tokens(rows: np.ndarray) -> bool:

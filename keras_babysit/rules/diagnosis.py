@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +45,11 @@ class Diagnosis:
         """Before the first step, called from within `fit`: looks at both."""
         from keras_babysit.inspection.data import BatchSample, data_facts, fingerprint
         from keras_babysit.inspection.fit import fed_to
+        from keras_babysit.inspection.settings import fit_facts
 
         self._history.ended = False
         self._history.model = None
+        self._history.fit = fit_facts(model)
         fed = fed_to(model)
         facts = None
         if fed is not None:
@@ -75,12 +78,22 @@ class Diagnosis:
             return self._judge.judge(self._history, "step")
         if not record.logs:
             return []
+        self._look_at_callbacks()
         return self._judge.judge(self._history, "epoch")
 
     def end(self) -> list[Finding]:
         """The training has ended."""
         self._history.ended = True
+        self._look_at_callbacks()
         return self._judge.judge(self._history, "end")
+
+    def _look_at_callbacks(self) -> None:
+        """What they have seen so far; those behind us are an epoch late."""
+        from keras_babysit.inspection.settings import callbacks
+
+        fit = self._history.fit
+        if fit is not None and fit.callbacks:
+            self._history.fit = dataclasses.replace(fit, callbacks=callbacks())
 
     def _look_at(self, model: Any) -> list[Finding]:
         from keras_babysit.inspection.model import model_facts
