@@ -19,7 +19,7 @@ import keras
 from keras_babysit.records import Finding
 
 #: The modules that hold cases, in the order of the table.
-FAMILIES = ("outputs", "architecture", "inputs", "training", "healthy")
+FAMILIES = ("outputs", "architecture", "inputs", "training", "settings", "healthy")
 
 
 @dataclass(frozen=True)

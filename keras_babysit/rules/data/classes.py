@@ -108,6 +108,7 @@ def _is_frozen(output: OutputFacts | None, model: ModelFacts | None) -> bool:
     when="start",
     since="He and Garcia 2009, Learning from Imbalanced Data",
     also=("accuracy-at-majority", "initial-loss-off-chance"),
+    refutable=True,
 )
 def class_imbalance(
     history: RunHistory, *, strong: float = 0.95, notable: float = 0.85

@@ -25,6 +25,7 @@ from keras_babysit.rules.rule import Sign, rule
     when="start",
     since="CS231n, Neural Networks Part 2: Data Preprocessing; LeCun et al. 1998",
     also=("feature-scales-differ",),
+    refutable=True,
 )
 def inputs_not_scaled(
     history: RunHistory,
@@ -162,6 +163,7 @@ def _scaled(x: ArrayFacts, tiny: bool) -> tuple[str, tuple[str, ...]]:
     when="start",
     since="CS231n, Neural Networks Part 2: Data Preprocessing; LeCun et al. 1998",
     also=("learning-rate-too-high", "loss-oscillating"),
+    refutable=True,
 )
 def feature_scales_differ(
     history: RunHistory, *, ratio: float = 100.0, large: float = 10.0
@@ -235,6 +237,7 @@ def feature_scales_differ(
     when="start",
     since="CS231n, Neural Networks Part 2: Data Preprocessing",
     also=("conflicting-labels", "leaking-validation", "unrelated-inputs"),
+    refutable=True,
 )
 def constant_features(
     history: RunHistory, *, most: float = 0.9, at_least: int = 20, zeros: float = 0.25

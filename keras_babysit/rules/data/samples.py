@@ -29,6 +29,7 @@ from keras_babysit.rules.rule import Sign, rule
     when=("start", "epoch"),
     since="Permutation tests; Cover and Hart 1967 for nearest neighbours",
     also=("learning-rate-too-low", "overfitting", "vanishing-gradients"),
+    refutable=True,
 )
 def unrelated_inputs(
     history: RunHistory,
@@ -195,6 +196,7 @@ def unshuffled_sorted_data(history: RunHistory) -> Iterator[Sign]:
     when="start",
     since="Goodfellow et al. 2016, Deep Learning, section 1.2.2: samples per class",
     also=("overfitting",),
+    refutable=True,
 )
 def too_few_samples(
     history: RunHistory, *, per_class: float = 5.0, updates: int = 40
@@ -256,8 +258,9 @@ def _few_updates(
     few = data.steps is not None and data.steps < updates and _is_fresh(model)
     if not few and (batches > 1 or rows < 32):
         return
-    # Eight updates or so for each epoch.
-    smaller = max(rows // 8, 1)
+    # Eight updates or so for each epoch, of batches that are in use.
+    smaller = max([n for n in (8, 16) if 8 * n <= rows], default=8)
+    smaller = 32 if rows >= 256 else smaller
     in_all = f", {data.steps:,} in all" if data.steps is not None else ""
     yield Sign(
         where="batch_size",
@@ -268,8 +271,8 @@ def _few_updates(
         cause="Likely too few updates to get anywhere"
         if few
         else "Each update sees all samples: exact, but slow",
-        action=f"pass `batch_size={min(smaller, 32)}` to `fit`"
-        if size > min(smaller, 32)
+        action=f"pass `batch_size={smaller}` to `fit`"
+        if size > smaller
         else "train for more epochs",
         alternatives=("train for more epochs",),
         evidence={"rows": rows, "batch_size": size, "updates": data.steps or 0},

@@ -36,6 +36,7 @@ _BOUND = frozenset(("LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")) | NORM
     severity="warning",
     when="start",
     since="LeCun et al. 1998, Efficient BackProp: choosing target values",
+    refutable=True,
 )
 def targets_not_scaled(
     history: RunHistory, *, limit: float = 100.0, small: float = 1e-3

@@ -28,6 +28,7 @@ SCALING = words(
     severity="warning",
     when="start",
     since="CS231n, Weight initialization: pitfall, all zero initialization",
+    refutable=True,
 )
 def bad_initialization(
     history: RunHistory,

@@ -78,7 +78,7 @@ def _by_the_loss(history: RunHistory, monitor: str, n: int, limit: float) -> str
     ranks = np.stack([np.argsort(np.argsort(v)) for v in (values, losses)])
     if min(np.ptp(values), np.ptp(losses)) <= 0:
         return ""
-    along = float(np.corrcoef(ranks)[0, 1])
+    along = float(np.corrcoef(ranks).ravel()[1])
     if abs(along) < limit:
         return ""
     return "min" if along > 0 else "max"

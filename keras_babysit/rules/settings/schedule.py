@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_babysit.facts import FitFacts, ScheduleFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.kernels import largest_ratio
 from keras_babysit.rules.evidence.phrases import count, number, percent
 from keras_babysit.rules.evidence.progress import progress
 from keras_babysit.rules.rule import Sign, rule
@@ -26,16 +27,23 @@ _EXPLAINED = (
     when=("start", "epoch", "end"),
     since="Goyal et al., Accurate, Large Minibatch SGD, 2017: five epochs of 90",
     also=_EXPLAINED,
+    refutable=True,
 )
 def warmup_too_long(
-    history: RunHistory, *, reached: float = 0.5, good: float = 0.7
+    history: RunHistory,
+    *,
+    reached: float = 0.5,
+    good: float = 0.7,
+    unlearned: float = 0.2,
 ) -> Iterator[Sign]:
     """The learning rate is still warming up when the run ends.
 
     What it sees:
         A schedule that rises all through the run that is coming (of two epochs or
         more), and does not get to the share `reached` of the highest rate that it
-        has later on.
+        has later on. Where a callback sets the rate: one that has risen all through
+        the run, while the loss hardly moved (a skill below `unlearned`) and no kernel
+        changed by more than a thousandth of itself in a step.
 
     Why it matters:
         The run makes its steps at a small part of the rate that was chosen. Lengths of
@@ -54,8 +62,11 @@ def warmup_too_long(
         Goyal et al., Accurate, Large Minibatch SGD (2017), section 2.2.
         Vaswani et al., Attention Is All You Need (2017), section 5.3: 4,000 of 100,000.
     """
-    fit, s = _schedule(history)
-    if s is None or fit is None or progress(history).peak >= good:
+    _, s = _schedule(history)
+    if s is None:
+        yield from _still_rising(history, unlearned)
+        return
+    if progress(history).peak >= good:
         return
     inside = _inside(s)
     top, peak = float(inside.max()), float(s.rates.max())
@@ -78,12 +89,35 @@ def warmup_too_long(
     )
 
 
+def _still_rising(history: RunHistory, unlearned: float) -> Iterator[Sign]:
+    """A warm-up by a callback: what comes later is not known, only what was."""
+    rates = history.values("learning_rate")
+    p = progress(history)
+    model = history.model
+    scheduled = model is None or model.optimizer is None or model.optimizer.scheduled
+    if not history.ended or scheduled or len(rates) < 6 or not p.judged:
+        return
+    rises = (np.diff(rates) >= 0).all() and rates[-1] > 2 * rates[0]
+    if not rises or not p.peak < unlearned or largest_ratio(history) > 1e-3:
+        return
+    yield Sign(
+        where="",
+        seen=f"the learning rate has risen from {number(rates[0])} to "
+        f"{number(rates[-1])} all through the run, and the loss hardly moved",
+        cause="Likely the warm-up is longer than the run",
+        action=f"warm up over {max(p.updates // 10, 1):,} updates, a tenth of the run",
+        alternatives=("a constant learning rate",),
+        evidence={"first": rates[0], "last": rates[-1], "updates": p.updates},
+    )
+
+
 @rule(
     kind="limit",
     severity="warning",
     when=("start", "epoch", "end"),
     since="Keras: `decay_steps` of its schedules are updates, not epochs",
     also=_EXPLAINED,
+    refutable=True,
 )
 def schedule_ends_early(
     history: RunHistory,

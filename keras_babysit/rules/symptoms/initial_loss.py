@@ -20,6 +20,7 @@ _PART_3 = "CS231n, Neural Networks Part 3"
     severity="info",
     when=("step", "epoch"),
     since=f"{_PART_3}: Sanity checks, look for correct loss at chance performance",
+    refutable=True,
 )
 def initial_loss_off_chance(
     history: RunHistory, *, limit: float = 3.0, far: float = 10.0, least: float = 1.0
