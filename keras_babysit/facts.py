@@ -65,6 +65,7 @@ class LayerFacts:
         regularizers: what is regularized to the strength, `"kernel l2": 0.01`.
         weights: its own weights.
         scaling: factor and offset of a Rescaling layer, if they are plain numbers.
+        masks: whether it makes a mask: Masking, `Embedding(mask_zero=True)`.
     """
 
     path: str
@@ -78,6 +79,7 @@ class LayerFacts:
     regularizers: Mapping[str, float] = field(default_factory=dict)
     weights: tuple[WeightFacts, ...] = ()
     scaling: tuple[float, float] | None = None
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,8 @@ class ArrayFacts:
         multi_hot: whether all elements are 0 or 1, two or more to a row, and it is
             not one-hot.
         distribution: whether every row is non-negative and sums to one.
+        padded: mean share of a sample's steps that are zeros at its end; 0 where
+            there are fewer than ten steps.
     """
 
     name: str
@@ -238,6 +242,7 @@ class ArrayFacts:
     one_hot: bool = False
     multi_hot: bool = False
     distribution: bool = False
+    padded: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -375,6 +380,7 @@ class FitFacts:
         epochs: how many epochs it is to make, if known.
         validation_every: after how many epochs it validates; 0 if never.
         callbacks: those that act on a logged quantity.
+        class_weight: weight of each class, if they were given.
         schedule: the schedule of the learning rate, if there is one and the number
             of updates is known.
     """
@@ -382,4 +388,5 @@ class FitFacts:
     epochs: int | None = None
     validation_every: int = 0
     callbacks: tuple[CallbackFacts, ...] = ()
+    class_weight: Mapping[int, float] = field(default_factory=dict)
     schedule: ScheduleFacts | None = None

@@ -35,6 +35,9 @@ def fit_facts(model: Any) -> FitFacts | None:
             # A list of epochs: the first of them is what matters.
             validation_every=every if isinstance(every, int) else min(every),
             callbacks=_callbacks(names),
+            class_weight={
+                int(k): float(v) for k, v in (names.get("class_weight") or {}).items()
+            },
             schedule=_schedule(model, names, epochs),
         )
     except Exception:  # What a user may pass has no end.

@@ -19,7 +19,15 @@ import keras
 from keras_babysit.records import Finding
 
 #: The modules that hold cases, in the order of the table.
-FAMILIES = ("outputs", "architecture", "inputs", "training", "settings", "healthy")
+FAMILIES = (
+    "outputs",
+    "architecture",
+    "inputs",
+    "training",
+    "preparation",
+    "settings",
+    "healthy",
+)
 
 
 @dataclass(frozen=True)

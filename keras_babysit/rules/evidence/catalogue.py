@@ -65,6 +65,10 @@ RANGES: dict[str, tuple[float, float]] = {
 #: learning rate, however large or small its gradient is.
 ADAPTIVE = words("Adam AdamW Adamax Nadam RMSprop Lion")
 
+#: Initializers that go by the layer's size: there is nothing to say about those.
+SCALING = words(
+    "GlorotUniform GlorotNormal HeUniform HeNormal LecunUniform LecunNormal Orthogonal"
+)
 #: Words in the names of metrics that are better when they are larger, or smaller.
 _LARGER = words(
     "accuracy acc auc precision recall f1 fbeta iou miou jaccard dice r2 ap map "

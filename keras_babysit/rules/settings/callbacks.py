@@ -49,6 +49,9 @@ def monitor_mode_reversed(
 
     When it is wrong:
         Where a metric is meant to get worse, as in adversarial training.
+
+    References:
+        Keras: `keras.callbacks.EarlyStopping`, `mode`.
     """
     for c in history.fit.callbacks if history.fit is not None else ():
         wanted = direction(c.monitor)
@@ -112,6 +115,9 @@ def monitor_never_logged(history: RunHistory) -> Iterator[Sign]:
 
     When it is wrong:
         Where the quantity comes only later on.
+
+    References:
+        Keras: `keras.callbacks.EarlyStopping`, `monitor`.
     """
     fit, last = history.fit, history.last_epoch
     if fit is None or last is None:
@@ -180,6 +186,9 @@ def patience_too_long(history: RunHistory) -> Iterator[Sign]:
     When it is wrong:
         With `restore_best_weights=True` the best weights are restored at the end all
         the same.
+
+    References:
+        Prechelt, Early Stopping - But When? (1998).
     """
     fit = history.fit
     for c in fit.callbacks if fit is not None and fit.epochs else ():

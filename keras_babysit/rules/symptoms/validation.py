@@ -317,7 +317,7 @@ def _comparable(history: RunHistory) -> bool:
     prediction has another loss than 0 there is no ratio.
     """
     weighted = history.data is not None and history.data.weighted
-    return not weighted and lowest_loss(history) >= 0
+    return not weighted and (history.model is None or lowest_loss(history) >= 0)
 
 
 def _in_training_only(history: RunHistory) -> list[str]:
