@@ -272,6 +272,8 @@ class DependenceFacts:
 
     Attributes:
         tested: number of samples that were looked at; 0 if it could not be told.
+        linear: how well a linear model by least squares does on these samples, in the
+            same unit as `neighbours`; NaN where there are too many features to tell.
         neighbours: how well the nearest neighbours' targets predict a sample's own:
             accuracy for classes (of guessing that of one neighbour), explained
             variance otherwise.
@@ -287,6 +289,7 @@ class DependenceFacts:
     chance: float = np.nan
     spread: float = np.nan
     linear_p: float = np.nan
+    linear: float = np.nan
 
 
 @dataclass(frozen=True)
@@ -381,6 +384,7 @@ class FitFacts:
         validation_every: after how many epochs it validates; 0 if never.
         callbacks: those that act on a logged quantity.
         class_weight: weight of each class, if they were given.
+        mean_weight: mean of the samples' weights; 1 if there are none.
         schedule: the schedule of the learning rate, if there is one and the number
             of updates is known.
     """
@@ -389,4 +393,5 @@ class FitFacts:
     validation_every: int = 0
     callbacks: tuple[CallbackFacts, ...] = ()
     class_weight: Mapping[int, float] = field(default_factory=dict)
+    mean_weight: float = 1.0
     schedule: ScheduleFacts | None = None

@@ -38,6 +38,7 @@ def fit_facts(model: Any) -> FitFacts | None:
             class_weight={
                 int(k): float(v) for k, v in (names.get("class_weight") or {}).items()
             },
+            mean_weight=_mean_weight(names.get("sample_weight")),
             schedule=_schedule(model, names, epochs),
         )
     except Exception:  # What a user may pass has no end.
@@ -83,6 +84,13 @@ def _callback(callback: Any) -> CallbackFacts | None:
         # The best begins as `None`, or as a threshold of the user's.
         seen=callback.best is not None,
     )
+
+
+def _mean_weight(weights: Any) -> float:
+    """Mean of an array of weights; 1 for none, or several."""
+    if not isinstance(weights, np.ndarray) or not weights.size:
+        return 1.0
+    return float(weights.mean())
 
 
 def _schedule(

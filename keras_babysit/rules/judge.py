@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding
+from keras_babysit.rules.advice import unheeded
 from keras_babysit.rules.evidence.progress import well_trained
 from keras_babysit.rules.rule import SEVERITIES, Rule, Sign
 
@@ -61,7 +62,7 @@ class Judge:
             for where, sign in seen.items():
                 if (rule.name, where) in self._withdrawn:
                     continue
-                self._note(rule, sign, step, epoch)
+                self._note(rule, unheeded(sign, history), step, epoch)
                 self._calm[rule.name, where] = 0
             for key, finding in list(self._findings.items()):
                 if key[0] != rule.name or key[1] in seen or finding.healed:

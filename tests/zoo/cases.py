@@ -24,6 +24,7 @@ FAMILIES = (
     "architecture",
     "inputs",
     "training",
+    "limits",
     "preparation",
     "settings",
     "healthy",

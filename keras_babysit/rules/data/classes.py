@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.evidence.arrays import first_classes, is_rich, samples_seen
-from keras_babysit.rules.evidence.catalogue import CROSS_ENTROPIES
+from keras_babysit.rules.evidence.catalogue import ADAPTIVE, CROSS_ENTROPIES
 from keras_babysit.rules.evidence.connections import class_counts, loss_name, pairs
 from keras_babysit.rules.evidence.phrases import number, percent
 from keras_babysit.rules.evidence.tasks import layer_of
@@ -168,6 +168,49 @@ def _is_watched(output: OutputFacts | None) -> bool:
     """Whether a metric shows what becomes of a rare class, so that it is known."""
     metrics = output.metrics if output is not None else ()
     return any(word in name for name in metrics for word in _OF_RARE_CLASSES)
+
+
+@rule(
+    kind="limit",
+    severity="warning",
+    when="start",
+    since="A gradient is a mean of weighted ones",
+    also=("learning-rate-too-low", "update-ratio-too-low", "vanishing-gradients"),
+    refutable=True,
+)
+def sample_weights_tiny(history: RunHistory, *, small: float = 0.05) -> Iterator[Sign]:
+    """The sample weights take the loss away.
+
+    What it sees:
+        A mean of the sample weights below `small`, with an optimizer that does not
+        divide by the gradient's size.
+
+    Why it matters:
+        The loss is a mean over samples of weighted losses: weights that sum to 1 make
+        gradients smaller by the number of samples, which is a learning rate as small.
+
+    What to do:
+        Divide the weights by their mean.
+
+    When it is wrong:
+        The learning rate was chosen for these weights.
+
+    References:
+        Keras: `Model.fit(sample_weight=...)`.
+    """
+    mean = history.fit.mean_weight if history.fit is not None else 1.0
+    model = history.model
+    optimizer = model.optimizer if model is not None else None
+    if not 0 < mean < small or optimizer is None or optimizer.name in ADAPTIVE:
+        return
+    yield Sign(
+        where="sample_weight",
+        seen=f"the sample weights are {number(mean)} on average (1 is healthy): so is "
+        "every gradient",
+        cause="Likely they were made to sum to 1",
+        action="divide them by their mean: `sample_weight / sample_weight.mean()`",
+        evidence={"mean": mean},
+    )
 
 
 @rule(

@@ -108,7 +108,7 @@ def overfitting(
     n = int(max(patience, 2))
     if len(c.val_loss) < 2 * n or progress(history).updates < 30:
         return
-    if _averages_lag(history, c):
+    if _averages_lag(history, c) or _known(history) > 0.9:
         return
     yield from _rising(history, c, rise, gap, n) or _apart(history, c, gap, n)
 
@@ -224,7 +224,17 @@ def batchnorm_lagging(
         cause="Likely BatchNormalization's moving averages have not caught up",
         action="train on, or use BatchNormalization(momentum=0.9) in a short training",
         evidence={"val_loss": c.val_loss[-1], "loss": c.loss[-1], "updates": updates},
+        # The same samples: nothing else makes them so different.
+        severity="warning" if _known(history) > 0.9 else None,
     )
+
+
+def _known(history: RunHistory) -> float:
+    """Share of the validation samples that are training samples."""
+    validation = history.data.validation if history.data is not None else None
+    if validation is None or not validation.compared:
+        return 0.0
+    return validation.shared / validation.compared
 
 
 def _averages_lag(history: RunHistory, c: _Curves, limit: int = 1_000) -> bool:
