@@ -272,6 +272,8 @@ class DependenceFacts:
 
     Attributes:
         tested: number of samples that were looked at; 0 if it could not be told.
+        shift: by how many rows the targets are out of step with the inputs, where they
+            go along with each other only then; 0 otherwise.
         linear: how well a linear model by least squares does on these samples, in the
             same unit as `neighbours`; NaN where there are too many features to tell.
         neighbours: how well the nearest neighbours' targets predict a sample's own:
@@ -290,6 +292,7 @@ class DependenceFacts:
     spread: float = np.nan
     linear_p: float = np.nan
     linear: float = np.nan
+    shift: int = 0
 
 
 @dataclass(frozen=True)
@@ -313,6 +316,12 @@ class DataFacts:
             and targets.
         conflicting: share of the samples whose inputs occur again with another class.
         dependence: whether inputs and targets have to do with each other.
+        first_batches: how many batches of the first epoch were seen, of a dataset.
+        distinct_batches: how many of those differ from one another.
+        batch_purity: how much batches differ in their classes: 0 where they do as
+            chance has it, 1 where each holds a single class; NaN if that is not known.
+        relabelled: share of the samples seen again in a later epoch that had another
+            target then.
         target_at: where in the inputs the only target stands, as it is or in another
             unit: `"x[:, 7]"`; empty if it does not, as far as that was looked for.
     """
@@ -331,6 +340,10 @@ class DataFacts:
     duplicated: float = 0.0
     conflicting: float = 0.0
     dependence: DependenceFacts = field(default_factory=DependenceFacts)
+    first_batches: int = 0
+    distinct_batches: int = 0
+    batch_purity: float = np.nan
+    relabelled: float = 0.0
     target_at: str = ""
 
 

@@ -43,6 +43,12 @@ BATCHES = 50
 #: Fewer changes of class than this say nothing about an order.
 _MIN_CHANGES = 20
 _MIN_PURE = 0.05
+#: Fewer batches than this say nothing of how they were mixed.
+_MIN_BATCHES = 8
+#: A p-value above this is no sign of a relation.
+_UNRELATED = 1e-2
+#: Targets are looked for so many rows away from their inputs.
+_SHIFTS = (1, -1, 2, -2)
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,7 @@ class BatchSample:
     def __init__(self, fed: Fed | None = None):
         self._fed = fed or Fed()
         self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._epochs: list[int] = []
         self._weighted = False
         self._rows = 0
 
@@ -156,7 +163,9 @@ class BatchSample:
             or values >= INPUT_VALUES
         )
 
-    def add(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
+    def add(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, epoch: int = 0
+    ) -> None:
         """Adds a batch of nested NumPy arrays, unless enough was collected."""
         if self.full:
             return
@@ -164,6 +173,7 @@ class BatchSample:
         self._rows += _length(inputs)
         self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
         self._batches.append((inputs, targets))
+        self._epochs.append(epoch)
 
     def facts(self) -> DataFacts:
         """Returns the facts of what was collected so far."""
@@ -182,8 +192,13 @@ class BatchSample:
             largest = max(_length(x) for x, _ in self._batches)
             fed = dataclasses.replace(fed, batch_size=largest)
         facts = data_facts(fed)
+        rows = [_length(x) for x, _ in self._batches]
+        order = np.repeat(self._epochs, rows), np.repeat(np.arange(len(rows)), rows)
         return dataclasses.replace(
-            facts, sorted=_is_sorted(targets, facts.targets, sizes)
+            facts,
+            sorted=_is_sorted(targets, facts.targets, sizes),
+            batch_purity=_purity(targets, facts.targets, order[1]),
+            **_stream(_keys_of_all(fed), *order),
         )
 
     def _joined(self, part: int) -> tuple[tuple[Rows, ...], bool]:
@@ -306,6 +321,60 @@ def _is_sorted(
     return expected >= max(_MIN_CHANGES, 4 * allowed) and changes <= allowed
 
 
+def _purity(
+    found: Sequence[Rows], facts: Sequence[ArrayFacts], batch: np.ndarray
+) -> float:
+    """How far batches are from random ones, by the classes in them.
+
+    Two samples of one batch have the same class with probability sum(p^2) by chance.
+    """
+    if not found or not facts or not _classes(facts[0]):
+        return np.nan
+    if found[0].shape[0] != len(batch) or batch[-1] < _MIN_BATCHES - 1:
+        return np.nan
+    values = found[0].take(np.arange(len(batch))).reshape(len(batch), -1)
+    labels = values.argmax(axis=1) if values.shape[1] > 1 else values[:, 0]
+    _, labels = np.unique(labels, return_inverse=True)
+    table = np.zeros((batch[-1] + 1, labels.max() + 1))
+    np.add.at(table, (batch, labels), 1)
+    size = table.sum(axis=1)
+    table, size = table[size > 1], size[size > 1]
+    pairs = (table * (table - 1)).sum() / (size * (size - 1)).sum()
+    by_chance = ((table.sum(axis=0) / table.sum()) ** 2).sum()
+    return float((pairs - by_chance) / (1 - by_chance)) if by_chance < 1 else np.nan
+
+
+def _keys_of_all(fed: Fed) -> duplicates.Keys | None:
+    """Hashes of all samples, if there are inputs and targets."""
+    if not fed.inputs or not fed.targets or not fed.complete:
+        return None
+    try:
+        return duplicates.keys(fed.inputs, fed.targets, np.arange(_rows(fed.inputs)))
+    except (TypeError, ValueError, IndexError):
+        return None
+
+
+def _stream(
+    keys: duplicates.Keys | None, epoch: np.ndarray, batch: np.ndarray
+) -> dict[str, Any]:
+    """What the order of the samples shows: batches that repeat, changed labels."""
+    if keys is None or len(keys.both) != len(batch):
+        return {}
+    ends = np.flatnonzero(np.diff(batch)) + 1
+    seen = [
+        part.tobytes()
+        for part, when in zip(
+            np.split(keys.both, ends), np.split(epoch, ends), strict=True
+        )
+        if when[0] == 0
+    ]
+    return {
+        "first_batches": len(seen),
+        "distinct_batches": len(set(seen)),
+        "relabelled": duplicates.relabelled(keys, epoch),
+    }
+
+
 # Samples that occur again.
 
 
@@ -373,18 +442,35 @@ def _dependence(fed: Fed) -> tuple[DependenceFacts, str]:
             alone = len(fed.targets) == 1
             names = [rows.name for rows in fed.inputs]
             found = duplicates.target_at(names, inputs, target) if alone else ""
-            return dependence(inputs, target), found
+            related = dependence(inputs, target)
+            return dataclasses.replace(related, shift=_shift(fed, related)), found
     except (TypeError, ValueError, IndexError, np.linalg.LinAlgError):
         return nothing
 
 
-def _numbers(fed: Fed) -> tuple[list[np.ndarray], np.ndarray | None]:
+def _shift(fed: Fed, related: DependenceFacts) -> int:
+    """By how many rows the targets are out of step, if they are by a few."""
+    if related.tested < 1 or not related.linear_p > _UNRELATED:
+        return 0
+    for shift in _SHIFTS:
+        inputs, target = _numbers(fed, shift)
+        if target is None or not inputs:
+            return 0
+        found = dependence(inputs, target)
+        if found.linear_p < _UNRELATED**3:
+            return shift
+    return 0
+
+
+def _numbers(fed: Fed, shift: int = 0) -> tuple[list[np.ndarray], np.ndarray | None]:
     """Rows of all inputs and the first target; no inputs if one is not of numbers."""
     per_row = sum(rows.values for rows in fed.inputs)
     n = _rows(fed.inputs)
     limit = duplicates.bounded(n, per_row, MAX_SAMPLES, INPUT_VALUES)
     at = spread(n, limit)
-    target = numeric(fed.targets[0].take(at))
+    beyond = (at + shift >= 0) & (at + shift < n)
+    at = at[beyond]
+    target = numeric(fed.targets[0].take(at + shift))
     inputs = []
     for rows in fed.inputs:
         taken = rows.take(at)

@@ -98,6 +98,23 @@ def conflicting(found: Keys) -> float:
     return float(size[kinds > 1].sum() / size.sum())
 
 
+def relabelled(found: Keys, epoch: np.ndarray) -> float:
+    """Share of the inputs seen in two epochs that had another target in the second.
+
+    Args:
+        found: the keys of the samples.
+        epoch: in which epoch each was seen.
+    """
+    first: dict[int, tuple[int, int]] = {}
+    again = other = 0
+    for key, both, when in zip(found.inputs, found.both, epoch, strict=True):
+        known = first.setdefault(int(key), (int(both), int(when)))
+        if known[1] != when:
+            again += 1
+            other += known[0] != int(both)
+    return other / again if again >= _FEWEST else 0.0
+
+
 def shared(train: Keys, other: Keys) -> int:
     """How many of the other samples are among the training ones."""
     return int(np.isin(other.both, train.both).sum())

@@ -68,7 +68,8 @@ class Diagnosis:
         """A batch that is about to be trained on."""
         import keras
 
-        self._sample.add(*keras.utils.unpack_x_y_sample_weight(batch))
+        epoch = int(self._history.position[1])
+        self._sample.add(*keras.utils.unpack_x_y_sample_weight(batch), epoch=epoch)
         self._history.data = self._sample.facts()
         return self._look_at(model)
 

@@ -27,6 +27,7 @@ FAMILIES = (
     "limits",
     "preparation",
     "settings",
+    "streams",
     "healthy",
 )
 

@@ -116,6 +116,7 @@ VANISHING = frozenset(
         "saturated-activation",
         "bad-initialization",
         "dead-relu",
+        "long-memory",
     }
 )
 

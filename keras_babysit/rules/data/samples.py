@@ -85,7 +85,9 @@ def unrelated_inputs(
     if history.model is None or kinds(history.model) & LOOKUPS:
         return
     y = data.targets[0].name if data.targets else "y"
-    sequences = bool(kinds(history.model) & SEQUENTIAL)
+    sequences = bool(kinds(history.model) & SEQUENTIAL) and not found.shift
+    rows = f"{abs(found.shift)} row{'s' * (abs(found.shift) > 1)}"
+    side = "after" if found.shift > 0 else "before"
     yield Sign(
         where="",
         seen=(
@@ -94,9 +96,13 @@ def unrelated_inputs(
             f"({number(found.chance)} ± {number(found.spread)}), and no feature goes "
             "along with it"
         ),
-        cause="Likely samples and targets are out of step, or have nothing to do with "
+        cause=f"The targets are shifted: they go along with the inputs {rows} {side}"
+        if found.shift
+        else "Likely samples and targets are out of step, or have nothing to do with "
         "each other",
-        action="look at ten samples beside their targets, and shuffle or filter `x` "
+        action=f"move the targets by {rows}"
+        if found.shift
+        else "look at ten samples beside their targets, and shuffle or filter `x` "
         "and `y` with the same indices",
         alternatives=("check the order in which files and labels are read",),
         evidence={

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_babysit.history import RunHistory, Window
+from keras_babysit.rules.evidence.catalogue import SCALING
 from keras_babysit.rules.evidence.kernels import layered, trend
 from keras_babysit.rules.evidence.phrases import number, try_rate
 
@@ -47,7 +48,9 @@ def exploded(history: RunHistory) -> tuple[str, str] | None:
         )
         return (
             f"Likely it explodes over depth: {what}, before the first update",
-            "initialize the kernels with he_normal (ReLU) or glorot_uniform",
+            "put LayerNormalization between the layers"
+            if well_initialized(history)
+            else "initialize the kernels with he_normal (ReLU) or glorot_uniform",
         )
     if late > 10 * _FACTOR:
         return (
@@ -56,6 +59,15 @@ def exploded(history: RunHistory) -> tuple[str, str] | None:
             try_rate(history, 0.1),
         )
     return None
+
+
+def well_initialized(history: RunHistory) -> bool:
+    """Whether all kernels are as an initializer made them that goes by their size."""
+    layers = history.model.layers if history.model is not None else ()
+    weights = [w for layer in layers for w in layer.weights if w.role == "kernel"]
+    return bool(weights) and all(
+        w.initializer in SCALING and w.as_initialized is not False for w in weights
+    )
 
 
 def _steps(layer: object) -> int | None:

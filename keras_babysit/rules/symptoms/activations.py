@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.catalogue import SCALING
+from keras_babysit.rules.evidence.growth import well_initialized
 from keras_babysit.rules.evidence.kernels import Trend, middle, not_hidden, trend
 from keras_babysit.rules.evidence.phrases import names, number, percent
 from keras_babysit.rules.evidence.progress import progress
@@ -263,17 +263,8 @@ def activations_exploding(
             continue
         how = f"grow {number(factor)}-fold"
         sign = _over_depth(last, depth, factor, how, "large")
-        yield sign if not _well_initialized(history) else _in_spite_of_it(sign)
+        yield sign if not well_initialized(history) else _in_spite_of_it(sign)
         return
-
-
-def _well_initialized(history: RunHistory) -> bool:
-    """Whether all kernels are as an initializer made them that goes by their size."""
-    layers = history.model.layers if history.model is not None else ()
-    weights = [w for layer in layers for w in layer.weights if w.role == "kernel"]
-    return bool(weights) and all(
-        w.initializer in SCALING and w.as_initialized is not False for w in weights
-    )
 
 
 def _in_spite_of_it(sign: Sign) -> Sign:
