@@ -316,8 +316,9 @@ class DataFacts:
             and targets.
         conflicting: share of the samples whose inputs occur again with another class.
         dependence: whether inputs and targets have to do with each other.
-        first_batches: how many batches of the first epoch were seen, of a dataset.
-        distinct_batches: how many of those differ from one another.
+        batch_places: how many places within an epoch the batches seen are from, of a
+            dataset of which the number of batches is known.
+        distinct_batches: how many of those batches differ from one another.
         batch_purity: how much batches differ in their classes: 0 where they do as
             chance has it, 1 where each holds a single class; NaN if that is not known.
         relabelled: share of the samples seen again in a later epoch that had another
@@ -340,7 +341,7 @@ class DataFacts:
     duplicated: float = 0.0
     conflicting: float = 0.0
     dependence: DependenceFacts = field(default_factory=DependenceFacts)
-    first_batches: int = 0
+    batch_places: int = 0
     distinct_batches: int = 0
     batch_purity: float = np.nan
     relabelled: float = 0.0
@@ -394,6 +395,7 @@ class FitFacts:
 
     Attributes:
         epochs: how many epochs it is to make, if known.
+        begin: how many updates the optimizer had made before it.
         validation_every: after how many epochs it validates; 0 if never.
         callbacks: those that act on a logged quantity.
         class_weight: weight of each class, if they were given.
@@ -403,6 +405,7 @@ class FitFacts:
     """
 
     epochs: int | None = None
+    begin: int = 0
     validation_every: int = 0
     callbacks: tuple[CallbackFacts, ...] = ()
     class_weight: Mapping[int, float] = field(default_factory=dict)

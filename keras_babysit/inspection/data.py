@@ -44,7 +44,7 @@ BATCHES = 50
 _MIN_CHANGES = 20
 _MIN_PURE = 0.05
 #: Fewer batches than this say nothing of how they were mixed.
-_MIN_BATCHES = 8
+_MIN_BATCHES = 5
 #: A p-value above this is no sign of a relation.
 _UNRELATED = 1e-2
 #: Targets are looked for so many rows away from their inputs.
@@ -142,6 +142,8 @@ def fingerprint(fed: Fed) -> bytes:
 class BatchSample:
     """Collects the batches that observed steps bring, for the facts of a dataset.
 
+    Those that are the same, sample by sample, count once.
+
     Args:
         fed: what is known of the `fit` otherwise.
     """
@@ -149,9 +151,15 @@ class BatchSample:
     def __init__(self, fed: Fed | None = None):
         self._fed = fed or Fed()
         self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self._epochs: list[int] = []
+        # Of all batches, those that were there before too: keys, epoch and place.
+        self._seen: list[tuple[duplicates.Keys | None, int, int | None]] = []
         self._weighted = False
         self._rows = 0
+
+    @property
+    def steps(self) -> int | None:
+        """How many batches `fit` takes at most, if known."""
+        return self._fed.steps
 
     @property
     def full(self) -> bool:
@@ -159,21 +167,32 @@ class BatchSample:
         values = sum(_size(a) for x, y in self._batches for a in (x, y))
         return (
             self._rows >= INPUT_ROWS
-            or len(self._batches) >= BATCHES
+            or len(self._seen) >= BATCHES
             or values >= INPUT_VALUES
         )
 
     def add(
-        self, x: Any, y: Any = None, sample_weight: Any = None, *, epoch: int = 0
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, at: Any = (0, None)
     ) -> None:
-        """Adds a batch of nested NumPy arrays, unless enough was collected."""
+        """Adds a batch of nested NumPy arrays, unless enough was collected.
+
+        Args:
+            x: inputs.
+            y: targets.
+            sample_weight: weights.
+            at: its epoch, and its place in it if that is known.
+        """
         if self.full:
             return
         inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
+        keys = _keys_of(inputs, targets)
+        known = [k.both.tobytes() for k, _, _ in self._seen if k is not None]
+        self._seen.append((keys, *at))
+        if keys is not None and keys.both.tobytes() in known:
+            return
         self._rows += _length(inputs)
         self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
         self._batches.append((inputs, targets))
-        self._epochs.append(epoch)
 
     def facts(self) -> DataFacts:
         """Returns the facts of what was collected so far."""
@@ -193,12 +212,12 @@ class BatchSample:
             fed = dataclasses.replace(fed, batch_size=largest)
         facts = data_facts(fed)
         rows = [_length(x) for x, _ in self._batches]
-        order = np.repeat(self._epochs, rows), np.repeat(np.arange(len(rows)), rows)
+        batch = np.repeat(np.arange(len(rows)), rows)
         return dataclasses.replace(
             facts,
             sorted=_is_sorted(targets, facts.targets, sizes),
-            batch_purity=_purity(targets, facts.targets, order[1]),
-            **_stream(_keys_of_all(fed), *order),
+            batch_purity=_purity(targets, facts.targets, batch),
+            **_stream(self._seen),
         )
 
     def _joined(self, part: int) -> tuple[tuple[Rows, ...], bool]:
@@ -344,34 +363,38 @@ def _purity(
     return float((pairs - by_chance) / (1 - by_chance)) if by_chance < 1 else np.nan
 
 
-def _keys_of_all(fed: Fed) -> duplicates.Keys | None:
-    """Hashes of all samples, if there are inputs and targets."""
-    if not fed.inputs or not fed.targets or not fed.complete:
+def _keys_of(
+    inputs: Mapping[str, Any], targets: Mapping[str, Any]
+) -> duplicates.Keys | None:
+    """Hashes of the samples of a batch, if they can be had."""
+    parts = [
+        [rows_of(name, np.asarray(array)) for name, array in arrays.items()]
+        for arrays in (inputs, targets)
+    ]
+    x, y = ([rows for rows in part if rows is not None] for part in parts)
+    if not x or len(x) < len(inputs) or len(y) < len(targets):
         return None
     try:
-        return duplicates.keys(fed.inputs, fed.targets, np.arange(_rows(fed.inputs)))
+        return duplicates.keys(x, y, np.arange(_rows(x)))
     except (TypeError, ValueError, IndexError):
         return None
 
 
 def _stream(
-    keys: duplicates.Keys | None, epoch: np.ndarray, batch: np.ndarray
+    seen: Sequence[tuple[duplicates.Keys | None, int, int | None]],
 ) -> dict[str, Any]:
     """What the order of the samples shows: batches that repeat, changed labels."""
-    if keys is None or len(keys.both) != len(batch):
+    keys = [k for k, _, _ in seen if k is not None]
+    if not keys or len(keys) < len(seen):
         return {}
-    ends = np.flatnonzero(np.diff(batch)) + 1
-    seen = [
-        part.tobytes()
-        for part, when in zip(
-            np.split(keys.both, ends), np.split(epoch, ends), strict=True
-        )
-        if when[0] == 0
-    ]
+    rows = duplicates.Keys(
+        np.concatenate([k.inputs for k in keys]), np.concatenate([k.both for k in keys])
+    )
+    epochs = np.repeat([epoch for _, epoch, _ in seen], [len(k.both) for k in keys])
     return {
-        "first_batches": len(seen),
-        "distinct_batches": len(set(seen)),
-        "relabelled": duplicates.relabelled(keys, epoch),
+        "batch_places": len({place for _, _, place in seen if place is not None}),
+        "distinct_batches": len({k.both.tobytes() for k in keys}),
+        "relabelled": duplicates.relabelled(rows, epochs),
     }
 
 

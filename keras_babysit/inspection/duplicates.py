@@ -15,6 +15,8 @@ _ROUNDING = 1e-9
 #: Fewer rows than this say nothing, nor are more classes looked for.
 _FEWEST = 50
 _MAX_CLASSES = 20
+#: Nor do fewer samples that were seen twice.
+_FEWEST_AGAIN = 10
 #: Rows are read and hashed so many at a time.
 _CHUNK = 1_000
 
@@ -112,7 +114,7 @@ def relabelled(found: Keys, epoch: np.ndarray) -> float:
         if known[1] != when:
             again += 1
             other += known[0] != int(both)
-    return other / again if again >= _FEWEST else 0.0
+    return other / again if again >= _FEWEST_AGAIN else 0.0
 
 
 def shared(train: Keys, other: Keys) -> int:

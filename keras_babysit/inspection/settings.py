@@ -32,6 +32,7 @@ def fit_facts(model: Any) -> FitFacts | None:
         every = names.get("validation_freq", 1) if validates else 0
         return FitFacts(
             epochs=epochs,
+            begin=_updates(model),
             # A list of epochs: the first of them is what matters.
             validation_every=every if isinstance(every, int) else min(every),
             callbacks=_callbacks(names),
@@ -51,6 +52,11 @@ def callbacks() -> tuple[CallbackFacts, ...]:
         return _callbacks(arguments_of() or {})
     except Exception:
         return ()
+
+
+def _updates(model: Any) -> int:
+    done = getattr(getattr(model, "optimizer", None), "_iterations", None)
+    return 0 if done is None else int(keras.ops.convert_to_numpy(done))
 
 
 def _epochs(names: Mapping[str, Any]) -> int | None:

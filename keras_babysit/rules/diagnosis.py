@@ -68,8 +68,8 @@ class Diagnosis:
         """A batch that is about to be trained on."""
         import keras
 
-        epoch = int(self._history.position[1])
-        self._sample.add(*keras.utils.unpack_x_y_sample_weight(batch), epoch=epoch)
+        parts = keras.utils.unpack_x_y_sample_weight(batch)
+        self._sample.add(*parts, at=self._place(model))
         self._history.data = self._sample.facts()
         return self._look_at(model)
 
@@ -87,6 +87,14 @@ class Diagnosis:
         self._history.ended = True
         self._look_at_callbacks()
         return self._judge.judge(self._history, "end")
+
+    def _place(self, model: Any) -> tuple[int, int | None]:
+        """The epoch of the batch that comes, and its place in it, if that is known."""
+        fit, steps = self._history.fit, self._sample.steps
+        done = getattr(getattr(model, "optimizer", None), "_iterations", None)
+        if fit is None or not fit.epochs or not steps or done is None:
+            return int(self._history.position[1]), None
+        return divmod(int(done) - fit.begin, max(steps // fit.epochs, 1))
 
     def _look_at_callbacks(self) -> None:
         """What they have seen so far; those behind us are an epoch late."""

@@ -75,10 +75,10 @@ def unrelated_inputs(
     if _learned_nothing_new(history):
         # What a smaller sample hints at, the validation confirms.
         at_least, deviations, p = at_least / 2, 1.6 * deviations, p / 300
-    if found.tested < at_least:
+    if found.tested < at_least and not found.shift:
         return
     away = abs(found.neighbours - found.chance) / max(found.spread, 1e-9)
-    if not (away < deviations and found.linear_p > p):
+    if not (away < deviations and found.linear_p > p) and not found.shift:
         return
     if any(_is_coded(x, bits) for x in data.inputs):
         return

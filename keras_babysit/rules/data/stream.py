@@ -19,14 +19,15 @@ from keras_babysit.rules.rule import Sign, rule
     refutable=True,
 )
 def same_batch_again(
-    history: RunHistory, *, seen: int = 6, distinct: int = 2, full: int = 256
+    history: RunHistory, *, places: int = 3, distinct: int = 2, full: int = 256
 ) -> Iterator[Sign]:
     """The data yield the same batch again and again.
 
     What it sees:
-        No more than `distinct` different batches, inputs and targets, among `seen` or
-        more of the first epoch. It is information from batches of `full` samples on:
-        those may be all there are.
+        No more than `distinct` different batches, inputs and targets, at `places` or
+        more places within the epoch, more than twice as many as batches differ. It is
+        information
+        from batches of `full` samples on: those may be all there are.
 
     Why it matters:
         The rest of the data is never seen, and what is seen is learned by heart.
@@ -42,19 +43,19 @@ def same_batch_again(
         Karpathy, A Recipe for Training Neural Networks (2019), "overfit one batch".
     """
     data = history.data
-    if data is None or data.source != "batches" or data.first_batches < seen:
+    if data is None or data.source != "batches" or data.batch_places < places:
         return
     n = data.distinct_batches
-    if not 0 < n <= distinct:
+    if not 0 < n <= distinct or data.batch_places <= 2 * n:
         return
     yield Sign(
         where="x",
-        seen=f"{data.first_batches} batches of the first epoch hold the samples of "
-        f"{'one' if n == 1 else n}, again and again",
+        seen=f"batches from {data.batch_places} places in the epoch are "
+        f"{'one and the same' if n == 1 else f'{n} again and again'}, sample by sample",
         cause="Likely the dataset or generator starts anew all the time",
         action="look at where the generator or the dataset begins again",
         alternatives=("`dataset.shuffle(n).batch(32).repeat()`, in this order",),
-        evidence={"batches": data.first_batches, "distinct": n},
+        evidence={"places": data.batch_places, "distinct": n},
         severity="info" if (data.batch_size or 0) >= full else None,
     )
 
@@ -71,7 +72,7 @@ def barely_shuffled(history: RunHistory, *, purity: float = 0.3) -> Iterator[Sig
     """Batches of a dataset hold far fewer classes than chance would put there.
 
     What it sees:
-        At least eight batches in which two samples have the same class more often
+        At least five batches in which two samples have the same class more often
         than any two samples, by `purity` of what there is between chance and always.
 
     Why it matters:
@@ -116,7 +117,7 @@ def relabelled_samples(history: RunHistory, *, share: float = 0.3) -> Iterator[S
     """The same inputs come with other targets in the next epoch.
 
     What it sees:
-        Inputs that were seen in two epochs, fifty at least, and more than `share` of
+        Inputs that were seen in two epochs, ten at least, and more than `share` of
         them with another target the second time.
 
     Why it matters:
