@@ -185,13 +185,13 @@ class BatchSample:
         if self.full:
             return
         inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
+        self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
         keys = _keys_of(inputs, targets)
         known = [k.both.tobytes() for k, _, _ in self._seen if k is not None]
         self._seen.append((keys, *at))
         if keys is not None and keys.both.tobytes() in known:
             return
         self._rows += _length(inputs)
-        self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
         self._batches.append((inputs, targets))
 
     def facts(self) -> DataFacts:

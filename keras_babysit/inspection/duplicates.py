@@ -136,10 +136,24 @@ def target_at(
         inputs: float arrays with the rows first.
         target: float array with the same rows: one quantity, or one-hot classes.
     """
-    wanted = _standardised(target.reshape(len(target), -1))
-    if len(target) < _FEWEST or wanted is None or wanted.shape[1] > _MAX_CLASSES:
+    flat = target.reshape(len(target), -1)
+    if len(flat) < _FEWEST or not 0 < flat.shape[1] <= _MAX_CLASSES:
         return ""
-    if wanted.shape[1] > 1 and not (np.isin(target, (0, 1)).all()):
+    if flat.shape[1] > 1:
+        return _found(names, inputs, flat) if np.isin(flat, (0, 1)).all() else ""
+    classes, labels = np.unique(flat, return_inverse=True)
+    found = _found(names, inputs, flat)
+    if found or not 2 < len(classes) <= _MAX_CLASSES:
+        return found
+    return _found(names, inputs, np.eye(len(classes))[labels.reshape(-1)])
+
+
+def _found(
+    names: Sequence[str], inputs: Sequence[np.ndarray], target: np.ndarray
+) -> str:
+    """The first of the inputs in which all columns of a target stand."""
+    wanted = _standardised(target)
+    if wanted is None:
         return ""
     for name, rows in zip(names, inputs, strict=True):
         last = rows[:, -1] if rows.ndim > 2 else rows

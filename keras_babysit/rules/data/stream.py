@@ -15,7 +15,7 @@ from keras_babysit.rules.rule import Sign, rule
     severity="warning",
     when="start",
     since="A generator that does not move on",
-    also=("overfitting", "stopped-too-early"),
+    also=("overfitting",),
     refutable=True,
 )
 def same_batch_again(

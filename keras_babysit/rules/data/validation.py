@@ -216,7 +216,9 @@ def sorted_validation_split(
     unseen = _missing(train, other)
     lost = sum(other[k] for k in never) / sum(other.values())
     untold = sum(train[k] for k in unseen) / sum(train.values())
-    if lost < share and not (untold >= share and data.sorted):
+    # Of a split by hand, what it is not validated on may be left out on purpose.
+    cut = data.validation_split and data.sorted
+    if lost < share and not (untold >= share and cut):
         return
     listed = names([str(k) for k in sorted(never if lost >= share else unseen)])
     yield Sign(

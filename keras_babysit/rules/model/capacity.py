@@ -18,7 +18,6 @@ from keras_babysit.rules.rule import Sign, rule
     when=("epoch", "end"),
     since="Minsky and Papert, Perceptrons (1969)",
     also=(
-        "accuracy-at-majority",
         "learning-rate-too-high",
         "learning-rate-too-low",
         "loss-oscillating",

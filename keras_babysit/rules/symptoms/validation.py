@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_babysit.facts import LayerFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.evidence.chance import lowest_loss
 from keras_babysit.rules.evidence.phrases import names, number, percent
@@ -298,10 +299,11 @@ def validation_better(
     acting = _in_training_only(history)
     batches = history.data is not None and history.data.source == "batches"
     if acting:
-        cause = f"Likely {names(acting)} explains it: it acts in training only"
+        what = "dropout" if any(x.rate for x in _layers(history)) else "augmentation"
+        cause = f"Likely {what} explains it ({names(acting)}): it acts in training only"
         action = "nothing to do, unless the training loss is too high: then less of it"
     elif batches:
-        cause = "Likely augmentation or noise in the training dataset explains it"
+        cause = "Likely augmentation or noise, or easier validation samples"
         action = "measure the training samples without it, by `model.evaluate`"
     else:
         cause = "Likely the validation data are easier, or hold training samples"
@@ -332,6 +334,10 @@ def _comparable(history: RunHistory) -> bool:
 
 def _in_training_only(history: RunHistory) -> list[str]:
     """Layers of dropout, noise and augmentation, with their rates."""
-    layers = history.model.layers if history.model is not None else ()
-    rates = [f"{x.path} {number(x.rate)}" for x in layers if x.rate]
-    return rates + [x.path for x in layers if x.kind.startswith(_AUGMENTING)]
+    rates = [f"{x.path} {number(x.rate)}" for x in _layers(history) if x.rate]
+    kinds = [x.path for x in _layers(history) if x.kind.startswith(_AUGMENTING)]
+    return rates + kinds
+
+
+def _layers(history: RunHistory) -> tuple[LayerFacts, ...]:
+    return history.model.layers if history.model is not None else ()
