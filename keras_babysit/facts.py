@@ -65,6 +65,7 @@ class LayerFacts:
         regularizers: what is regularized to the strength, `"kernel l2": 0.01`.
         weights: its own weights.
         scaling: factor and offset of a Rescaling layer, if they are plain numbers.
+        masks: whether it makes a mask: Masking, `Embedding(mask_zero=True)`.
     """
 
     path: str
@@ -78,6 +79,7 @@ class LayerFacts:
     regularizers: Mapping[str, float] = field(default_factory=dict)
     weights: tuple[WeightFacts, ...] = ()
     scaling: tuple[float, float] | None = None
+    masks: bool = False
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,8 @@ class ArrayFacts:
         multi_hot: whether all elements are 0 or 1, two or more to a row, and it is
             not one-hot.
         distribution: whether every row is non-negative and sums to one.
+        padded: mean share of a sample's steps that are zeros at its end; 0 where
+            there are fewer than ten steps.
     """
 
     name: str
@@ -238,6 +242,7 @@ class ArrayFacts:
     one_hot: bool = False
     multi_hot: bool = False
     distribution: bool = False
+    padded: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -267,6 +272,10 @@ class DependenceFacts:
 
     Attributes:
         tested: number of samples that were looked at; 0 if it could not be told.
+        shift: by how many rows the targets are out of step with the inputs, where they
+            go along with each other only then; 0 otherwise.
+        linear: how well a linear model by least squares does on these samples, in the
+            same unit as `neighbours`; NaN where there are too many features to tell.
         neighbours: how well the nearest neighbours' targets predict a sample's own:
             accuracy for classes (of guessing that of one neighbour), explained
             variance otherwise.
@@ -282,6 +291,8 @@ class DependenceFacts:
     chance: float = np.nan
     spread: float = np.nan
     linear_p: float = np.nan
+    linear: float = np.nan
+    shift: int = 0
 
 
 @dataclass(frozen=True)
@@ -305,6 +316,15 @@ class DataFacts:
             and targets.
         conflicting: share of the samples whose inputs occur again with another class.
         dependence: whether inputs and targets have to do with each other.
+        batch_places: how many places within an epoch the batches seen are from, of a
+            dataset of which the number of batches is known.
+        distinct_batches: how many of those batches differ from one another.
+        batch_purity: how much batches differ in their classes: 0 where they do as
+            chance has it, 1 where each holds a single class; NaN if that is not known.
+        relabelled: share of the samples seen again in a later epoch that had another
+            target then.
+        target_at: where in the inputs the only target stands, as it is or in another
+            unit: `"x[:, 7]"`; empty if it does not, as far as that was looked for.
     """
 
     inputs: tuple[ArrayFacts, ...] = ()
@@ -321,3 +341,73 @@ class DataFacts:
     duplicated: float = 0.0
     conflicting: float = 0.0
     dependence: DependenceFacts = field(default_factory=DependenceFacts)
+    batch_places: int = 0
+    distinct_batches: int = 0
+    batch_purity: float = np.nan
+    relabelled: float = 0.0
+    target_at: str = ""
+
+
+@dataclass(frozen=True)
+class CallbackFacts:
+    """A callback of the running `fit` that acts on a logged quantity.
+
+    Attributes:
+        kind: name of the Keras class it is, `"EarlyStopping"`.
+        monitor: name of the log that it looks at.
+        mode: `"min"`, `"max"` or `"auto"`, as given.
+        patience: its patience, if it has one.
+        starts_from: first epoch that counts.
+        restores: whether it restores the best weights.
+        seen: whether it has come across a value of that name, as far as that can be
+            told.
+    """
+
+    kind: str
+    monitor: str
+    mode: str = "auto"
+    patience: int | None = None
+    starts_from: int = 0
+    restores: bool = False
+    seen: bool = True
+
+
+@dataclass(frozen=True)
+class ScheduleFacts:
+    """A learning-rate schedule over the run that is coming, and beyond it.
+
+    Attributes:
+        steps: at which updates it was evaluated, float array of shape `(n,)`, rising.
+        rates: the rates there, float array of shape `(n,)`.
+        begin: the run's first update: more than 0 if the optimizer was used before.
+        end: the update after its last one.
+    """
+
+    steps: np.ndarray
+    rates: np.ndarray
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class FitFacts:
+    """The settings of the running `fit`.
+
+    Attributes:
+        epochs: how many epochs it is to make, if known.
+        begin: how many updates the optimizer had made before it.
+        validation_every: after how many epochs it validates; 0 if never.
+        callbacks: those that act on a logged quantity.
+        class_weight: weight of each class, if they were given.
+        mean_weight: mean of the samples' weights; 1 if there are none.
+        schedule: the schedule of the learning rate, if there is one and the number
+            of updates is known.
+    """
+
+    epochs: int | None = None
+    begin: int = 0
+    validation_every: int = 0
+    callbacks: tuple[CallbackFacts, ...] = ()
+    class_weight: Mapping[int, float] = field(default_factory=dict)
+    mean_weight: float = 1.0
+    schedule: ScheduleFacts | None = None

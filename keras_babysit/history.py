@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_babysit.facts import DataFacts, ModelFacts
+from keras_babysit.facts import DataFacts, FitFacts, ModelFacts
 from keras_babysit.records import (
     TENSOR_STATS,
     EpochRecord,
@@ -77,6 +77,7 @@ class RunHistory:
     Attributes:
         model: `facts.ModelFacts` of the model before its first step, if known.
         data: `facts.DataFacts` of a sample of the data, if known.
+        fit: `facts.FitFacts` of the settings of the `fit`, if known.
         first_step: the first `StepRecord`.
         last_step: the last `StepRecord`.
         last_epoch: the last `EpochRecord`.
@@ -89,6 +90,7 @@ class RunHistory:
     def __init__(self) -> None:
         self.model: ModelFacts | None = None
         self.data: DataFacts | None = None
+        self.fit: FitFacts | None = None
         self.observed = 0
         self.ended = False
         # Field to step, epoch and a row of values for each of the latest steps.

@@ -17,6 +17,8 @@ MAX_DISTINCT = 1_000
 COUNTED = 200_000
 #: Whole numbers are counted if they span no more than this.
 _SPAN = 100_000
+#: Shorter rows are no sequences that would be padded.
+_FEWEST_STEPS = 10
 _TEXT = "UST"
 
 
@@ -93,10 +95,24 @@ def _facts(values: np.ndarray) -> dict[str, Any]:
     whole = bool(values.size) and _is_whole(table if clean else table[finite])
     facts["whole"] = whole
     facts |= _kind_of_rows(table, clean, whole, facts)
+    facts["padded"] = _padded(values)
     if not facts.get("counts"):
         flat = table.ravel() if clean else table[finite]
         facts["counts"] = counts(flat, whole)
     return facts
+
+
+def _padded(values: np.ndarray) -> float:
+    """Mean share of the steps that are zeros at the end of a sample."""
+    if values.ndim not in (2, 3) or values.shape[1] < _FEWEST_STEPS or not len(values):
+        return 0.0
+    if not (values[:, -1] == 0).any():
+        return 0.0
+    full = values != 0
+    full = full.any(axis=2) if full.ndim == 3 else full
+    # The first step from behind that is not zero; all of them if there is none.
+    behind = np.where(full.any(axis=1), full[:, ::-1].argmax(axis=1), full.shape[1])
+    return float(behind.mean() / full.shape[1])
 
 
 def _moments(columns: np.ndarray, finite: np.ndarray | None) -> Moments:

@@ -45,6 +45,12 @@ BATCHES = 50
 #: Fewer changes of class than this say nothing about an order.
 _MIN_CHANGES = 20
 _MIN_PURE = 0.05
+#: Fewer batches than this say nothing of how they were mixed.
+_MIN_BATCHES = 5
+#: A p-value above this is no sign of a relation.
+_UNRELATED = 1e-2
+#: Targets are looked for so many rows away from their inputs.
+_SHIFTS = (1, -1, 2, -2)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,7 @@ def data_facts(fed: Fed) -> DataFacts:
     inputs, targets = _facts(fed.inputs, INPUT_ROWS), _facts(fed.targets, TARGET_ROWS)
     keys = _keys(fed)
     classes = bool(targets) and _classes(targets[0])
+    related, target_at = _dependence(fed)
     return DataFacts(
         inputs=inputs,
         targets=targets,
@@ -108,7 +115,8 @@ def data_facts(fed: Fed) -> DataFacts:
         weighted=fed.weighted,
         validation=_validation(fed, keys),
         validation_split=fed.validation_split,
-        dependence=_dependence(fed),
+        dependence=related,
+        target_at=target_at,
         duplicated=duplicates.duplicated(keys) if keys else 0.0,
         conflicting=duplicates.conflicting(keys) if keys and classes else 0.0,
     )
@@ -136,6 +144,8 @@ def fingerprint(fed: Fed) -> bytes:
 class BatchSample:
     """Collects the batches that observed steps bring, for the facts of a dataset.
 
+    Those that are the same, sample by sample, count once.
+
     Args:
         fed: what is known of the `fit` otherwise.
     """
@@ -143,8 +153,15 @@ class BatchSample:
     def __init__(self, fed: Fed | None = None):
         self._fed = fed or Fed()
         self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        # Of all batches, those that were there before too: keys, epoch and place.
+        self._seen: list[tuple[duplicates.Keys | None, int, int | None]] = []
         self._weighted = False
         self._rows = 0
+
+    @property
+    def steps(self) -> int | None:
+        """How many batches `fit` takes at most, if known."""
+        return self._fed.steps
 
     @property
     def full(self) -> bool:
@@ -152,17 +169,31 @@ class BatchSample:
         values = sum(_size(a) for x, y in self._batches for a in (x, y))
         return (
             self._rows >= INPUT_ROWS
-            or len(self._batches) >= BATCHES
+            or len(self._seen) >= BATCHES
             or values >= INPUT_VALUES
         )
 
-    def add(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
-        """Adds a batch of nested NumPy arrays, unless enough was collected."""
+    def add(
+        self, x: Any, y: Any = None, sample_weight: Any = None, *, at: Any = (0, None)
+    ) -> None:
+        """Adds a batch of nested NumPy arrays, unless enough was collected.
+
+        Args:
+            x: inputs.
+            y: targets.
+            sample_weight: weights.
+            at: its epoch, and its place in it if that is known.
+        """
         if self.full:
             return
         inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
-        self._rows += _length(inputs)
         self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
+        keys = _keys_of(inputs, targets)
+        known = [k.both.tobytes() for k, _, _ in self._seen if k is not None]
+        self._seen.append((keys, *at))
+        if keys is not None and keys.both.tobytes() in known:
+            return
+        self._rows += _length(inputs)
         self._batches.append((inputs, targets))
 
     def facts(self) -> DataFacts:
@@ -182,8 +213,13 @@ class BatchSample:
             largest = max(_length(x) for x, _ in self._batches)
             fed = dataclasses.replace(fed, batch_size=largest)
         facts = data_facts(fed)
+        rows = [_length(x) for x, _ in self._batches]
+        batch = np.repeat(np.arange(len(rows)), rows)
         return dataclasses.replace(
-            facts, sorted=_is_sorted(targets, facts.targets, sizes)
+            facts,
+            sorted=_is_sorted(targets, facts.targets, sizes),
+            batch_purity=_purity(targets, facts.targets, batch),
+            **_stream(self._seen),
         )
 
     def _joined(self, part: int) -> tuple[tuple[Rows, ...], bool]:
@@ -306,6 +342,64 @@ def _is_sorted(
     return expected >= max(_MIN_CHANGES, 4 * allowed) and changes <= allowed
 
 
+def _purity(
+    found: Sequence[Rows], facts: Sequence[ArrayFacts], batch: np.ndarray
+) -> float:
+    """How far batches are from random ones, by the classes in them.
+
+    Two samples of one batch have the same class with probability sum(p^2) by chance.
+    """
+    if not found or not facts or not _classes(facts[0]):
+        return np.nan
+    if found[0].shape[0] != len(batch) or batch[-1] < _MIN_BATCHES - 1:
+        return np.nan
+    values = found[0].take(np.arange(len(batch))).reshape(len(batch), -1)
+    labels = values.argmax(axis=1) if values.shape[1] > 1 else values[:, 0]
+    _, labels = np.unique(labels, return_inverse=True)
+    table = np.zeros((batch[-1] + 1, labels.max() + 1))
+    np.add.at(table, (batch, labels), 1)
+    size = table.sum(axis=1)
+    table, size = table[size > 1], size[size > 1]
+    pairs = (table * (table - 1)).sum() / (size * (size - 1)).sum()
+    by_chance = ((table.sum(axis=0) / table.sum()) ** 2).sum()
+    return float((pairs - by_chance) / (1 - by_chance)) if by_chance < 1 else np.nan
+
+
+def _keys_of(
+    inputs: Mapping[str, Any], targets: Mapping[str, Any]
+) -> duplicates.Keys | None:
+    """Hashes of the samples of a batch, if they can be had."""
+    parts = [
+        [rows_of(name, np.asarray(array)) for name, array in arrays.items()]
+        for arrays in (inputs, targets)
+    ]
+    x, y = ([rows for rows in part if rows is not None] for part in parts)
+    if not x or len(x) < len(inputs) or len(y) < len(targets):
+        return None
+    try:
+        return duplicates.keys(x, y, np.arange(_rows(x)))
+    except (TypeError, ValueError, IndexError):
+        return None
+
+
+def _stream(
+    seen: Sequence[tuple[duplicates.Keys | None, int, int | None]],
+) -> dict[str, Any]:
+    """What the order of the samples shows: batches that repeat, changed labels."""
+    keys = [k for k, _, _ in seen if k is not None]
+    if not keys or len(keys) < len(seen):
+        return {}
+    rows = duplicates.Keys(
+        np.concatenate([k.inputs for k in keys]), np.concatenate([k.both for k in keys])
+    )
+    epochs = np.repeat([epoch for _, epoch, _ in seen], [len(k.both) for k in keys])
+    return {
+        "batch_places": len({place for _, _, place in seen if place is not None}),
+        "distinct_batches": len({k.both.tobytes() for k in keys}),
+        "relabelled": duplicates.relabelled(rows, epochs),
+    }
+
+
 # Samples that occur again.
 
 
@@ -360,32 +454,56 @@ def _validation(fed: Fed, train: duplicates.Keys | None) -> ValidationFacts | No
 # Whether inputs and targets have to do with each other.
 
 
-def _dependence(fed: Fed) -> DependenceFacts:
+def _dependence(fed: Fed) -> tuple[DependenceFacts, str]:
+    """Also where the target stands among the inputs, if it does."""
+    nothing = DependenceFacts(), ""
     if not fed.complete or not fed.inputs or not fed.targets:
-        return DependenceFacts()
+        return nothing
     try:
-        return _dependent(fed)
+        inputs, target = _numbers(fed)
+        if target is None or not inputs:
+            return nothing
+        with np.errstate(all="ignore"):
+            alone = len(fed.targets) == 1
+            names = [rows.name for rows in fed.inputs]
+            found = duplicates.target_at(names, inputs, target) if alone else ""
+            related = dependence(inputs, target)
+            return dataclasses.replace(related, shift=_shift(fed, related)), found
     except (TypeError, ValueError, IndexError, np.linalg.LinAlgError):
-        return DependenceFacts()
+        return nothing
 
 
-def _dependent(fed: Fed) -> DependenceFacts:
+def _shift(fed: Fed, related: DependenceFacts) -> int:
+    """By how many rows the targets are out of step, if they are by a few."""
+    if related.tested < 1 or not related.linear_p > _UNRELATED:
+        return 0
+    for shift in _SHIFTS:
+        inputs, target = _numbers(fed, shift)
+        if target is None or not inputs:
+            return 0
+        found = dependence(inputs, target)
+        if found.linear_p < _UNRELATED**3:
+            return shift
+    return 0
+
+
+def _numbers(fed: Fed, shift: int = 0) -> tuple[list[np.ndarray], np.ndarray | None]:
+    """Rows of all inputs and the first target; no inputs if one is not of numbers."""
     per_row = sum(rows.values for rows in fed.inputs)
     n = _rows(fed.inputs)
     limit = duplicates.bounded(n, per_row, MAX_SAMPLES, INPUT_VALUES)
     at = spread(n, limit)
-    target = numeric(fed.targets[0].take(at))
+    beyond = (at + shift >= 0) & (at + shift < n)
+    at = at[beyond]
+    target = numeric(fed.targets[0].take(at + shift))
     inputs = []
     for rows in fed.inputs:
         taken = rows.take(at)
         values = numeric(taken)
         if values is None or _is_tokens(taken):
-            return DependenceFacts()
+            return [], target
         inputs.append(values)
-    if target is None:
-        return DependenceFacts()
-    with np.errstate(all="ignore"):
-        return dependence(inputs, target)
+    return inputs, target
 
 
 def _is_tokens(rows: np.ndarray) -> bool:

@@ -69,7 +69,9 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
     scores = [_neighbours(view, wanted, classes, rng) for view in views if view.size]
     best = max(scores, key=lambda s: abs(s[0] - s[1]) / max(s[2], 1e-9))
     if (best[0] - best[1]) > _FAR * max(best[2], 1e-9):
-        return DependenceFacts(len(at), *best, linear_p=0.0)  # Nothing left to ask.
+        # Nothing left to ask.
+        fit = _linear(raw, wanted, classes)
+        return DependenceFacts(len(at), *best, linear_p=0.0, linear=fit)
     features = np.concatenate([raw, summaries, _products(raw)], axis=1)
     p = 2 * _strongest(features, wanted, rng)
     p = min(p, _joint(views, wanted)) if p > _SURE else p
@@ -77,6 +79,17 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
     if p > _SURE and not classes and away.shape[1]:
         p = min(p, 2 * _strongest(features, away, rng))
     return DependenceFacts(len(at), *best, linear_p=min(p, 1.0))
+
+
+def _linear(table: np.ndarray, wanted: np.ndarray, classes: bool) -> float:
+    """Accuracy, or explained variance, of least squares on all features at once."""
+    if not table.shape[1] or 4 * table.shape[1] > len(table):
+        return math.nan
+    table = np.column_stack([table, np.ones(len(table))])
+    fitted = table @ np.linalg.lstsq(table, wanted, rcond=None)[0]
+    if classes:
+        return float((fitted.argmax(axis=1) == wanted.argmax(axis=1)).mean())
+    return float(1 - ((wanted - fitted) ** 2).mean() / wanted.var(axis=0).mean())
 
 
 def _standardised(table: np.ndarray) -> np.ndarray:

@@ -32,28 +32,36 @@ def fed_to(model: Any) -> Fed | None:
     Returns:
         A `Fed`; `None` if no `fit` of it is running, or it cannot be made out.
     """
-    frame = _fit_of(model)
+    names = arguments_of(model)
     try:
-        return None if frame is None else _fed(dict(frame.f_locals))
+        return None if names is None else _fed(names)
     except Exception:  # What a user may pass as data has no end.
+        return None
+
+
+def arguments_of(model: Any = None) -> dict[str, Any] | None:
+    """Returns the local variables of the running `fit` of a model.
+
+    Args:
+        model: the model that is being fitted; `None` for the innermost `fit`.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    try:
+        while frame is not None:
+            # A model class may have its own `fit` around Keras's: take the inner.
+            if frame.f_code.co_name == "fit" and _is_of(frame.f_locals, model):
+                return dict(frame.f_locals)
+            frame = frame.f_back
         return None
     finally:
         del frame  # It holds everything on the stack.
 
 
-def _fit_of(model: Any) -> FrameType | None:
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        # A model class may have its own `fit` around that of Keras: take the inner.
-        if frame.f_code.co_name == "fit":
-            names = frame.f_locals
-            if names.get("self") is model and "epoch_iterator" in names:
-                return frame
-            # That of `optimizers`, to which the model is an argument.
-            if names.get("model") is model and "objective" in names:
-                return frame
-        frame = frame.f_back
-    return None
+def _is_of(names: Mapping[str, Any], model: Any) -> bool:
+    if "epoch_iterator" in names:
+        return model is None or names.get("self") is model
+    # That of `optimizers`, to which the model is an argument.
+    return "objective" in names and (model is None or names.get("model") is model)
 
 
 def _fed(names: Mapping[str, Any]) -> Fed:

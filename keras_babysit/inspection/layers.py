@@ -194,6 +194,7 @@ def layer_facts(
             for v in own_weights(operation)
         ),
         scaling=scaling_of(layer, kind),
+        masks=kind == "Masking" or bool(getattr(layer, "mask_zero", False)),
     )
 
 

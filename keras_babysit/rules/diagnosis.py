@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -44,9 +45,11 @@ class Diagnosis:
         """Before the first step, called from within `fit`: looks at both."""
         from keras_babysit.inspection.data import BatchSample, data_facts, fingerprint
         from keras_babysit.inspection.fit import fed_to
+        from keras_babysit.inspection.settings import fit_facts
 
         self._history.ended = False
         self._history.model = None
+        self._history.fit = fit_facts(model)
         fed = fed_to(model)
         facts = None
         if fed is not None:
@@ -65,7 +68,8 @@ class Diagnosis:
         """A batch that is about to be trained on."""
         import keras
 
-        self._sample.add(*keras.utils.unpack_x_y_sample_weight(batch))
+        parts = keras.utils.unpack_x_y_sample_weight(batch)
+        self._sample.add(*parts, at=self._place(model))
         self._history.data = self._sample.facts()
         return self._look_at(model)
 
@@ -75,12 +79,30 @@ class Diagnosis:
             return self._judge.judge(self._history, "step")
         if not record.logs:
             return []
+        self._look_at_callbacks()
         return self._judge.judge(self._history, "epoch")
 
     def end(self) -> list[Finding]:
         """The training has ended."""
         self._history.ended = True
+        self._look_at_callbacks()
         return self._judge.judge(self._history, "end")
+
+    def _place(self, model: Any) -> tuple[int, int | None]:
+        """The epoch of the batch that comes, and its place in it, if that is known."""
+        fit, steps = self._history.fit, self._sample.steps
+        done = getattr(getattr(model, "optimizer", None), "_iterations", None)
+        if fit is None or not fit.epochs or not steps or done is None:
+            return int(self._history.position[1]), None
+        return divmod(int(done) - fit.begin, max(steps // fit.epochs, 1))
+
+    def _look_at_callbacks(self) -> None:
+        """What they have seen so far; those behind us are an epoch late."""
+        from keras_babysit.inspection.settings import callbacks
+
+        fit = self._history.fit
+        if fit is not None and fit.callbacks:
+            self._history.fit = dataclasses.replace(fit, callbacks=callbacks())
 
     def _look_at(self, model: Any) -> list[Finding]:
         from keras_babysit.inspection.model import model_facts

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding
+from keras_babysit.rules.advice import unheeded
+from keras_babysit.rules.evidence.progress import well_trained
 from keras_babysit.rules.rule import SEVERITIES, Rule, Sign
 
 #: A finding heals when its rule has seen nothing for so many judgements in a row.
@@ -29,6 +31,10 @@ class Judge:
         self._findings: dict[tuple[str, str], Finding] = {}
         self._calm: dict[tuple[str, str], int] = {}
         self._told: dict[tuple[str, str], str] = {}
+        # As their rules gave them: what they explain may make them worse.
+        self._given: dict[tuple[str, str], Finding] = {}
+        self._back: set[tuple[str, str]] = set()
+        self._withdrawn: set[tuple[str, str]] = set()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -54,7 +60,9 @@ class Judge:
                 continue
             seen = {sign.where: sign for sign in rule.signs(history)}
             for where, sign in seen.items():
-                self._note(rule, sign, step, epoch)
+                if (rule.name, where) in self._withdrawn:
+                    continue
+                self._note(rule, unheeded(sign, history), step, epoch)
                 self._calm[rule.name, where] = 0
             for key, finding in list(self._findings.items()):
                 if key[0] != rule.name or key[1] in seen or finding.healed:
@@ -65,21 +73,56 @@ class Judge:
                 self._findings[key] = dataclasses.replace(
                     finding, healed=True, healed_epoch=epoch, healed_step=step
                 )
-                if key in self._told:
-                    del self._told[key]
-                    healed.append(self._findings[key])
+                healed += self._over(key)
+        if when in ("epoch", "end"):
+            healed += self._withdraw(history, step, epoch)
         self._explain()
         new = [f for f in self._findings.values() if self._is_news(f)]
         self._told.update({(f.rule, f.where): f.severity for f in new})
         new.sort(key=lambda f: SEVERITIES.index(f.severity))
         return [*new, *(f for f in healed if not f.because)]
 
+    def _over(self, key: tuple[str, str]) -> list[Finding]:
+        """The finding, if it was told and its end is news."""
+        if key not in self._told or key in self._back:
+            return []  # What comes and goes is told once as gone.
+        self._back.add(key)
+        del self._told[key]
+        return [self._findings[key]]
+
+    def _withdraw(self, history: RunHistory, step: int, epoch: float) -> list[Finding]:
+        """Withdraws what would have kept the model from getting as good as it is."""
+        refutable = {rule.name for rule in self.rules if rule.refutable}
+        open_ones = [
+            key
+            for key, f in self._findings.items()
+            if f.rule in refutable and not f.healed
+        ]
+        good = well_trained(history) if open_ones else ""
+        if not good:
+            return []
+        told: list[Finding] = []
+        for key in open_ones:
+            self._findings[key] = dataclasses.replace(
+                self._given[key],
+                severity="info",
+                seen=f"{self._given[key].seen}; it trained well in spite of that "
+                f"({good})",
+                because="",
+                healed=True,
+                healed_epoch=epoch,
+                healed_step=step,
+            )
+            self._withdrawn.add(key)
+            told += self._over(key)
+        return told
+
     def _note(self, rule: Rule, sign: Sign, step: int, epoch: float) -> None:
         known = self._findings.get((rule.name, sign.where))
         since = sign.since or (step, epoch)
         if known is not None and not known.healed:
             since = (known.since_step, known.since_epoch)
-        self._findings[rule.name, sign.where] = Finding(
+        finding = Finding(
             rule=rule.name,
             severity=sign.severity or rule.severity,
             where=sign.where,
@@ -93,6 +136,8 @@ class Judge:
             alternatives=tuple(sign.alternatives),
             evidence=dict(sign.evidence),
         )
+        self._given[rule.name, sign.where] = finding
+        self._findings[rule.name, sign.where] = finding
 
     def _is_news(self, finding: Finding) -> bool:
         if finding.because or finding.healed:
@@ -103,7 +148,7 @@ class Judge:
     def _explain(self) -> None:
         """Marks the findings that an open one of another rule explains.
 
-        The cause is as bad as the worst of what it explains.
+        The cause is as bad as the worst of what it explains, and says so.
         """
         still = {key: f for key, f in self._findings.items() if not f.healed}
         names = {f.rule for f in still.values()}
@@ -114,13 +159,22 @@ class Judge:
         }
         because = _causes(explains)
         for key, finding in still.items():
-            severity = finding.severity
+            given = self._given[key]
+            severity, seen = given.severity, given.seen
             if finding.rule not in because:
                 own = explains[finding.rule]
-                worst = [f.severity for f in still.values() if f.rule in own]
-                severity = min([severity, *worst], key=SEVERITIES.index)
+                led = [self._given[k] for k, f in still.items() if f.rule in own]
+                worst = min(
+                    led, key=lambda f: SEVERITIES.index(f.severity), default=given
+                )
+                if _worse(worst.severity, severity):
+                    severity = worst.severity
+                    seen = f"{seen}; it has led to {worst.rule}: {worst.seen}"
             self._findings[key] = dataclasses.replace(
-                finding, because=because.get(finding.rule, ""), severity=severity
+                finding,
+                because=because.get(finding.rule, ""),
+                severity=severity,
+                seen=seen,
             )
 
 

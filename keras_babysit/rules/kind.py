@@ -17,15 +17,18 @@ _SYMPTOMS = (
     "symptom: does not learn",
     "remark",
 )
+#: What is cut off is so whatever else is wrong; it has its own line in a report.
+_CUT_OFF = "symptom: disconnected"
 #: A fault that training cannot work with shows in all of them, and in the first loss.
 _EVERYTHING = frozenset((*_SYMPTOMS, "initial-loss-off-chance"))
 
 #: Kind to the kinds, and names of single rules, whose findings it explains.
 KINDS: dict[str, frozenset[str]] = {
-    "cause in the task": _EVERYTHING | {"cause in the output", "metric-mismatch"},
+    "cause in the task": _EVERYTHING
+    | {"cause in the output", "metric-mismatch", _CUT_OFF},
     "cause in the output": _EVERYTHING | {"metric-mismatch"},
     "cause in the data": _EVERYTHING,
-    "cause in the model": _EVERYTHING,
+    "cause in the model": _EVERYTHING | {_CUT_OFF},
     # No setting changes the loss before the first update.
     "cause in the settings": frozenset(_SYMPTOMS),
     # Training works, but does not get as far as it should.
@@ -35,6 +38,7 @@ KINDS: dict[str, frozenset[str]] = {
     "symptom: breaks down": frozenset(_SYMPTOMS[1:]),
     "symptom: unstable": frozenset(_SYMPTOMS[4:]),
     "symptom: no signal": frozenset(_SYMPTOMS[3:]),
+    _CUT_OFF: frozenset(_SYMPTOMS[3:]),
     "symptom: too slow": frozenset(_SYMPTOMS[4:]),
     "symptom: does not learn": frozenset(_SYMPTOMS[5:]),
     "symptom: generalises badly": frozenset(_SYMPTOMS[5:]),
@@ -52,6 +56,7 @@ MEANING = {
     "symptom: breaks down": "what was learned is destroyed",
     "symptom: unstable": "the steps are too large",
     "symptom: no signal": "inputs or gradients do not get through",
+    "symptom: disconnected": "a part of the model gets no gradient",
     "symptom: too slow": "the steps are too small",
     "symptom: does not learn": "the model is no better than at the start",
     "symptom: generalises badly": "the validation does not follow the training",

@@ -97,6 +97,8 @@ def entry(rule: Rule, links: bool = True) -> str:
         form = "[{0}](#{0})" if links else "{0}"
         names = ", ".join(form.format(s) for s in sorted(rule.also))
         facts.append(f"Besides what its kind explains: {names}.")
+    if rule.refutable:
+        facts.append("Withdrawn when the model trains well in spite of it.")
     body = [f"**{t}.** {text}" if t else text for t, text in sections(rule).items()]
     return "\n\n".join([summary(rule), *facts, *body]) + "\n"
 

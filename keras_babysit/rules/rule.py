@@ -60,6 +60,7 @@ class Rule:
         when: the moments it is asked at.
         source: where it comes from.
         also: names of rules whose findings it explains besides.
+        refutable: whether a run that ends well shows that it did no harm.
         function: `function(history, **thresholds)` yields `Sign`s.
         thresholds: name to value in force.
     """
@@ -70,6 +71,7 @@ class Rule:
     when: frozenset[str]
     source: str
     also: frozenset[str]
+    refutable: bool
     function: Callable[..., Iterator[Sign]]
     thresholds: Mapping[str, Any]
 
@@ -131,6 +133,7 @@ def rule(
     since: str,
     kind: str = "note",
     also: tuple[str, ...] = (),
+    refutable: bool = False,
 ) -> Callable[[Callable[..., Iterator[Sign]]], Rule]:
     """Makes a `Rule` of a function `(history, *, threshold=value, ...)`.
 
@@ -142,6 +145,7 @@ def rule(
         since: where the rule comes from.
         kind: one of `KINDS`.
         also: names of rules whose findings it explains, though its kind does not.
+        refutable: whether its findings are withdrawn when the model trains well.
     """
     moments = frozenset((when,) if isinstance(when, str) else when)
     assert kind in KINDS
@@ -157,6 +161,7 @@ def rule(
             when=moments,
             source=since,
             also=frozenset(also),
+            refutable=refutable,
             function=function,
             thresholds={
                 p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY

@@ -297,8 +297,8 @@ def test_batches_are_collected():
 
 def test_batches_are_bounded():
     sample = BatchSample()
-    for _ in range(200):
-        sample.add(np.zeros((64, 2)))
+    for i in range(200):
+        sample.add(np.full((64, 2), float(i)))
     assert sample.full
     assert sample.facts().inputs[0].scanned == 2048
     sample = BatchSample()

@@ -203,3 +203,56 @@ def test_same_history_same_findings():
     first, second = Judge([loss_above]), Judge([loss_above])
     assert run(first, losses) == run(second, losses)
     assert first.findings == second.findings
+
+
+@rule(severity="warning", when="start", since="a test", refutable=True)
+def static(history):
+    """Seen before training."""
+    yield sign()
+
+
+def good(history, epochs=6):
+    from support import histories as H
+
+    other = H.run(H.learning(epochs), accuracy=[0.97] * epochs)
+    history.model, history.data = other.model, other.data
+    for epoch in range(epochs):
+        logs = {"loss": 0.1, "accuracy": 0.97, "val_accuracy": 0.96}
+        history.append(EpochRecord(epoch + 1, 20 * (epoch + 1), logs=logs))
+
+
+def test_what_a_good_run_refutes_is_withdrawn_once():
+    judge, history = Judge([static]), RunHistory()
+    assert len(judge.judge(history, "start")) == 1
+    good(history)
+    (told,) = judge.judge(history, "epoch")
+    assert told.healed
+    assert told.severity == "info"
+    assert "val_accuracy 0.96" in told.seen
+    assert judge.judge(history, "epoch") == judge.judge(history, "start") == []
+    (finding,) = judge.findings
+    assert finding.healed
+
+
+def test_a_bad_run_does_not_refute():
+    judge, history = Judge([static]), RunHistory()
+    judge.judge(history, "start")
+    for epoch in range(6):
+        logs = {"loss": 2.3, "accuracy": 0.1}
+        history.append(EpochRecord(epoch + 1, 20 * (epoch + 1), logs=logs))
+    judge.judge(history, "epoch")
+    assert not judge.findings[0].healed
+
+
+def test_a_cause_says_what_it_has_led_to():
+    @rule(severity="warning", when="step", since="a test", also=("loss-far-above",))
+    def root(history):
+        """A cause."""
+        yield sign("data")
+
+    judge = Judge([root, loss_far_above])
+    told = run(judge, [1.0, 20.0, 20.0])
+    assert [len(t) for t in told] == [1, 1, 0]
+    assert told[1][0].severity == "error"
+    assert "led to loss-far-above" in told[1][0].seen
+    assert "led to" not in told[0][0].seen

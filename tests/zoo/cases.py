@@ -19,7 +19,17 @@ import keras
 from keras_babysit.records import Finding
 
 #: The modules that hold cases, in the order of the table.
-FAMILIES = ("outputs", "architecture", "inputs", "training", "healthy")
+FAMILIES = (
+    "outputs",
+    "architecture",
+    "inputs",
+    "training",
+    "limits",
+    "preparation",
+    "settings",
+    "streams",
+    "healthy",
+)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.arrays import is_rich, samples_seen
-from keras_babysit.rules.evidence.catalogue import CROSS_ENTROPIES
+from keras_babysit.rules.evidence.arrays import first_classes, is_rich, samples_seen
+from keras_babysit.rules.evidence.catalogue import ADAPTIVE, CROSS_ENTROPIES
 from keras_babysit.rules.evidence.connections import class_counts, loss_name, pairs
-from keras_babysit.rules.evidence.phrases import percent
+from keras_babysit.rules.evidence.phrases import number, percent
 from keras_babysit.rules.evidence.tasks import layer_of
 from keras_babysit.rules.rule import Sign, rule
 
@@ -108,6 +108,7 @@ def _is_frozen(output: OutputFacts | None, model: ModelFacts | None) -> bool:
     when="start",
     since="He and Garcia 2009, Learning from Imbalanced Data",
     also=("accuracy-at-majority", "initial-loss-off-chance"),
+    refutable=True,
 )
 def class_imbalance(
     history: RunHistory, *, strong: float = 0.95, notable: float = 0.85
@@ -167,6 +168,100 @@ def _is_watched(output: OutputFacts | None) -> bool:
     """Whether a metric shows what becomes of a rare class, so that it is known."""
     metrics = output.metrics if output is not None else ()
     return any(word in name for name in metrics for word in _OF_RARE_CLASSES)
+
+
+@rule(
+    kind="limit",
+    severity="warning",
+    when="start",
+    since="A gradient is a mean of weighted ones",
+    also=("learning-rate-too-low", "update-ratio-too-low", "vanishing-gradients"),
+    refutable=True,
+)
+def sample_weights_tiny(history: RunHistory, *, small: float = 0.05) -> Iterator[Sign]:
+    """The sample weights take the loss away.
+
+    What it sees:
+        A mean of the sample weights below `small`, with an optimizer that does not
+        divide by the gradient's size.
+
+    Why it matters:
+        The loss is a mean over samples of weighted losses: weights that sum to 1 make
+        gradients smaller by the number of samples, which is a learning rate as small.
+
+    What to do:
+        Divide the weights by their mean.
+
+    When it is wrong:
+        The learning rate was chosen for these weights.
+
+    References:
+        Keras: `Model.fit(sample_weight=...)`.
+    """
+    mean = history.fit.mean_weight if history.fit is not None else 1.0
+    model = history.model
+    optimizer = model.optimizer if model is not None else None
+    if not 0 < mean < small or optimizer is None or optimizer.name in ADAPTIVE:
+        return
+    yield Sign(
+        where="sample_weight",
+        seen=f"the sample weights are {number(mean)} on average (1 is healthy): so is "
+        "every gradient",
+        cause="Likely they were made to sum to 1",
+        action="divide them by their mean: `sample_weight / sample_weight.mean()`",
+        evidence={"mean": mean},
+    )
+
+
+@rule(
+    kind="limit",
+    severity="warning",
+    when="start",
+    since="King, Zeng, Logistic regression in rare events data (2001): weighting",
+)
+def class_weight_reversed(history: RunHistory, *, apart: float = 1.5) -> Iterator[Sign]:
+    """`class_weight` makes the rare class count less.
+
+    What it sees:
+        A class that occurs `apart` times as often as another one, or more, and has
+        `apart` times its weight, or more; for the commonest and the rarest class.
+
+    Why it matters:
+        The weights are there to make up for rarity, and here they add to it: the rare
+        class is hardly ever predicted.
+
+    What to do:
+        Weights that go by one over the number of samples.
+
+    When it is wrong:
+        The commonest class is what matters most, as a missed alarm may be.
+
+    References:
+        scikit-learn: `compute_class_weight("balanced", ...)`.
+    """
+    weights = history.fit.class_weight if history.fit is not None else {}
+    counts = {k: n for k, n in first_classes(history).items() if k in weights}
+    if len(counts) < 2 or min(weights.values()) <= 0:
+        return
+    common, rare = (
+        max(counts, key=counts.__getitem__),
+        min(counts, key=counts.__getitem__),
+    )
+    times, heavier = counts[common] / counts[rare], weights[common] / weights[rare]
+    if min(times, heavier) < apart:
+        return
+    total = sum(counts.values())
+    right = {k: float(f"{total / len(counts) / n:.2g}") for k, n in counts.items()}
+    yield Sign(
+        where="class_weight",
+        seen=f"class {common} is {number(times)} times as common as class {rare}, and "
+        f"weighs {number(heavier)} times as much",
+        cause="Likely the weights are the wrong way round",
+        action=f"use `class_weight={right}`"
+        if len(right) <= 5
+        else "use weights that go by one over the number of samples",
+        evidence={"times": times, "heavier": heavier},
+    )
 
 
 @rule(

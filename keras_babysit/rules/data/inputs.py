@@ -14,7 +14,7 @@ from keras_babysit.rules.evidence.arrays import (
     root_mean_square,
     samples_seen,
 )
-from keras_babysit.rules.evidence.connections import is_raw, rescaling
+from keras_babysit.rules.evidence.connections import LOOKUPS, is_raw, kinds, rescaling
 from keras_babysit.rules.evidence.phrases import number
 from keras_babysit.rules.rule import Sign, rule
 
@@ -25,6 +25,7 @@ from keras_babysit.rules.rule import Sign, rule
     when="start",
     since="CS231n, Neural Networks Part 2: Data Preprocessing; LeCun et al. 1998",
     also=("feature-scales-differ",),
+    refutable=True,
 )
 def inputs_not_scaled(
     history: RunHistory,
@@ -162,6 +163,7 @@ def _scaled(x: ArrayFacts, tiny: bool) -> tuple[str, tuple[str, ...]]:
     when="start",
     since="CS231n, Neural Networks Part 2: Data Preprocessing; LeCun et al. 1998",
     also=("learning-rate-too-high", "loss-oscillating"),
+    refutable=True,
 )
 def feature_scales_differ(
     history: RunHistory, *, ratio: float = 100.0, large: float = 10.0
@@ -235,6 +237,7 @@ def feature_scales_differ(
     when="start",
     since="CS231n, Neural Networks Part 2: Data Preprocessing",
     also=("conflicting-labels", "leaking-validation", "unrelated-inputs"),
+    refutable=True,
 )
 def constant_features(
     history: RunHistory, *, most: float = 0.9, at_least: int = 20, zeros: float = 0.25
@@ -246,7 +249,7 @@ def constant_features(
         as a warning from a share of `most` on, and as an error if nothing varies in
         any input. Columns that are always 0 are not told up to a share of `zeros`
         (the border pixels of pictures), nor in a table of many columns for the rows
-        that were seen (rare words).
+        that were seen (rare words), nor where rows end in zeros (padding).
 
     Why it matters:
         A constant column says nothing and acts like a second bias. Many of them
@@ -275,8 +278,11 @@ def constant_features(
         unused = constant.size > 0 and bool((x.feature_max[constant] == 0).all())
         # Words or border pixels that a sample of this size need not hold.
         rare = x.features >= 20 and (share <= zeros or 4 * x.features > x.seen)
-        if share == 0 or (unused and rare and x not in dead):
-            continue
+        # Of sequences, a step is no feature: they end in padding.
+        steps = len(x.shape) == 2 or bool(kinds(history.model) & LOOKUPS)
+        padding = steps and x.padded > 0
+        if share == 0 or (unused and (rare or padding) and x not in dead):
+            continue  # Words, border pixels, or the padding of sequences.
         if x not in dead and len(x.shape) != 1 and share < most:
             continue
         where = ", ".join(map(str, constant[:5])) + (", ..." * (constant.size > 5))
@@ -295,7 +301,8 @@ def constant_features(
                 else "Likely they hold no information, or were lost on the way"
             ),
             action=(
-                f"look at where `{x.name}` is made, an integer division for one"
+                f"look at where `{x.name}` is made"
+                + (", an integer division for one" if x.whole else "")
                 if share >= most
                 else f"check {what}, and leave it out if it is meant to be constant"
             ),

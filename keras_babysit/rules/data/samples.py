@@ -29,6 +29,7 @@ from keras_babysit.rules.rule import Sign, rule
     when=("start", "epoch"),
     since="Permutation tests; Cover and Hart 1967 for nearest neighbours",
     also=("learning-rate-too-low", "overfitting", "vanishing-gradients"),
+    refutable=True,
 )
 def unrelated_inputs(
     history: RunHistory,
@@ -74,17 +75,19 @@ def unrelated_inputs(
     if _learned_nothing_new(history):
         # What a smaller sample hints at, the validation confirms.
         at_least, deviations, p = at_least / 2, 1.6 * deviations, p / 300
-    if found.tested < at_least:
+    if found.tested < at_least and not found.shift:
         return
     away = abs(found.neighbours - found.chance) / max(found.spread, 1e-9)
-    if not (away < deviations and found.linear_p > p):
+    if not (away < deviations and found.linear_p > p) and not found.shift:
         return
     if any(_is_coded(x, bits) for x in data.inputs):
         return
     if history.model is None or kinds(history.model) & LOOKUPS:
         return
     y = data.targets[0].name if data.targets else "y"
-    sequences = bool(kinds(history.model) & SEQUENTIAL)
+    sequences = bool(kinds(history.model) & SEQUENTIAL) and not found.shift
+    rows = f"{abs(found.shift)} row{'s' * (abs(found.shift) > 1)}"
+    side = "after" if found.shift > 0 else "before"
     yield Sign(
         where="",
         seen=(
@@ -93,9 +96,13 @@ def unrelated_inputs(
             f"({number(found.chance)} ± {number(found.spread)}), and no feature goes "
             "along with it"
         ),
-        cause="Likely samples and targets are out of step, or have nothing to do with "
+        cause=f"The targets are shifted: they go along with the inputs {rows} {side}"
+        if found.shift
+        else "Likely samples and targets are out of step, or have nothing to do with "
         "each other",
-        action="look at ten samples beside their targets, and shuffle or filter `x` "
+        action=f"move the targets by {rows}"
+        if found.shift
+        else "look at ten samples beside their targets, and shuffle or filter `x` "
         "and `y` with the same indices",
         alternatives=("check the order in which files and labels are read",),
         evidence={
@@ -195,6 +202,7 @@ def unshuffled_sorted_data(history: RunHistory) -> Iterator[Sign]:
     when="start",
     since="Goodfellow et al. 2016, Deep Learning, section 1.2.2: samples per class",
     also=("overfitting",),
+    refutable=True,
 )
 def too_few_samples(
     history: RunHistory, *, per_class: float = 5.0, updates: int = 40
@@ -256,8 +264,9 @@ def _few_updates(
     few = data.steps is not None and data.steps < updates and _is_fresh(model)
     if not few and (batches > 1 or rows < 32):
         return
-    # Eight updates or so for each epoch.
-    smaller = max(rows // 8, 1)
+    # Eight updates or so for each epoch, of batches that are in use.
+    smaller = max([n for n in (8, 16) if 8 * n <= rows], default=8)
+    smaller = 32 if rows >= 256 else smaller
     in_all = f", {data.steps:,} in all" if data.steps is not None else ""
     yield Sign(
         where="batch_size",
@@ -268,8 +277,8 @@ def _few_updates(
         cause="Likely too few updates to get anywhere"
         if few
         else "Each update sees all samples: exact, but slow",
-        action=f"pass `batch_size={min(smaller, 32)}` to `fit`"
-        if size > min(smaller, 32)
+        action=f"pass `batch_size={smaller}` to `fit`"
+        if size > smaller
         else "train for more epochs",
         alternatives=("train for more epochs",),
         evidence={"rows": rows, "batch_size": size, "updates": data.steps or 0},

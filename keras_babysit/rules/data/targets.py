@@ -1,4 +1,4 @@
-"""Rules about regression targets: their scale."""
+"""Rules about targets: their scale, and whether the inputs hold them."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ _BOUND = frozenset(("LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM2D")) | NORM
     severity="warning",
     when="start",
     since="LeCun et al. 1998, Efficient BackProp: choosing target values",
+    refutable=True,
 )
 def targets_not_scaled(
     history: RunHistory, *, limit: float = 100.0, small: float = 1e-3
@@ -170,3 +171,55 @@ def _growth(model: ModelFacts, path: str | None, moved: float) -> float:
 def _own(layer: LayerFacts, moved: float) -> float:
     fans = [w.fan_in or 0 for w in layer.weights if w.role == "kernel" and w.trainable]
     return max([1.0, *(moved * (1 + fan_in / 8) for fan_in in fans)])
+
+
+@rule(
+    kind="note",
+    severity="warning",
+    when="start",
+    since="Kaufman et al., Leakage in data mining, TKDD 2012",
+)
+def target_in_inputs(history: RunHistory) -> Iterator[Sign]:
+    """The target stands in the inputs.
+
+    What it sees:
+        A column of a table, or of the last step of a window, that is the target, as it
+        is or in another unit, in all samples looked at.
+
+    Why it matters:
+        The model copies that column. It looks perfect, and is of no use where the
+        target is not known yet. In forecasts the window is mostly off by one, so that
+        the value to predict is its last.
+
+    What to do:
+        Leave the column out, or move the targets one step on.
+
+    When it is wrong:
+        To copy a column is the task. Targets of several values are not looked for, nor
+        tokens.
+
+    References:
+        Kaufman, Rosset, Perlich, Stitelman, Leakage in data mining: formulation,
+        detection, and avoidance, ACM TKDD 6 (2012).
+    """
+    data = history.data
+    if data is None or not data.target_at:
+        return
+    name = data.target_at.partition("[:")[0]
+    steps = "[:, -1, " in data.target_at
+    yield Sign(
+        where=name,
+        seen=f"`{data.target_at}` is the target, up to its unit, in "
+        f"{samples_seen(data.targets[0], data)}",
+        cause="Likely window and target are off by one: the value to predict is the "
+        "window's last"
+        if steps
+        else "The target leaks into the inputs: all that is learned is to copy it",
+        action="take the target from the step after the window"
+        if steps
+        else f"leave `{data.target_at}` out of the inputs",
+        alternatives=()
+        if steps
+        else ("take the target from the step after it if the columns are a window",),
+        evidence={"column": data.target_at},
+    )

@@ -10,6 +10,7 @@ from keras_babysit.history import RunHistory
 from keras_babysit.rules.evidence.arrays import SHUFFLE, is_rich
 from keras_babysit.rules.evidence.connections import class_counts
 from keras_babysit.rules.evidence.phrases import names, number, percent
+from keras_babysit.rules.evidence.progress import well_trained
 from keras_babysit.rules.rule import Sign, rule
 
 
@@ -70,12 +71,16 @@ def validation_differs(
 @rule(
     kind="note",
     severity="warning",
-    when="start",
+    when=("start", "epoch", "end"),
     since="Kaufman et al. 2012, Leakage in Data Mining",
-    also=("validation-better",),
+    also=("overfitting", "validation-better"),
 )
 def leaking_validation(
-    history: RunHistory, *, share: float = 0.05, little: float = 0.01
+    history: RunHistory,
+    *,
+    share: float = 0.05,
+    little: float = 0.01,
+    handful: int = 100,
 ) -> Iterator[Sign]:
     """Validation samples are training samples too.
 
@@ -85,7 +90,9 @@ def leaking_validation(
         give the share that is to be expected by accident; of pictures or measured
         quantities none is. A share above `share` is a
         warning, one above `little` information. If most samples of
-        pictures or measured quantities do, copies were made before the split.
+        pictures or measured quantities do, copies were made before the split. It is
+        information where the model does well on the other samples too, and where up
+        to a `handful` of samples are validated on themselves.
 
     Why it matters:
         The validation score says how well samples are remembered: overfitting does
@@ -122,6 +129,9 @@ def leaking_validation(
     among = f"{validation.among:,} training samples"
     if data.rows and data.rows > validation.among:
         among += f" (of {data.rows:,})"
+    # A handful that is meant to be learned by heart, or too few copies to matter.
+    tiny = seen == 1 and (data.rows or math.inf) <= handful
+    harmless = tiny or well_trained(history, known=seen)
     yield Sign(
         where="validation",
         seen=(
@@ -144,7 +154,7 @@ def leaking_validation(
             "among": validation.among,
             "duplicated": chance,
         },
-        severity=None if whole >= share else "info",
+        severity=None if whole >= share and not harmless else "info",
     )
 
 
@@ -163,11 +173,11 @@ def leaking_validation(
 def sorted_validation_split(
     history: RunHistory, *, share: float = 0.1, at_least: int = 10
 ) -> Iterator[Sign]:
-    """`validation_split` cut sorted data: classes are missing on one side.
+    """Sorted data were split: classes are missing on one side.
 
     What it sees:
-        Keras split off the end of the data, and classes that make up at least `share`
-        of one side do not occur on the other; not of fewer than `at_least` validation
+        Classes that make up at least `share` of the training or the validation arrays
+        and do not occur in the other; not of fewer than `at_least` validation
         samples. An error if the training part misses
         them, a warning if the validation part does; for regression, info if the two
         ranges do not overlap.
@@ -188,13 +198,14 @@ def sorted_validation_split(
     """
     data = history.data
     validation = data.validation if data is not None else None
-    if data is None or validation is None or not data.validation_split:
+    if data is None or validation is None or data.source != "arrays":
         return
     if not data.targets or not validation.targets:
         return
     train, other = class_counts(data.targets[0]), class_counts(validation.targets[0])
     if not train or not other:
-        yield from _ranges_apart(data, validation)
+        if data.validation_split:
+            yield from _ranges_apart(data, validation)
         return
     if (
         sum(other.values()) < at_least
@@ -205,7 +216,9 @@ def sorted_validation_split(
     unseen = _missing(train, other)
     lost = sum(other[k] for k in never) / sum(other.values())
     untold = sum(train[k] for k in unseen) / sum(train.values())
-    if lost < share and not (untold >= share and data.sorted):
+    # Of a split by hand, what it is not validated on may be left out on purpose.
+    cut = data.validation_split and data.sorted
+    if lost < share and not (untold >= share and cut):
         return
     listed = names([str(k) for k in sorted(never if lost >= share else unseen)])
     yield Sign(
@@ -218,7 +231,9 @@ def sorted_validation_split(
             "and are not in the validation data"
         ),
         cause="The samples are sorted by class, and validation_split takes the last "
-        "ones as they stand",
+        "ones as they stand"
+        if data.validation_split
+        else "Likely the samples were sorted by class when they were split",
         action=SHUFFLE,
         alternatives=("use `train_test_split(x, y, stratify=y)` and validation_data",),
         evidence={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 
 def words(text: str) -> frozenset[str]:
@@ -63,3 +64,25 @@ RANGES: dict[str, tuple[float, float]] = {
 #: Optimizers that divide by the size of the gradient: each weight moves by about the
 #: learning rate, however large or small its gradient is.
 ADAPTIVE = words("Adam AdamW Adamax Nadam RMSprop Lion")
+
+#: Initializers that go by the layer's size: there is nothing to say about those.
+SCALING = words(
+    "GlorotUniform GlorotNormal HeUniform HeNormal LecunUniform LecunNormal Orthogonal"
+)
+#: Words in the names of metrics that are better when they are larger, or smaller.
+_LARGER = words(
+    "accuracy acc auc precision recall f1 fbeta iou miou jaccard dice r2 ap map "
+    "sensitivity specificity psnr ssim bleu kappa mcc ndcg mrr"
+)
+_SMALLER = words(
+    "loss error mse mae rmse mape msle crossentropy entropy perplexity divergence "
+    "hinge wer cer fid huber logcosh brier"
+)
+
+
+def direction(metric: str) -> str:
+    """Returns `"max"` or `"min"`, for which way a log is better; `""` if unknown."""
+    found = frozenset(re.split(r"[^a-z0-9]+", metric.lower()))
+    if found & _SMALLER:
+        return "min"
+    return "max" if found & _LARGER else ""

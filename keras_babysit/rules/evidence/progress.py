@@ -137,6 +137,38 @@ def _progress(history: RunHistory) -> Progress:
     )
 
 
+def well_trained(history: RunHistory, bar: float = 0.9, known: float = 0.0) -> str:
+    """Says what a model has reached that is good; `""` if it is not, or nothing tells.
+
+    Good is a skill of `bar` in validation, and nearly that in training, of the last
+    two epochs: by the accuracy if there is one, or else by the loss.
+
+    Args:
+        history: the history.
+        bar: the least skill.
+        known: share of the validation samples that the training knew.
+    """
+    if not progress(history).judged:
+        return ""
+    name = accuracy_name(history)
+    least = majority(history) if name else constant_loss(history)
+    quantity = name or "loss"
+    train, val = (history.values(f"epoch.{x}") for x in (quantity, f"val_{quantity}"))
+    if name:
+        skills = [(v - least) / (1 - least) for v in (train, val)] if least < 1 else []
+    else:
+        skills = [_skill_of_loss(v, history, least) for v in (train, val)]
+    if not skills or len(skills[0]) < 2:
+        return ""
+    by = skills[1] if len(skills[1]) >= 2 else skills[0]
+    # Of those that the training did not know, at least so much.
+    reached = (float(by[-2:].min()) - known) / max(1 - known, 1e-9)
+    if not reached >= bar or not skills[0][-2:].min() >= bar - 0.1:
+        return ""
+    shown = val if by is skills[1] else train
+    return f"{'val_' * (by is skills[1])}{quantity} {shown[-1]:.3g}"
+
+
 def _falls(losses: np.ndarray, start: float) -> bool:
     """Whether each of the last losses is 5 % below the one before."""
     track = losses[-4:]
@@ -208,7 +240,9 @@ def _metrics(history: RunHistory) -> list[np.ndarray]:
     tracks = []
     name = accuracy_name(history)
     share = majority(history)
-    if name is not None and share < 1:
+    # What weighs rare classes more does not go for the commonest.
+    weighted = history.data is not None and history.data.weighted
+    if name is not None and share < 1 and not weighted:
         for log in (name, f"val_{name}"):
             accuracy = history.values(f"epoch.{log}")
             tracks.append((accuracy - share) / (1 - share))

@@ -14,6 +14,7 @@ from keras_babysit.rules.rule import Sign, rule
     severity="warning",
     when="start",
     since="Keras's guide to transfer learning",
+    refutable=True,
 )
 def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
     """A layer is frozen, but its weights are still random.

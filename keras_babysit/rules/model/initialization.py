@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts, ModelFacts, WeightFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.catalogue import ADAPTIVE, words
+from keras_babysit.rules.evidence.catalogue import ADAPTIVE, SCALING
 from keras_babysit.rules.evidence.graph import (
     LINEAR,
     NORMALIZING,
@@ -17,17 +17,13 @@ from keras_babysit.rules.evidence.graph import (
 )
 from keras_babysit.rules.rule import Sign, rule
 
-#: Initializers that go by the layer's size: there is nothing to say about those.
-SCALING = words(
-    "GlorotUniform GlorotNormal HeUniform HeNormal LecunUniform LecunNormal Orthogonal"
-)
-
 
 @rule(
     kind="cause in the model",
     severity="warning",
     when="start",
     since="CS231n, Weight initialization: pitfall, all zero initialization",
+    refutable=True,
 )
 def bad_initialization(
     history: RunHistory,
@@ -84,6 +80,56 @@ def bad_initialization(
     )
     if found is not None:
         yield found
+
+
+@rule(
+    kind="cause in the data",
+    severity="warning",
+    when="start",
+    since="Keras's guide: Working with preprocessing layers, adapt",
+    also=("inputs-not-scaled",),
+    refutable=True,
+)
+def normalization_not_adapted(history: RunHistory) -> Iterator[Sign]:
+    """A Normalization layer has never seen any data.
+
+    What it sees:
+        A Normalization layer whose mean is 0 and whose variance is 1 throughout.
+
+    Why it matters:
+        It hands the inputs on as they are.
+
+    What to do:
+        `layer.adapt(x)` on the training data, before the model is compiled.
+
+    When it is wrong:
+        The inputs have mean 0 and deviation 1 anyway.
+
+    References:
+        Keras guide, Working with preprocessing layers.
+    """
+    for layer in history.model.layers if history.model is not None else ():
+        found = {w.role: w for w in layer.weights}
+        mean, variance = found.get("mean"), found.get("variance")
+        if layer.kind != "Normalization" or mean is None or variance is None:
+            continue
+        if (mean.min, mean.max, variance.min, variance.max) != (0, 0, 1, 1):
+            continue
+        if not _are_off(history):
+            continue
+        yield Sign(
+            where=layer.path,
+            seen="its mean is 0 and its variance 1: it changes nothing",
+            cause="It was not adapted to the data",
+            action="call `adapt(x)` on it with the training data, before training",
+            evidence={"mean": mean.mean, "variance": variance.mean},
+        )
+
+
+def _are_off(history: RunHistory) -> bool:
+    """Whether any input is far from mean 0 and deviation 1."""
+    inputs = history.data.inputs if history.data is not None else ()
+    return any(abs(x.mean) > 1 or not 0.2 < x.std < 5 for x in inputs)
 
 
 def _is_judged(layer: LayerFacts, last: LayerFacts, network: Network) -> bool:

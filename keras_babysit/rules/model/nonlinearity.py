@@ -24,6 +24,7 @@ from keras_babysit.rules.rule import Sign, rule
     when="start",
     since="A product of matrices is a matrix",
     also=("learning-rate-too-low",),
+    refutable=True,
 )
 def no_nonlinearity(history: RunHistory, *, wasted: int = 2) -> Iterator[Sign]:
     """Layers follow each other without an activation function in between.
@@ -122,6 +123,7 @@ def _is_nonlinear(layer: LayerFacts, network: Network) -> bool:
     severity="warning",
     when="start",
     since="Softmax makes its units compete",
+    refutable=True,
 )
 def softmax_in_hidden_layer(history: RunHistory) -> Iterator[Sign]:
     """A hidden layer's activation function is softmax.

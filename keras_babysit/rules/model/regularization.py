@@ -21,6 +21,7 @@ MAX_RANK = 100
     severity="warning",
     when="start",
     since="Srivastava et al., Dropout, JMLR 2014: 0.5 for hidden units, 0.2 for inputs",
+    refutable=True,
 )
 def dropout_too_high(
     history: RunHistory, *, limit: float = 0.8, none_left: float = 0.1
@@ -118,6 +119,7 @@ def _dropped_output(layer: LayerFacts, rate: float) -> Sign:
         "learning-rate-too-low",
         "vanishing-gradients",
     ),
+    refutable=True,
 )
 def regularization_too_strong(
     history: RunHistory, *, limit: float = 0.4, decay: float = 1.0

@@ -74,6 +74,63 @@ def output_range(
         )
 
 
+@rule(
+    kind="cause in the output",
+    severity="error",
+    when="start",
+    since="Rosasco et al., Are loss functions all the same? (2004): hinge",
+)
+def hinge_range(history: RunHistory) -> Iterator[Sign]:
+    """A hinge loss gets outputs or labels that it is not made for.
+
+    What it sees:
+        Labels of `hinge` or `squared_hinge` that are neither -1 and 1 nor 0 and 1
+        (which Keras turns into those); or an output that cannot be negative.
+
+    Why it matters:
+        The loss asks that label times output be 1 or more: an output that stays above
+        0 never gets there for the label -1.
+
+    What to do:
+        Labels of -1 and 1, and an output without activation, or tanh.
+
+    When it is wrong:
+        Labels other than -1 and 1 are margins of your own.
+
+    References:
+        Keras: `keras.losses.Hinge`.
+    """
+    for task in tasks(history):
+        if not task.loss.standard or task.loss.name not in ("hinge", "squared_hinge"):
+            continue
+        low = RANGES.get(task.activation or "", (-math.inf, math.inf))[0]
+        labels = set(task.target.counts) if task.target is not None else set()
+        if task.activation is not None and low >= 0:
+            yield Sign(
+                where=task.where,
+                seen=f"{task.activation} puts out "
+                f"{_interval(*RANGES[task.activation])}, but {task.loss.name} wants -1 "
+                "for one of the classes",
+                cause="That class can never be right",
+                action=f"use `{task.head(task.units, 'tanh')}`, or no activation",
+                alternatives=('loss="binary_crossentropy" with this output',),
+                evidence={"activation": task.activation},
+            )
+        elif labels and not (labels <= {-1.0, 1.0} or labels <= {0.0, 1.0}):
+            some = sorted(labels)[:4]
+            yield Sign(
+                where=task.target.name if task.target is not None else "y",
+                seen=f"labels {', '.join(f'{v:g}' for v in some)} with "
+                f"{task.loss.name} (-1 and 1 are wanted)",
+                cause="Likely the labels were coded for another loss",
+                action="map the two classes to -1 and 1"
+                if len(labels) == 2
+                else 'use `loss="sparse_categorical_crossentropy"` and a softmax of '
+                "one unit a class",
+                evidence={"labels": some},
+            )
+
+
 def _interval(low: float, high: float) -> str:
     if math.isinf(high):
         return f"values from {low:g} up"

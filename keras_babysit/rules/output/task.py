@@ -77,6 +77,7 @@ def softmax_for_multi_label(history: RunHistory) -> Iterator[Sign]:
     when="start",
     since="One-vs-rest against softmax regression",
     also=("metric-mismatch",),
+    refutable=True,
 )
 def sigmoid_for_classes(history: RunHistory, *, many: int = 50) -> Iterator[Sign]:
     """Classes that exclude each other are trained as labels that do not.
@@ -127,6 +128,7 @@ def sigmoid_for_classes(history: RunHistory, *, many: int = 50) -> Iterator[Sign
     when="start",
     since="Maximum likelihood: squared errors assume Gaussian noise",
     also=("targets-not-scaled",),
+    refutable=True,
 )
 def regression_loss_for_classes(history: RunHistory) -> Iterator[Sign]:
     """Classes are trained with a loss for quantities.

@@ -17,6 +17,7 @@ from keras_babysit.rules.rule import Sign, rule
     when="start",
     since="Wu and He, Group normalization, ECCV 2018",
     also=("activations-collapsing", "loss-oscillating", "vanishing-gradients"),
+    refutable=True,
 )
 def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[Sign]:
     """Batch normalization takes its statistics over one or two samples.

@@ -17,6 +17,7 @@ from keras_babysit.rules.rule import Sign, rule
     severity="warning",
     when="start",
     since="Kingma and Ba, Adam, ICLR 2015: a step is at most about the rate",
+    refutable=True,
 )
 def learning_rate_extreme(
     history: RunHistory,

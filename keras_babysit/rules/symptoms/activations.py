@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.growth import well_initialized
 from keras_babysit.rules.evidence.kernels import Trend, middle, not_hidden, trend
 from keras_babysit.rules.evidence.phrases import names, number, percent
 from keras_babysit.rules.evidence.progress import progress
@@ -260,8 +262,19 @@ def activations_exploding(
         if not rises or factor <= limit:
             continue
         how = f"grow {number(factor)}-fold"
-        yield _over_depth(last, depth, factor, how, "large")
+        sign = _over_depth(last, depth, factor, how, "large")
+        yield sign if not well_initialized(history) else _in_spite_of_it(sign)
         return
+
+
+def _in_spite_of_it(sign: Sign) -> Sign:
+    return dataclasses.replace(
+        sign,
+        cause="Likely each layer adds to the signal, or the steps are too large: the "
+        "initial weights are sound",
+        action="put LayerNormalization or BatchNormalization between the layers",
+        alternatives=("a lower learning rate", "scale residual branches down"),
+    )
 
 
 def _over_depth(last: str, depth: Trend, factor: float, how: str, size: str) -> Sign:

@@ -21,7 +21,7 @@ _SATURATED = 0.9
 
 
 @rule(
-    kind="symptom: no signal",
+    kind="symptom: disconnected",
     severity="warning",
     when=("step", "epoch"),
     since="Keras: 'Gradients do not exist for variables'",

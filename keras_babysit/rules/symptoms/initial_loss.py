@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import ArrayFacts, LossFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.arrays import root_mean_square
 from keras_babysit.rules.evidence.catalogue import CLASS_LOSSES
 from keras_babysit.rules.evidence.chance import target_of
+from keras_babysit.rules.evidence.connections import is_raw
 from keras_babysit.rules.evidence.phrases import number
 from keras_babysit.rules.rule import Sign, rule
 
@@ -20,9 +22,15 @@ _PART_3 = "CS231n, Neural Networks Part 3"
     severity="info",
     when=("step", "epoch"),
     since=f"{_PART_3}: Sanity checks, look for correct loss at chance performance",
+    refutable=True,
 )
 def initial_loss_off_chance(
-    history: RunHistory, *, limit: float = 3.0, far: float = 10.0, least: float = 1.0
+    history: RunHistory,
+    *,
+    limit: float = 3.0,
+    far: float = 10.0,
+    least: float = 1.0,
+    absurd: float = 1e3,
 ) -> Iterator[Sign]:
     """The loss before the first update is far above what chance gives.
 
@@ -31,7 +39,8 @@ def initial_loss_off_chance(
         that of a guess: log C for C classes, log 2 for binary cross-entropy, the mean
         square of the targets for a mean squared error. It is told above `limit` times
         that and `least` more than it, and is a warning above `far` times if the loss
-        is still above chance after three epochs.
+        is still above chance after three epochs, or above `absurd` times until it has
+        come down to chance.
 
     Why it matters:
         A fresh model should not be sure of anything. If it is, its outputs are too
@@ -57,18 +66,47 @@ def initial_loss_off_chance(
         return
     if first > max(limit * chance, chance + least * min(1.0, chance)):
         far_off = first > far * chance and _still_above(history, chance)
+        far_off |= first > absurd * chance and not _has_come_down(history, chance)
+        cause, action, other = _why(history)
         yield Sign(
             where="",
             seen=f"the first batch's loss is {number(first)} before any update "
             f"({number(chance)} is chance)",
-            cause="Likely the outputs start too large: inputs not scaled, or initial "
-            "weights too large",
-            action="scale the inputs to mean 0 and standard deviation 1",
-            alternatives=("initialize the last layer with smaller weights",),
+            cause=cause,
+            action=action,
+            alternatives=(other,),
             evidence={"loss": first, "chance": chance},
             since=(0.0, 0.0),
             severity="warning" if far_off else None,
         )
+
+
+def _why(history: RunHistory) -> tuple[str, str, str]:
+    """Cause, action and alternative, by whether the inputs are large."""
+    smaller = "initialize the last layer with smaller weights"
+    scale = "scale the inputs to mean 0 and standard deviation 1"
+    inputs = history.data.inputs if history.data is not None else ()
+    large = [x for x in inputs if root_mean_square(x) > 3]
+    if any(is_raw(history.model, x.name) for x in large):
+        return "Likely the outputs start too large: inputs not scaled", scale, smaller
+    frozen = history.model is not None and any(
+        not layer.trainable and layer.weights for layer in history.model.layers
+    )
+    if frozen:
+        return (
+            "Likely what the frozen layers put out is too large for the layers behind",
+            "put BatchNormalization or LayerNormalization behind the frozen layers",
+            smaller,
+        )
+    return (
+        "Likely the outputs start too large: the inputs are not, but weights or an "
+        "unnormalized sum are"
+        if inputs and not large
+        else "Likely the outputs start too large: inputs not scaled, or initial "
+        "weights too large",
+        smaller if inputs and not large else scale,
+        "normalization layers" if inputs and not large else smaller,
+    )
 
 
 def _first_loss(history: RunHistory) -> float:
@@ -110,6 +148,11 @@ def _guess(loss: LossFacts, classes: int, target: ArrayFacts | None) -> float:
         # Outputs of unit size at first are no fault.
         return target.mean * target.mean + target.std * target.std + 1
     return math.nan
+
+
+def _has_come_down(history: RunHistory, chance: float) -> bool:
+    losses = history.values("epoch.loss")
+    return len(losses) > 0 and bool(losses[-1] <= chance)
 
 
 def _still_above(history: RunHistory, chance: float) -> bool:

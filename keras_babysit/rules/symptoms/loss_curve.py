@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.chance import constant_loss
 from keras_babysit.rules.evidence.kernels import middle
 from keras_babysit.rules.evidence.phrases import number, try_rate
 from keras_babysit.rules.evidence.progress import Progress, progress
@@ -229,11 +230,14 @@ def loss_flat(
     stands = len(losses) > 2 and np.ptp(losses) <= 1e-6 * abs(losses[-1])
     if not p.peak < limit and not (stands and p.skill < 0.5):
         return
+    if _fell_from_start(history, p):
+        return
     half = p.losses[len(p.losses) // 2 - 1 :]
     if half[0] - half.min() > 0.05 * abs(half[0]):
         return  # Bad as it is, it falls.
     chance = p.reference
-    than = f" (a constant prediction has {number(chance)})" if chance == chance else ""
+    what = "it began with" if chance == p.start else "a constant prediction has"
+    than = f" ({what} {number(chance)})" if chance == chance else ""
     yield Sign(
         where="",
         seen=f"the loss is {number(p.losses[-1])} after {p.epochs} epochs{than}: "
@@ -247,6 +251,14 @@ def loss_flat(
         since=(0.0, 0.0),
         severity="error" if stands else None,
     )
+
+
+def _fell_from_start(history: RunHistory, p: Progress) -> bool:
+    """Whether a loss of which no constant is known has come down all the same."""
+    if not math.isnan(constant_loss(history)) or not p.losses[-1] > 0:
+        return False
+    within = 1 - p.losses[-1] / p.losses[0]
+    return bool(within > 0.2 or p.losses[-1] < 0.5 * p.start)
 
 
 @rule(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.growth import exploded
 from keras_babysit.rules.evidence.phrases import try_rate
 from keras_babysit.rules.rule import Sign, rule
 
@@ -27,7 +28,9 @@ def loss_not_finite(history: RunHistory) -> Iterator[Sign]:
     What it sees:
         A loss (of an observed batch, of an epoch, of the validation) or a weight that
         is not finite, and where that came up first: in forward order through the
-        layers' outputs, in backward order through the gradients. Weights are looked
+        layers' outputs, in backward order through the gradients; and whether gradients
+        or activations had grown over depth, or over time in recurrent layers, in the
+        last steps in which they were finite. Weights are looked
         at too, because a ReLU can turn the NaN of an input into a zero: then the loss
         stays finite while the first kernel is lost.
 
@@ -70,13 +73,14 @@ def loss_not_finite(history: RunHistory) -> Iterator[Sign]:
 def _not_finite(history: RunHistory) -> Sign:
     where, what, since = _origin(history)
     cause, action = _reason(history)
+    clip = "clip the gradients: clipnorm=1.0 in the optimizer"
     return Sign(
         where=where,
         seen=f"{what} (all should be finite)",
         cause=cause,
         action=action,
         alternatives=(
-            "clip the gradients: clipnorm=1.0 in the optimizer",
+            *([clip] if action != clip else []),
             "give the loss logits: no output activation and from_logits=True",
         ),
         evidence={"first": where or "loss", "step": since[0]},
@@ -109,6 +113,9 @@ def _reason(history: RunHistory) -> tuple[str, str]:
     if dirty:
         text = f"{dirty[0]} holds NaN or Inf"
         return text, f"drop or fill in what is not finite in {dirty[0]}"
+    grown = exploded(history)
+    if grown is not None:
+        return grown
     if _was_growing(history):
         return "Likely the learning rate is too high", try_rate(history, 0.1)
     return (

@@ -150,7 +150,10 @@ def stopped_too_early(
             f"{number(losses[-1])}",
             cause="Likely it was stopped too early",
             action=f"train for {max(2 * p.epochs, 10)} epochs, with EarlyStopping",
-            alternatives=("a higher learning rate",),
+            alternatives=(
+                f"train for {max(2 * p.epochs, 10)} epochs",
+                "a higher learning rate",
+            ),
             evidence={"loss": losses[-1], "epochs": p.epochs, "skill": p.skill},
         )
 

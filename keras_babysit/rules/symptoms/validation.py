@@ -8,11 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_babysit.facts import LayerFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.phrases import number, percent
+from keras_babysit.rules.evidence.chance import lowest_loss
+from keras_babysit.rules.evidence.phrases import names, number, percent
 from keras_babysit.rules.evidence.progress import accuracy_name, progress
 from keras_babysit.rules.rule import Sign, rule
 
+#: What the names of layers begin with that change their inputs in training only.
+_AUGMENTING = ("Random", "MixUp", "CutMix", "RandAugment", "AugMix")
 _ACCURACY = "CS231n, Neural Networks Part 3: Train/val accuracy"
 
 
@@ -105,7 +109,7 @@ def overfitting(
     n = int(max(patience, 2))
     if len(c.val_loss) < 2 * n or progress(history).updates < 30:
         return
-    if _averages_lag(history, c):
+    if _averages_lag(history, c) or _known(history) > 0.9:
         return
     yield from _rising(history, c, rise, gap, n) or _apart(history, c, gap, n)
 
@@ -221,7 +225,17 @@ def batchnorm_lagging(
         cause="Likely BatchNormalization's moving averages have not caught up",
         action="train on, or use BatchNormalization(momentum=0.9) in a short training",
         evidence={"val_loss": c.val_loss[-1], "loss": c.loss[-1], "updates": updates},
+        # The same samples: nothing else makes them so different.
+        severity="warning" if _known(history) > 0.9 else None,
     )
+
+
+def _known(history: RunHistory) -> float:
+    """Share of the validation samples that are training samples."""
+    validation = history.data.validation if history.data is not None else None
+    if validation is None or not validation.compared:
+        return 0.0
+    return validation.shared / validation.compared
 
 
 def _averages_lag(history: RunHistory, c: _Curves, limit: int = 1_000) -> bool:
@@ -253,6 +267,8 @@ def validation_better(
         Dropout, noise and augmentation act in training only and explain it; so does a
         loss that still falls fast, as the training's is an average over the epoch.
         Otherwise the validation data are easier, or training samples are among them.
+        Losses are not compared where weights count in training only, nor losses that
+        a perfect prediction does not bring to 0, such as Poisson's.
 
     What to do:
         Nothing if it is dropout; else compare the two sets.
@@ -268,7 +284,9 @@ def validation_better(
     n = int(max(epochs, 2))
     if len(c.loss) < n:
         return
-    lower = bool((c.val_loss[-n:] < loss * c.loss[-n:]).all()) and c.loss[-1] > 0
+    lower = _comparable(history) and bool(
+        (c.val_loss[-n:] < loss * c.loss[-n:]).all() and c.loss[-1] > 0
+    )
     higher = False
     if len(c.accuracy) >= n:
         noise = 3 * _error_of_accuracy(history, float(c.val_accuracy[-1]))
@@ -278,26 +296,48 @@ def validation_better(
     falling = len(c.loss) > 1 and c.loss[-1] < 0.8 * c.loss[-2]
     if not (lower or higher) or falling:
         return
-    rates = _dropouts(history)
+    acting = _in_training_only(history)
+    batches = history.data is not None and history.data.source == "batches"
+    if acting:
+        what = "dropout" if any(x.rate for x in _layers(history)) else "augmentation"
+        cause = f"Likely {what} explains it ({names(acting)}): it acts in training only"
+        action = "nothing to do, unless the training loss is too high: then less of it"
+    elif batches:
+        cause = "Likely augmentation or noise, or easier validation samples"
+        action = "measure the training samples without it, by `model.evaluate`"
+    else:
+        cause = "Likely the validation data are easier, or hold training samples"
+        action = "look for samples that are in both sets"
     yield Sign(
         where="",
         seen=f"val_loss is {number(c.val_loss[-1])}, the training loss "
         f"{number(c.loss[-1])}",
-        cause=f"Likely dropout explains it ({', '.join(rates[:3])}): it acts in "
-        "training only"
-        if rates
-        else "Likely the validation data are easier, or hold training samples",
-        action="nothing to do, unless the training loss is too high: then drop less"
-        if rates
-        else "look for samples that are in both sets",
+        cause=cause,
+        action=action,
         evidence={
             "val_loss": c.val_loss[-1],
             "loss": c.loss[-1],
-            "dropout": len(rates),
+            "dropout": len(acting),
         },
     )
 
 
-def _dropouts(history: RunHistory) -> list[str]:
-    layers = history.model.layers if history.model is not None else ()
-    return [f"{x.path} {number(x.rate)}" for x in layers if x.rate]
+def _comparable(history: RunHistory) -> bool:
+    """Whether the ratio of the two losses means anything.
+
+    Weights of samples or classes are in the training loss only, and where a perfect
+    prediction has another loss than 0 there is no ratio.
+    """
+    weighted = history.data is not None and history.data.weighted
+    return not weighted and (history.model is None or lowest_loss(history) >= 0)
+
+
+def _in_training_only(history: RunHistory) -> list[str]:
+    """Layers of dropout, noise and augmentation, with their rates."""
+    rates = [f"{x.path} {number(x.rate)}" for x in _layers(history) if x.rate]
+    kinds = [x.path for x in _layers(history) if x.kind.startswith(_AUGMENTING)]
+    return rates + kinds
+
+
+def _layers(history: RunHistory) -> tuple[LayerFacts, ...]:
+    return history.model.layers if history.model is not None else ()

@@ -1,0 +1,134 @@
+"""Facts of the settings around a `fit`: callbacks, and the schedule of its rate."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_babysit.facts import CallbackFacts, FitFacts, ScheduleFacts
+from keras_babysit.inspection.fit import arguments_of
+
+#: A schedule is evaluated at so many updates of the run, and up to so many times its
+#: length beyond it.
+POINTS = 48
+BEYOND = 1_000
+
+
+def fit_facts(model: Any) -> FitFacts | None:
+    """Returns the facts of the running `fit` of a model; `None` if there is none.
+
+    To be called inside a callback's `on_train_begin`.
+    """
+    names = arguments_of(model)
+    if names is None:
+        return None
+    try:
+        epochs = _epochs(names)
+        validates = names.get("validation_data") is not None
+        every = names.get("validation_freq", 1) if validates else 0
+        return FitFacts(
+            epochs=epochs,
+            begin=_updates(model),
+            # A list of epochs: the first of them is what matters.
+            validation_every=every if isinstance(every, int) else min(every),
+            callbacks=_callbacks(names),
+            class_weight={
+                int(k): float(v) for k, v in (names.get("class_weight") or {}).items()
+            },
+            mean_weight=_mean_weight(names.get("sample_weight")),
+            schedule=_schedule(model, names, epochs),
+        )
+    except Exception:  # What a user may pass has no end.
+        return None
+
+
+def callbacks() -> tuple[CallbackFacts, ...]:
+    """Returns the facts of the callbacks of the innermost running `fit`."""
+    try:
+        return _callbacks(arguments_of() or {})
+    except Exception:
+        return ()
+
+
+def _updates(model: Any) -> int:
+    done = getattr(getattr(model, "optimizer", None), "_iterations", None)
+    return 0 if done is None else int(keras.ops.convert_to_numpy(done))
+
+
+def _epochs(names: Mapping[str, Any]) -> int | None:
+    last = names.get("epochs")
+    if not isinstance(last, int):
+        return None
+    return max(last - int(names.get("initial_epoch") or 0), 0)
+
+
+def _callbacks(names: Mapping[str, Any]) -> tuple[CallbackFacts, ...]:
+    given = names.get("callbacks")
+    found = getattr(given, "callbacks", given) or ()
+    facts = (_callback(one) for one in found)
+    return tuple(one for one in facts if one is not None)
+
+
+def _callback(callback: Any) -> CallbackFacts | None:
+    kinds = keras.callbacks
+    known = (kinds.EarlyStopping, kinds.ReduceLROnPlateau, kinds.ModelCheckpoint)
+    kind = next((kind for kind in known if isinstance(callback, kind)), None)
+    checkpoint = kind is kinds.ModelCheckpoint
+    if kind is None or (checkpoint and not callback.save_best_only):
+        return None
+    return CallbackFacts(
+        kind=kind.__name__,
+        monitor=callback.monitor,
+        mode=callback.mode,
+        patience=getattr(callback, "patience", None),
+        starts_from=getattr(callback, "start_from_epoch", 0),
+        restores=getattr(callback, "restore_best_weights", False),
+        # The best begins as `None`, or as a threshold of the user's.
+        seen=callback.best is not None,
+    )
+
+
+def _mean_weight(weights: Any) -> float:
+    """Mean of an array of weights; 1 for none, or several."""
+    if not isinstance(weights, np.ndarray) or not weights.size:
+        return 1.0
+    return float(weights.mean())
+
+
+def _schedule(
+    model: Any, names: Mapping[str, Any], epochs: int | None
+) -> ScheduleFacts | None:
+    optimizer: Any = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    schedule = getattr(optimizer, "_learning_rate", None)
+    batches = getattr(names.get("epoch_iterator"), "num_batches", None)
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return None
+    if not batches or not epochs:
+        return None
+    begin = int(keras.ops.convert_to_numpy(optimizer._iterations))
+    run = int(batches) * epochs
+    at = _points(begin, run)
+    # A copy: one that counts its calls must not count these.
+    rate = copy.copy(schedule)
+    rates = [float(keras.ops.convert_to_numpy(rate(_like(optimizer, t)))) for t in at]
+    return ScheduleFacts(at.astype(float), np.array(rates), begin, begin + run)
+
+
+def _points(begin: int, run: int) -> np.ndarray:
+    """Updates to look at: evenly over the run, denser at both of its ends."""
+    even = np.linspace(0, run - 1, POINTS)
+    early = np.geomspace(1, run, POINTS // 2) - 1
+    later = run * np.geomspace(1, BEYOND, POINTS)
+    before = np.linspace(0, begin, POINTS // 2)
+    after = begin + np.concatenate([even, early, later])
+    return np.unique(np.concatenate([before, after]).astype(int))
+
+
+def _like(optimizer: Any, step: int) -> Any:
+    """A number of updates, of the type that the optimizer gives its schedule."""
+    return keras.ops.convert_to_tensor(step, dtype=optimizer._iterations.dtype)
