@@ -125,9 +125,7 @@ def fingerprint(fed: Fed) -> bytes:
             continue
         for rows in value:
             digest.update(f"{rows.name} {rows.shape}".encode())
-            some = rows.take(spread(rows.shape[0], 64))
-            plain = some.dtype.kind in "biufc"
-            digest.update(some.tobytes() if plain else repr(some.tolist()).encode())
+            digest.update(_raw(rows.take(spread(rows.shape[0], 64))))
     return digest.digest()
 
 
@@ -142,7 +140,8 @@ class BatchSample:
         self._fed = fed or Fed()
         self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._weighted = False
-        self._rows = 0
+        self._added = self._rows = 0
+        self._of_earlier_epochs: set[bytes] = set()
 
     @property
     def full(self) -> bool:
@@ -150,7 +149,7 @@ class BatchSample:
         values = sum(_size(a) for x, y in self._batches for a in (x, y))
         return (
             self._rows >= INPUT_ROWS
-            or len(self._batches) >= BATCHES
+            or self._added >= BATCHES
             or values >= INPUT_VALUES
         )
 
@@ -158,10 +157,25 @@ class BatchSample:
         """Adds a batch of nested NumPy arrays, unless enough was collected."""
         if self.full:
             return
-        inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
-        self._rows += _length(inputs)
+        self._added += 1
         self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
+        inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
+        if self._of_earlier_epochs:
+            digests = _digests(inputs, targets)
+            new = [i for i, d in enumerate(digests) if d not in self._of_earlier_epochs]
+            if not new:
+                return
+            if len(new) < len(digests):
+                inputs, targets = (
+                    {name: np.asarray(array)[new] for name, array in part.items()}
+                    for part in (inputs, targets)
+                )
+        self._rows += _length(inputs)
         self._batches.append((inputs, targets))
+
+    def end_epoch(self) -> None:
+        """Tells that the data begin anew: a sample that comes again is no other."""
+        self._of_earlier_epochs = {d for batch in self._batches for d in _digests(*batch)}
 
     def facts(self) -> DataFacts:
         """Returns the facts of what was collected so far."""
@@ -206,6 +220,23 @@ def _size(arrays: Mapping[str, Any]) -> int:
 def _length(arrays: Mapping[str, Any]) -> int:
     shape = np.shape(next(iter(arrays.values()), 0))
     return int(shape[0]) if shape else 0
+
+
+def _digests(inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> list[bytes]:
+    """A digest of each sample of a batch, or one of the batch if it has no rows."""
+    found = [np.asarray(a) for a in (*inputs.values(), *targets.values())]
+    if len({a.shape[:1] for a in found}) != 1 or not found[0].ndim:
+        found = [a[None] for a in found]
+    return [
+        hashlib.blake2b(
+            b"".join(_raw(array[i : i + 1]) for array in found), digest_size=16
+        ).digest()
+        for i in range(len(found[0]) if found else 0)
+    ]
+
+
+def _raw(array: np.ndarray) -> bytes:
+    return repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
 
 
 def _rows(arrays: Sequence[Rows]) -> int:

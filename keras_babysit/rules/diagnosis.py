@@ -73,6 +73,8 @@ class Diagnosis:
         """A record has been added to the history."""
         if isinstance(record, StepRecord):
             return self._judge.judge(self._history, "step")
+        if self._sample is not None:
+            self._sample.end_epoch()
         if not record.logs:
             return []
         return self._judge.judge(self._history, "epoch")
