@@ -148,9 +148,7 @@ class BatchSample:
         """Whether enough was collected."""
         values = sum(_size(a) for x, y in self._batches for a in (x, y))
         return (
-            self._rows >= INPUT_ROWS
-            or self._added >= BATCHES
-            or values >= INPUT_VALUES
+            self._rows >= INPUT_ROWS or self._added >= BATCHES or values >= INPUT_VALUES
         )
 
     def add(self, x: Any, y: Any = None, sample_weight: Any = None) -> None:
@@ -175,7 +173,9 @@ class BatchSample:
 
     def end_epoch(self) -> None:
         """Tells that the data begin anew: a sample that comes again is no other."""
-        self._of_earlier_epochs = {d for batch in self._batches for d in _digests(*batch)}
+        self._of_earlier_epochs = {
+            d for batch in self._batches for d in _digests(*batch)
+        }
 
     def facts(self) -> DataFacts:
         """Returns the facts of what was collected so far."""

@@ -73,6 +73,9 @@ class Driver:
         if isinstance(executor, InPlace):  # Workers elsewhere outlive the driver.
             for number in past.open:
                 self._deaths.add(number, len(store.epochs(number)))
+        for number in past.spared:
+            # Where it ends this process too, one time more is enough.
+            self._deaths.counts[number] = max_retries * isinstance(executor, InPlace)
         self._max_retries, self._max_failed = max_retries, max_failed
         self._hparams = HParams(store)
         self._running: set[int] = set()
@@ -124,7 +127,7 @@ class Driver:
 
     def _is_over(self) -> bool:
         """Whether the search had ended, and no more is asked for now."""
-        if not self._finished:
+        if not self._finished or self._scheduler.open:
             return False
         self._coming = self._scheduler.next()
         return isinstance(self._coming, End)

@@ -90,7 +90,8 @@ class Search:
         babysit: whether a `Babysitter` watches each trial. It costs a few seconds for
             each, however long it trains: not worth it where trials take no longer.
         max_retries_per_trial: a trial whose process was killed is started again, and
-            given up when this has happened more often in a row without a new epoch.
+            given up when this has happened more often in a row without a new epoch. It
+            is tried again when the search is run again.
         max_consecutive_failed_trials: the search stops after so many trials in a row
             that raised the same error, as where a device is lost, and trains them again
             when it is run again; `None`: never.

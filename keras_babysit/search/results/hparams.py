@@ -22,7 +22,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as api
 
 from keras_babysit.document import markdown
-from keras_babysit.event_files import writer as files
+from keras_babysit.event_files import summaries
+from keras_babysit.event_files.frames import framed
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.store import EVENTS, LOGS, Store, lines_of, started
 from keras_babysit.search.trials import Objective, Outcome, Trial, outcome_of
@@ -157,12 +158,12 @@ def _write_end(path: Path, outcome: Outcome, time: float, objective: Objective) 
     numbers = {**outcome.metrics, objective.name: outcome.score}
     numbers |= {name: getattr(outcome, name) for name in _ABOUT}
     values = [
-        files.scalar(f"{METRIC}{name}", float(value))
+        summaries.scalar(f"{METRIC}{name}", float(value))
         for name, value in numbers.items()
         if value is not None and math.isfinite(value)
     ]
     reason = f": {markdown.escaped(outcome.reason)}" if outcome.reason else ""
-    values.append(files.text(f"{METRIC}outcome", f"**{outcome.status}**{reason}"))
+    values.append(summaries.text(f"{METRIC}outcome", f"**{outcome.status}**{reason}"))
     has_score = outcome.score is not None and math.isfinite(outcome.score)
     is_success = outcome.status == "completed" or (
         outcome.status == "stopped" and has_score
@@ -253,8 +254,7 @@ def _write(path: Path, time: float, values: list[Any], step: int = 0) -> None:
     summary = summary_pb2.Summary(value=values)
     event = event_pb2.Event(wall_time=time, step=step, summary=summary)
     content = b"".join(
-        files.framed(one.SerializeToString(deterministic=True))
-        for one in (version, event)
+        framed(one.SerializeToString(deterministic=True)) for one in (version, event)
     )
     if path.exists() and path.read_bytes() == content:
         return
