@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -134,6 +135,24 @@ def random_numbers_kept() -> Iterator[None]:
             global_state.set_global_attribute(name, value)
         if of_keras is not None:
             of_keras.state.assign(seed)
+
+
+@contextlib.contextmanager
+def names_kept(anew: bool = False) -> Iterator[None]:
+    """Has Keras number the names of layers as if none had been made meanwhile.
+
+    Args:
+        anew: whether to number from the start meanwhile, so that layers have the names
+            that they would have in a new process.
+    """
+    key = "object_name_uids"
+    known = global_state.get_global_attribute(key)
+    now = defaultdict(int, {} if anew else known or {})
+    global_state.set_global_attribute(key, now)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, known)
 
 
 @contextlib.contextmanager

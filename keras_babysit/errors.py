@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import re
 import sys
@@ -71,6 +72,12 @@ def number(
     return float(value)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and no boolean."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and math.isfinite(value)
+
+
 def positive(name: str, value: Any) -> float:
     """Returns an argument that must be a positive number."""
     return number(name, value, "a positive number", lambda v: v > 0)
@@ -84,6 +91,12 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     """
     real = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not real or value < least:
-        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        kind = {0: "a non-negative integer", 1: "a positive integer"}.get(least)
+        kind = kind or f"an integer of at least {least}"
         raise ValueError(f"`{name}` must be {kind}. Received: {name}={value!r}")
     return int(value)
+
+
+def whole_or_none(name: str, value: Any, least: int = 1) -> int | None:
+    """Returns an argument that may be `None` instead of such an integer."""
+    return None if value is None else whole(name, value, least)

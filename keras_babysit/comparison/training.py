@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from keras_babysit.borrowing import random_numbers_kept
+from keras_babysit.borrowing import names_kept, random_numbers_kept
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.comparison.choices import Maker, chosen
 from keras_babysit.comparison.clock import Clock
@@ -23,7 +23,7 @@ from keras_babysit.comparison.result import (
     usual_target,
 )
 from keras_babysit.comparison.run import OptimizerRun
-from keras_babysit.comparison.start import Start, names_kept, start_of
+from keras_babysit.comparison.start import Start, start_of
 from keras_babysit.document.words import clean
 from keras_babysit.errors import first_line, number, whole
 

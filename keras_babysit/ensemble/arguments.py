@@ -6,7 +6,6 @@ Whatever is wrong is a `ValueError` that says what was expected.
 from __future__ import annotations
 
 import functools
-import numbers
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -68,25 +67,6 @@ def _check_model(member: Any, number: int) -> None:
             f"Member {number}, {member.name!r}, has no weights yet: give it an input "
             "shape (`keras.Input`) or call it on data once."
         )
-
-
-def check_whole(least: int, **values: Any) -> None:
-    """Makes sure that values are integers, Python's or NumPy's, and large enough."""
-    for name, value in values.items():
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not whole or value < least:
-            some = f"an integer of {least} or more"
-            what = "a positive integer" if least == 1 else some
-            raise ValueError(f"`{name}` must be {what}. Received: {name}={value!r}")
-
-
-def check_batch_size(batch_size: Any) -> None:
-    """Makes sure that a batch size is a positive integer, or `None`.
-
-    Keras takes 0 for its default.
-    """
-    if batch_size is not None:
-        check_whole(1, batch_size=batch_size)
 
 
 def check_inputs(x: Any, again: str = "") -> None:

@@ -13,9 +13,7 @@ import keras
 from keras_babysit.borrowing import attributes_kept
 from keras_babysit.document.words import sentence
 from keras_babysit.errors import first_line
-
-#: Begins the name of a file that is still being written.
-PARTIAL = ".partial-"
+from keras_babysit.event_files.replacing import replacing
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
@@ -30,33 +28,10 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
         model: a built Keras model.
         path: the file; its directory is made if need be.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    with attributes_kept(model, "get_compile_config"):
+    with attributes_kept(model, "get_compile_config"), replacing(path) as partial:
         config = _without_our_schedules(model.get_compile_config(), model)
         vars(model)["get_compile_config"] = lambda: config
-        try:
-            model.save(partial)
-            replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def write(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file at once or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    partial.write_bytes(content)
-    replace(partial, path)
-
-
-def replace(partial: Path, path: Path) -> None:
-    """Gives a file that has been written its name, once it is on the disk."""
-    with open(partial, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+        model.save(partial)
 
 
 def load(

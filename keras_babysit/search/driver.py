@@ -29,7 +29,6 @@ from keras_babysit.search.trials import (
     EpochResult,
     Outcome,
     Trial,
-    plain,
     to_json,
     with_outcome,
 )
@@ -214,7 +213,7 @@ class Driver:
             self._ended(trial, result)
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
-        self._append("ended", number=trial.number, outcome=plain(outcome))
+        self._append("ended", number=trial.number, outcome=to_json(outcome))
         trial = replace(trial, outcome=outcome)
         self._scheduler.ended(trial)
         self._progress.ended(with_outcome(trial, outcome))
@@ -341,6 +340,6 @@ class Driver:
 
 
 def _as_started(trial: Trial) -> dict[str, Any]:
-    values = plain(trial)
+    values = to_json(trial)
     del values["outcome"]
-    return to_json(values)
+    return values

@@ -459,7 +459,7 @@ def test_little_time(monkeypatch):
         ({"n": 0}, "`n` must be a positive integer. Received: n=0"),
         ({"n": 2.5}, "`n` must be a positive integer"),
         ({"n_coordinates": 0}, "`n_coordinates` must be a positive integer"),
-        ({"burn_in": -1}, "`burn_in` must be an integer of at least 0"),
+        ({"burn_in": -1}, "`burn_in` must be a non-negative integer"),
         ({"burn_in": True}, "`burn_in` must be"),
         ({"seconds": 0}, "`seconds` must be a positive number"),
     ],

@@ -20,6 +20,7 @@ from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of, output_na
 from keras_babysit.ensemble.outputs.predictions import of_each
 from keras_babysit.ensemble.scoring.evaluation import report
 from keras_babysit.ensemble.scoring.report import EnsembleReport
+from keras_babysit.errors import whole_or_none
 from keras_babysit.inspection.layers import graph_of
 
 
@@ -159,7 +160,7 @@ class LazyEnsemble:
 
     def _each(self, x: Any, batch_size: int | None) -> Iterator[Any]:
         """What each member predicts."""
-        checks.check_batch_size(batch_size)
+        whole_or_none("batch_size", batch_size)
         checks.check_inputs(x, again="for each member")
         return of_each(self.members, x, batch_size)
 

@@ -12,8 +12,8 @@ import numpy as np
 from keras.src.callbacks.monitor_callback import MonitorCallback
 
 from keras_babysit.ensemble import files
-from keras_babysit.ensemble.arguments import check_whole
 from keras_babysit.ensemble.members.model_files import ModelFiles
+from keras_babysit.errors import whole
 
 
 class BestCheckpoints(ModelFiles, MonitorCallback):
@@ -70,7 +70,7 @@ class BestCheckpoints(ModelFiles, MonitorCallback):
             raise ValueError(
                 f"`mode` must be 'auto', 'min' or 'max'. Received: mode={mode!r}"
             )
-        check_whole(1, k=k)
+        whole("k", k)
         if not isinstance(monitor, str) or not monitor:
             raise ValueError(
                 f"`monitor` must be the name of a metric. Received: monitor={monitor!r}"

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.ensemble.arguments import check_whole
+from keras_babysit.errors import whole
 
 #: Probabilities below it count as it, as in Keras's losses: one float32 zero would
 #: make the mean infinite.
@@ -87,7 +87,7 @@ def calibration_error(
         Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks
         (2017), eq. 5.
     """
-    check_whole(1, bins=bins)
+    whole("bins", bins)
     p, y = checked(probabilities, labels, kind)
     confidence, right = p.max(1), p.argmax(1) == y
     edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]

@@ -10,6 +10,7 @@ import numpy as np
 from keras_babysit.ensemble import arguments
 from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.ensemble.scoring.measurement import source_of
+from keras_babysit.errors import whole_or_none
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def validation_of(
         from_logits: see `Ensemble`.
         batch_size: of prediction.
     """
-    arguments.check_batch_size(batch_size)
+    whole_or_none("batch_size", batch_size)
     if _are_predictions(members):
         if x is not None:
             raise ValueError(

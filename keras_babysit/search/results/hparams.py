@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as api
 
 from keras_babysit.document import markdown
-from keras_babysit.event_files import summaries
+from keras_babysit.event_files import replacing, summaries
 from keras_babysit.event_files.frames import framed
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.store import EVENTS, LOGS, Store, lines_of, started
@@ -258,8 +257,4 @@ def _write(path: Path, time: float, values: list[Any], step: int = 0) -> None:
     )
     if path.exists() and path.read_bytes() == content:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without "tfevents" in its name, TensorBoard does not read half of it.
-    beside = path.with_name(f"hparams.{os.getpid()}.new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    replacing.write(path, content, sync=False)

@@ -15,8 +15,9 @@ import keras
 import keras_tuner
 
 from keras_babysit.borrowing import layers_of, random_numbers_kept
+from keras_babysit.event_files.replacing import replacing, write
 from keras_babysit.search.space.scales import with_values
-from keras_babysit.search.store import CHECKPOINTS, Store, write
+from keras_babysit.search.store import CHECKPOINTS, Store
 from keras_babysit.search.trials import Objective, Trial, to_json
 
 #: A whole model, and what there is where it cannot be saved whole.
@@ -64,16 +65,9 @@ class Checkpoints:
         return name
 
     def _saved(self, model: keras.Model, stem: str, suffix: str) -> str:
-        unfinished = self.folder / f"unfinished-{os.getpid()}{suffix}"
-        try:
-            if suffix == _WHOLE:
-                model.save(unfinished)
-            else:
-                model.save_weights(unfinished)
-            os.replace(unfinished, self.folder / (stem + suffix))
-        finally:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        with replacing(self.folder / (stem + suffix), sync=False) as partial:
+            save = model.save if suffix == _WHOLE else model.save_weights
+            save(partial)
         return stem + suffix
 
     def beside(self, name: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import numpy as np
 from keras.src.trainers.data_adapters.array_slicing import can_slice_array
 
 from keras_babysit.callbacks.babysitter import Babysitter
-from keras_babysit.search.numeric import check_count
+from keras_babysit.errors import whole
 from keras_babysit.search.trials import Objective
 
 #: Arguments of `fit` that hold one entry a sample.
@@ -119,7 +119,7 @@ def _check_split(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_folds(arguments: Mapping[str, Any], folds: int) -> None:
-    check_count("`folds`", folds, least=2)
+    whole("folds", folds, least=2)
     for name in ("validation_data", "validation_split"):
         given = arguments.get(name)
         if given is not None and not (name == "validation_split" and not given):

@@ -167,7 +167,7 @@ def test_again_changes_nothing(store):
     HParams(store).update()
     assert contents(store.directory) == before
     assert len(before) == 1 + 2 * len(store.trials())
-    assert not list(store.directory.rglob("*.new"))
+    assert not list(store.directory.rglob(".partial-*"))
 
 
 def test_a_search_that_was_killed_and_goes_on(store, tmp_path):
