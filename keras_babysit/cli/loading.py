@@ -41,11 +41,7 @@ class TheirFailure(Failure):
 
 @contextlib.contextmanager
 def framework() -> Iterator[None]:
-    """Says what to install where importing Keras fails.
-
-    Raises:
-        Failure: for an ImportError.
-    """
+    """Says what to install where importing Keras fails."""
     try:
         yield
     except ImportError as e:
@@ -57,11 +53,7 @@ def framework() -> Iterator[None]:
 
 @contextlib.contextmanager
 def failures() -> Iterator[None]:
-    """Says in a line what was wrong with what was named.
-
-    Raises:
-        Failure: for errors of the user's code, and for ours about arguments.
-    """
+    """Says in a line what was wrong with what was named."""
     try:
         yield
     except Exception as e:
@@ -90,9 +82,6 @@ def find(target: str) -> Any:
 
 def model_of(target: str) -> Any:
     """Returns the Keras model that a target names, or that its function returns.
-
-    Args:
-        target: `"package.module:attribute"` or the path of a `.keras` file.
 
     Raises:
         Failure: if there is none.

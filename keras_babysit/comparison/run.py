@@ -118,11 +118,7 @@ class OptimizerRun:
         return "loss is not finite" if self.diverged else "all well"
 
     def line(self, metric: str) -> str:
-        """All of it in a line: `"Adam: loss 0.021, val_accuracy 0.97, ..."`.
-
-        Args:
-            metric: the log to name beside the loss; `""` for none.
-        """
+        """All of it in a line: `"Adam: loss 0.021, val_accuracy 0.97, ..."`."""
         logs = [log for log in dict.fromkeys(("loss", metric)) if log in self.history]
         parts = [f"{log} {number(self.final(log))}" for log in logs]
         if math.isfinite(self.seconds_per_epoch):

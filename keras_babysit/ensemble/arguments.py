@@ -114,12 +114,7 @@ def check_arrays(x: Any) -> int:
 
 
 def targets_of(y: Any, count: int) -> np.ndarray:
-    """Returns labels or targets of one output as an array.
-
-    Args:
-        y: what was given.
-        count: how many samples there are.
-    """
+    """Returns labels or targets of one output as an array."""
     if y is None:
         raise ValueError("`y` must be labels or targets. Received: y=None")
     if isinstance(y, Mapping):
@@ -151,12 +146,7 @@ def targets_of(y: Any, count: int) -> np.ndarray:
 
 
 def weights_of(weights: Any, n: int) -> np.ndarray:
-    """Returns one weight for each of `n` members: float64, summing to one.
-
-    Args:
-        weights: numbers of 0 or more that sum to one; `None` for equal ones.
-        n: number of members.
-    """
+    """Returns one weight for each of `n` members: float64, summing to one."""
     if weights is None:
         return np.full(n, 1 / n)
     try:
@@ -187,12 +177,7 @@ def weights_of(weights: Any, n: int) -> np.ndarray:
 
 
 def shapes_agree(structures: Sequence[Any], what: str) -> None:
-    """Makes sure that the inputs, or the outputs, of all members are alike.
-
-    Args:
-        structures: of each member a symbolic tensor, or a list or dict of them.
-        what: `"inputs"` or `"outputs"`, for the message.
-    """
+    """Makes sure that the inputs, or the outputs, of all members are alike."""
     first = structures[0]
     for number, other in enumerate(structures[1:], start=2):
         if not _alike(first, other):
@@ -207,10 +192,6 @@ def names_agree(members: Sequence[Sequence[str]], what: str) -> None:
 
     Lists are fed, and averaged, by position. Names that Keras may have made tell
     nothing, nor do those of which another member has not the same.
-
-    Args:
-        members: of each member the names, flat.
-        what: `"inputs"` or `"outputs"`, for the message.
     """
     plain = [[re.sub(r"_\d+$", "", name) for name in names] for names in members]
     for number, names in enumerate(plain[1:], start=2):

@@ -23,10 +23,6 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     while writing leaves what was there before. And where the learning rate is one of
     `keras_babysit.schedules`, the file has the rate as it is now, so that it loads
     without this package.
-
-    Args:
-        model: a built Keras model.
-        path: the file; its directory is made if need be.
     """
     with attributes_kept(model, "get_compile_config"), replacing(path) as partial:
         config = _without_our_schedules(model.get_compile_config(), model)
@@ -39,13 +35,7 @@ def load(
     custom_objects: dict[str, Any] | None = None,
     compile: bool = True,
 ) -> keras.Model:
-    """Returns the model in a `.keras` file.
-
-    Args:
-        path: the file.
-        custom_objects: as for `keras.saving.load_model`.
-        compile: whether to compile it, if it was saved compiled.
-    """
+    """Returns the model in a `.keras` file."""
     path = Path(path)
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
@@ -91,13 +81,7 @@ def models_in(directory: str | os.PathLike) -> list[str]:
 
 
 def listed(name: str, given: Any, models: bool = True) -> list[Any]:
-    """Returns members as a list of paths, and of models where those may be.
-
-    Args:
-        name: of the argument, for messages.
-        given: a directory of `.keras` files, or a list.
-        models: whether models may be in it.
-    """
+    """Returns members as a list of paths, and of models where those may be."""
     if is_path(given):
         return list(models_in(given))
     what = f"{'models or ' if models else ''}paths of `.keras` files"

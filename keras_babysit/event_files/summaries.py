@@ -108,12 +108,7 @@ def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> 
 
 
 def json_text(tag: str, value: Any) -> Value:
-    """A JSON document in our own plugin's tag, as one string.
-
-    Args:
-        tag: the tag.
-        value: plain values; numbers have to be finite.
-    """
+    """A JSON document in our own plugin's tag, as one string."""
     document = json.dumps(value, allow_nan=False).encode()
     metadata = _our_metadata({"type": "json"})
     tensor = make_tensor_proto(document)

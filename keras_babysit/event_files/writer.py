@@ -102,11 +102,7 @@ class EventFile:
         self._put(_Event(time.time(), step, values, latest))
 
     def flush(self, wait: bool = False) -> None:
-        """Asks the thread to flush; with `wait`, returns when it has.
-
-        Raises:
-            OSError: if a write failed.
-        """
+        """Asks the thread to flush; with `wait`, returns when it has."""
         self._check()
         done = threading.Event() if wait else None
         self._put((_FLUSH, done))
@@ -115,11 +111,7 @@ class EventFile:
             self._check()
 
     def close(self) -> None:
-        """Writes what is queued and closes the file.
-
-        Raises:
-            OSError: if a write failed.
-        """
+        """Writes what is queued and closes the file."""
         try:
             self._check()
         finally:
@@ -180,11 +172,7 @@ class _Stream:
         self.begin()
 
     def begin(self, lost: str = "") -> None:
-        """Begins a file.
-
-        Args:
-            lost: what has become of the one before.
-        """
+        """Begins a file."""
         if lost:
             self.losses.append(lost)
         self._directory.mkdir(parents=True, exist_ok=True)

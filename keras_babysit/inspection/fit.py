@@ -26,9 +26,6 @@ def fed_to(model: Any) -> Fed | None:
 
     To be called inside a callback's `on_train_begin`.
 
-    Args:
-        model: the model that is being fitted.
-
     Returns:
         A `Fed`; `None` if no `fit` of it is running, or it cannot be made out.
     """

@@ -253,11 +253,7 @@ def _check_array(name: str, array: np.ndarray, part: str) -> None:
 
 
 def check_bounds(samples: Any, limit: Any, far: Any) -> None:
-    """Checks the arguments of checks that judge a ratio by two limits.
-
-    Raises:
-        ValueError: if `samples` is not a positive integer, or not 0 < limit < far.
-    """
+    """Checks the arguments of checks that judge a ratio by two limits."""
     whole("samples", samples)
     if not 0 < limit < far:
         raise ValueError(

@@ -177,11 +177,6 @@ def _in_order(data: tuple[Any, Any, Any], sweep: Sweep, size: int) -> Any:
     Keras takes its time to begin an epoch, and each of them can end with a smaller
     batch, whose loss is noisier.
 
-    Args:
-        data: x, y and sample weights, arrays or structures of arrays.
-        sweep: knows how many batches are to come; is told how many there are.
-        size: samples a batch, no more than there are.
-
     Returns:
         The same of the rows; `None` if they are many, or cannot be picked.
     """

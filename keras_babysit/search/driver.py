@@ -87,10 +87,6 @@ class Driver:
     def run(self, work: Work, check_objective: bool = True) -> None:
         """Drives until the search has ended.
 
-        Args:
-            work: what all trials share.
-            check_objective: whether the first epoch must have the objective.
-
         Raises:
             ValueError: if training does not log the objective.
             RuntimeError: if the first trials all fail.

@@ -85,11 +85,6 @@ def check_same(
     """Raises a `ValueError` if the folder has another search.
 
     More trials of the last stage, more repeats, and what changes no trial may differ.
-
-    Args:
-        settings: what is asked for now.
-        stored: what the search in the folder was begun with.
-        directory: the folder, for the message.
     """
     found = list(differences(settings, stored))
     if found:

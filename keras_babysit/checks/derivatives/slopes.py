@@ -162,14 +162,6 @@ def compare_gradients(
     First a random direction of each weight, which no coordinate is left out of; then
     single coordinates, those with the largest gradient and some at random, a round
     over all weights each, for as long as there is time.
-
-    Args:
-        twin: the model.
-        skip: indices of variables to leave out.
-        coordinates: how many of each weight.
-        random: for directions and coordinates.
-        seconds: after which no further comparison is begun.
-        tell: is told how far it has come.
     """
     until = time.perf_counter() + seconds
     line = _Lines(twin, random)

@@ -143,12 +143,7 @@ def notes(twin: Twin, comparison: Comparison) -> list[str]:
 def rows(
     variables: Sequence[VariableGradient], excuse: str
 ) -> tuple[dict[str, str], ...]:
-    """The worst weights; the others, if there are more, in one row.
-
-    Args:
-        variables: of each weight.
-        excuse: why differences are all right, if they are.
-    """
+    """The worst weights; the others, if there are more, in one row."""
     penalized = any(v.regularization_error for v in variables)
     order = ("failed", "worrying", "passed", "skipped")
     ranked = sorted(variables, key=lambda v: (order.index(v.verdict), -v.error))

@@ -205,10 +205,6 @@ def twin_of(model: Any, sample: Sample) -> Iterator[Twin]:
     layers that cannot, all is. Compiled, unless the model was compiled to run eagerly
     or only can run so.
 
-    Args:
-        model: built and compiled.
-        sample: a few samples.
-
     Raises:
         NoLossError: if there is nothing to differentiate.
         Exception: whatever the model raises when it is called to train.

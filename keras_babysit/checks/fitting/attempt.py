@@ -110,12 +110,7 @@ class Goal:
 
 
 def goal_of(model: keras.Model, sample: Sample) -> Goal:
-    """Returns what the loss of a borrowed model can come to.
-
-    Args:
-        model: a model that is borrowed, without regularization and noise.
-        sample: the data.
-    """
+    """Returns what the loss of a borrowed model can come to."""
     if has_own_step(model) and (model._compile_loss is None or sample.y is None):
         return Goal()
     calls = targets_of(model, sample)

@@ -21,11 +21,7 @@ _Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 def rate_of(optimizer: Any) -> float:
-    """Returns an optimizer's learning rate; of a schedule the highest one.
-
-    Raises:
-        ValueError: if it has none.
-    """
+    """Returns an optimizer's learning rate; of a schedule the highest one."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = getattr(inner, "_learning_rate", None)
     if rate is None:
@@ -99,14 +95,6 @@ def fresh_optimizers(
     """Puts fresh optimizers in place of all that a borrowed model has.
 
     It then trains step by step, without XLA, which would take long to compile.
-
-    Args:
-        model: a model that is borrowed.
-        rate: learning rate of the one it is compiled with.
-        plain: as for `fresh`.
-
-    Yields:
-        The fresh optimizer of the model itself.
     """
     own = model.optimizer
     with contextlib.ExitStack() as stack:

@@ -67,16 +67,7 @@ def judged(
     scheduled: bool = False,
     parameters: int | None = None,
 ) -> Told:
-    """Returns the verdict.
-
-    Args:
-        n: how many samples.
-        goal: what the loss could come to.
-        attempts: the trainings, the first with the optimizer's own rate; none if
-            there was no point in any.
-        scheduled: whether a schedule sets the rate.
-        parameters: number of trainable weights.
-    """
+    """Returns the verdict; without attempts, if there was no point in any."""
     best = furthest(attempts)
     if best is None:
         return _not_tried(n, goal)

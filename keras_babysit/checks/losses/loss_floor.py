@@ -125,10 +125,6 @@ def floor(target: Target, groups: np.ndarray) -> float | None:
 def best_prediction(target: Target, groups: np.ndarray) -> np.ndarray | None:
     """Returns the prediction with the smallest loss.
 
-    Args:
-        target: the loss and what it is called with.
-        groups: as for `floor`.
-
     Returns:
         A float array of the shape of `target.y_pred`, logits if the loss takes them;
         `None` if it is not known for this loss or such targets.

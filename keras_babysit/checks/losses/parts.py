@@ -60,11 +60,7 @@ class Part:
         return float(np.mean(numpy_of(value)))
 
     def target(self, activation: str | None = None) -> Target:
-        """Returns the same as arrays, for the loss's floor.
-
-        Args:
-            activation: the output's last activation function; `None` if not known.
-        """
+        """Returns the same as arrays, for the loss's floor."""
         return Target(
             name=self.name,
             loss=self.loss,
@@ -94,13 +90,7 @@ def predictions(
     training: bool,
     told: Callable[[float], None] = lambda share: None,
 ) -> Any:
-    """Returns what a model puts out for a sample, computed in batches.
-
-    Args:
-        model: a built model, borrowed: `training` may change its state.
-        sample: the samples.
-        training: the mode in which it is called.
-        told: called with the share that is done.
+    """Returns what a borrowed model puts out for a sample, computed in batches.
 
     Returns:
         A tensor or a structure of tensors. They have what Keras's losses look for:
@@ -153,13 +143,7 @@ def like(values: Any, scores: Any, tensor: Any) -> Any:
 
 
 def parts_of(model: Any, sample: Sample, y_pred: Any, training: bool) -> list[Part]:
-    """Returns each compiled loss with what Keras calls it with.
-
-    Args:
-        model: a borrowed model.
-        sample: the samples.
-        y_pred: what the model puts out for them.
-        training: the mode in which the loss is asked for.
+    """Returns each compiled loss of a borrowed model with what it is called with.
 
     Returns:
         A `Part` for each; empty if the model has no compiled loss, or a

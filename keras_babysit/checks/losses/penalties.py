@@ -207,14 +207,7 @@ def _nothing_added(model: Any) -> Iterator[None]:
 def losses_of(
     model: Any, batch: Sample, outputs: Sequence[Regularizer], factor: float = 1.0
 ) -> Losses:
-    """Returns the loss of a batch, taken apart.
-
-    Args:
-        model: a borrowed model without noise.
-        batch: the samples.
-        outputs: its regularizers of outputs.
-        factor: what to multiply the strength of these with.
-    """
+    """Returns a batch's loss, taken apart, of a borrowed model without noise."""
     with watched(outputs, factor) as seen:
         y_pred = model(batch.tensors.x, training=True)
         total = _float(loss_of(model, batch, y_pred, True))

@@ -22,10 +22,6 @@ def first_difference(one: keras.Model, other: keras.Model) -> str | None:
 
     Names may differ in the number that Keras adds to them. Weights, initialization,
     regularization, what is trainable, optimizer and loss are not compared.
-
-    Args:
-        one: a built model.
-        other: another.
     """
     pairs = zip(_described(one), _described(other), strict=False)
     for (value, what), (other_value, _) in pairs:

@@ -24,10 +24,6 @@ def settings_of(job: Job, seed: int) -> dict[str, str]:
 
     Data and the model are digests. Of datasets and generators of batches only the class
     is known, of callbacks nothing.
-
-    Args:
-        job: any of the members.
-        seed: the seed of all.
     """
     with random_numbers_kept(), names_kept(anew=True):
         model = made(job)

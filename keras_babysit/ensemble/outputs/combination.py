@@ -39,13 +39,7 @@ class Combination:
         weights: np.ndarray,
         average: str | None = None,
     ) -> Combination:
-        """Returns the average of those members whose weight is not 0.
-
-        Args:
-            forms: of each member, what its outputs are.
-            weights: of each member, summing to one.
-            average: one of `AVERAGES`; `None` for what goes with the outputs.
-        """
+        """Returns the average of those members whose weight is not 0."""
         forms = agreed(forms)
         if average not in (None, "mean"):
             _check_classes(str(average), forms)
@@ -88,11 +82,7 @@ class Combination:
         return from_average(np.asarray(total), self.forms[0][at].kind, how)
 
     def only(self, chosen: Sequence[int]) -> Combination:
-        """Returns the average of some of its members, by their weights.
-
-        Args:
-            chosen: their indices.
-        """
+        """Returns the average of some of its members, by their weights."""
         weights = self.weights[list(chosen)]
         return dataclasses.replace(
             self,

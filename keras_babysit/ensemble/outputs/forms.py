@@ -175,9 +175,6 @@ def agreed(forms: Sequence[Sequence[OutputForm]]) -> list[list[OutputForm]]:
 
     What nothing is known of, as of a model that was loaded without being compiled,
     counts as what the other members put out.
-
-    Args:
-        forms: those of each member.
     """
     columns = [_agreed(column) for column in zip(*forms, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]

@@ -114,10 +114,6 @@ def brier(probabilities: Any, labels: Any, *, kind: str | None = None) -> float:
 def disagreement(predictions: Any, *, kind: str | None = None) -> float:
     """Returns how often two members predict different classes, the mean of all pairs.
 
-    Args:
-        predictions: probabilities, with an axis for the members before the others.
-        kind: of them.
-
     Returns:
         A float in [0, 1]; NaN for one member.
 
@@ -134,10 +130,6 @@ def disagreement(predictions: Any, *, kind: str | None = None) -> float:
 
 def rmse(predictions: Any, targets: Any) -> float:
     """Returns the root of the mean squared error, in the targets' unit.
-
-    Args:
-        predictions: float array of any shape.
-        targets: array of as many values.
 
     Raises:
         ValueError: for other shapes, or values that are not finite.

@@ -43,16 +43,7 @@ def validation_of(
     from_logits: bool | None = None,
     batch_size: int | None = None,
 ) -> Validation:
-    """Returns what members predict, and what they should.
-
-    Args:
-        members: models, an `Ensemble`, or an array of predictions.
-        x: inputs; `None` with predictions.
-        y: labels or values.
-        output: name of the output that is looked at, if there are several.
-        from_logits: see `Ensemble`.
-        batch_size: of prediction.
-    """
+    """Returns what members predict, and what they should."""
     whole_or_none("batch_size", batch_size)
     if _are_predictions(members):
         if x is not None:

@@ -89,11 +89,7 @@ class TrialBabysitter(Babysitter):
         super().receive(record)
 
     def save(self) -> None:
-        """Adds what is new to the file.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
+        """Adds what is new to the file."""
         new, self._unsaved = self._unsaved, []
         record_file.append(self._kept, new)
 

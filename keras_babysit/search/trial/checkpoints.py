@@ -47,9 +47,6 @@ class Checkpoints:
             stem: name of the file but for its suffix, see `stem_of`.
             beside: what else is to be known of it, that JSON can hold.
 
-        Returns:
-            Its name.
-
         Raises:
             OSError: if the disk is full, or cannot be written.
         """
@@ -116,15 +113,6 @@ def load_model(
     A model that was saved whole is loaded as `keras.models.load_model` does it. One
     that has parts that Keras cannot load by their names is built by the hypermodel
     and gets the weights.
-
-    Args:
-        store_directory: folder of the search.
-        trial: one that has ended.
-        hypermodel: with a `build` that takes `HyperParameters`.
-        space: `HyperParameters.get_config()` of the trial's stage.
-
-    Returns:
-        The model, compiled if the hypermodel compiles it.
 
     Raises:
         ValueError: if the trial has no checkpoint, or none that fits the hypermodel.

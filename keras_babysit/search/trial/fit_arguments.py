@@ -30,13 +30,6 @@ def check_arguments(
 ) -> None:
     """Makes sure that trials can be trained with these arguments of `fit`.
 
-    Args:
-        arguments: what `fit` is to be called with, by name.
-        folds: number of folds, or `None` for validation data as `fit` takes it.
-        objective: what is searched for.
-        own_fit: whether the hypermodel has a `fit` of its own, which may find its
-            data by itself.
-
     Raises:
         ValueError: if there is no data, its parts differ in length, it can be read
             only once, or is not arrays and is to be split; for validation data where
@@ -207,12 +200,6 @@ def for_own_fit(
 
     Data that is not there is left out. `x` and `y` have their names, but where `fit`
     calls them something else they come first, as with KerasTuner.
-
-    Args:
-        fit: the bound method.
-        hp: its first argument,
-        model: and its second one.
-        arguments: of `fit`, by name.
     """
     given = {k: v for k, v in arguments.items() if k not in _BY_SAMPLE or v is not None}
     first = [given[name] for name in ("x", "y") if name in given]
@@ -251,12 +238,6 @@ def of_fold(
 
     Which samples are in a fold depends on the seed and the number of samples only, and
     on the labels where `y` is integers: then each fold has its share of every class.
-
-    Args:
-        arguments: of `fit`, with arrays.
-        folds: how many folds there are.
-        fold: which one validates, from 0.
-        seed: of the permutation.
 
     Returns:
         Arguments with `validation_data`; what is nested stays so.

@@ -31,11 +31,7 @@ class Notes:
             self.trouble(error)
 
     def trouble(self, error: OSError) -> None:
-        """Takes note of files that cannot be written: once, of a full disk is no end.
-
-        Args:
-            error: what writing has raised.
-        """
+        """Notes that files cannot be written: once, for of a full disk is no end."""
         if not self._in_trouble:
             self._in_trouble = True
             what = error.strerror or str(error)
