@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -113,6 +113,23 @@ def attributes_kept(thing: Any, *names: str) -> Iterator[None]:
                 vars(thing).pop(name, None)
             else:
                 vars(thing)[name] = value
+
+
+@contextlib.contextmanager
+def attributes_set(thing: Any, **values: Any) -> Iterator[None]:
+    """Sets attributes of an object, and puts them back as they were."""
+    with attributes_kept(thing, *values):
+        vars(thing).update(values)
+        yield
+
+
+@contextlib.contextmanager
+def calls_wrapped(layers: Sequence[Any], wrap: Callable) -> Iterator[None]:
+    """Has `wrap(layer, call)` stand in for the `call` of each layer."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            _set(stack, layer, "call", wrap(layer, layer.call))
+        yield
 
 
 @contextlib.contextmanager
@@ -264,8 +281,7 @@ def _in_float32(call: Any) -> Any:
 
 
 def _set(stack: contextlib.ExitStack, thing: Any, name: str, value: Any) -> None:
-    stack.enter_context(attributes_kept(thing, name))
-    vars(thing)[name] = value
+    stack.enter_context(attributes_set(thing, **{name: value}))
 
 
 def _renew_loss(model: Any) -> None:

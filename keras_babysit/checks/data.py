@@ -17,7 +17,7 @@ from keras_babysit.inspection.data import (
     arrays,
     data_facts,
 )
-from keras_babysit.inspection.rows import leaves, rows_of
+from keras_babysit.inspection.rows import even, leaves, rows_of
 from keras_babysit.inspection.sample import (
     Sample,
     are_arrays,
@@ -91,13 +91,8 @@ def _fed(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         "targets": targets,
         "complete": x_whole and y_whole,
         "rows": inputs[0].shape[0] if inputs else None,
-        "weighted": any(_is_uneven(w) for _, w in leaves("w", sample_weight)),
+        "weighted": any(not even(w) for _, w in leaves("w", sample_weight)),
     }
-
-
-def _is_uneven(weights: Any) -> bool:
-    values = np.asarray(weights)
-    return bool(values.size and (values != values.flat[0]).any())
 
 
 def _validation(data: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from keras_babysit.errors import installing
+from keras_babysit.errors import first_line, installing
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -246,10 +246,8 @@ def _saved(target: str) -> Any:
     try:
         model = keras.saving.load_model(target)
     except Exception as e:
-        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        reason = lines[0] if lines else repr(e)
         raise Failure(
-            f"Keras cannot load {target!r}: {reason} Classes of yours must be "
+            f"Keras cannot load {target!r}: {first_line(e)} Classes of yours must be "
             "registered with `keras.saving.register_keras_serializable()` in a module "
             "that --data imports."
         ) from None

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_babysit.borrowing import attributes_kept
+from keras_babysit.borrowing import attributes_set
 from keras_babysit.document.words import sentence
 from keras_babysit.errors import first_line
 from keras_babysit.event_files.replacing import replacing
@@ -24,9 +24,9 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     `keras_babysit.schedules`, the file has the rate as it is now, so that it loads
     without this package.
     """
-    with attributes_kept(model, "get_compile_config"), replacing(path) as partial:
-        config = _without_our_schedules(model.get_compile_config(), model)
-        vars(model)["get_compile_config"] = lambda: config
+    config = _without_our_schedules(model.get_compile_config(), model)
+    lent = attributes_set(model, get_compile_config=lambda: config)
+    with lent, replacing(path) as partial:
         model.save(partial)
 
 

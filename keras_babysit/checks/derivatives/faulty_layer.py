@@ -7,7 +7,6 @@ named.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
@@ -18,7 +17,6 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from keras_babysit.borrowing import attributes_kept, layers_of, random_numbers_kept
 from keras_babysit.checks.derivatives.differences import (
     Precision,
     Slope,
@@ -174,29 +172,22 @@ def _same(twin: Twin, one: Any, two: Any) -> bool:
 
 def _call_model(twin: Twin) -> tuple[list[_Call], Any]:
     calls: list[_Call] = []
-    with contextlib.ExitStack() as stack:
-        for layer in layers_of(twin.model):
-            stack.enter_context(attributes_kept(layer, "call"))
-            vars(layer)["call"] = _watched(twin, layer, layer.call, calls)
-        stack.enter_context(random_numbers_kept())
-        stack.enter_context(twin.inside())
-        output = twin.forward()
-    return calls, output
 
+    def wrap(layer: Any, call: Callable) -> Callable:
+        @functools.wraps(call)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            output = call(*args, **kwargs)
+            tensors = keras.tree.flatten((args, kwargs, output))
+            # Within a compiled loop nothing has a value.
+            if all(twin.backend.is_concrete(t) for t in tensors if _is_tensor(t)):
+                context = global_state.get_global_attribute("current_call_ctx")
+                training = None if context is None else context.get_value("training")
+                calls.append(_Call(layer, (args, kwargs), output, training))
+            return output
 
-def _watched(twin: Twin, layer: Any, call: Callable, calls: list[_Call]) -> Callable:
-    @functools.wraps(call)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        output = call(*args, **kwargs)
-        tensors = keras.tree.flatten((args, kwargs, output))
-        # Within a compiled loop nothing has a value.
-        if all(twin.backend.is_concrete(t) for t in tensors if _is_tensor(t)):
-            context = global_state.get_global_attribute("current_call_ctx")
-            training = None if context is None else context.get_value("training")
-            calls.append(_Call(layer, (args, kwargs), output, training))
-        return output
+        return watched
 
-    return watched
+    return calls, twin.forward_through(wrap)
 
 
 def _is_tensor(leaf: Any) -> bool:

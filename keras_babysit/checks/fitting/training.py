@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.borrowing import attributes_kept, layers_of
+from keras_babysit.borrowing import attributes_set, layers_of
 from keras_babysit.inspection.rows import leaves
 from keras_babysit.inspection.sample import Sample
 
@@ -102,10 +102,9 @@ def fresh_optimizers(
         for layer in layers_of(model):
             for name, value in list(vars(layer).items()):
                 if any(_is_optimizer(v) for v in _parts(value)):
-                    stack.enter_context(attributes_kept(layer, name))
-                    vars(layer)[name] = _replaced(value, made, plain)
-        stack.enter_context(attributes_kept(model, "steps_per_execution"))
-        vars(model)["steps_per_execution"] = 1
+                    new = _replaced(value, made, plain)
+                    stack.enter_context(attributes_set(layer, **{name: new}))
+        stack.enter_context(attributes_set(model, steps_per_execution=1))
         vars(model)["_jit_compile"] = False
         yield made[id(own)]
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
-from keras_babysit.borrowing import attributes_kept
+from keras_babysit.borrowing import attributes_set
 from keras_babysit.checks.losses.loss_floor import Target
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection.compiled import loss_facts
@@ -167,8 +167,7 @@ def parts_of(model: Any, sample: Sample, y_pred: Any, training: bool) -> list[Pa
         ]
 
     vars(compiled)["build"] = build_recorders
-    with attributes_kept(model, "_compile_loss"):
-        vars(model)["_compile_loss"] = compiled
+    with attributes_set(model, _compile_loss=compiled):
         loss_of(model, sample, y_pred, training)
     return calls
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_babysit.borrowing import attributes_kept, layers_of, without_noise
+from keras_babysit.borrowing import attributes_set, layers_of, without_noise
 from keras_babysit.document.words import sentence
 from keras_babysit.ensemble.arguments import check_inputs
 from keras_babysit.errors import first_line, whole, whole_or_none
@@ -120,8 +120,7 @@ def _watched(layer: Any, i: int, found: dict, by_batch: bool) -> Iterator[None]:
             found[f"{i}/{number}"] = _moments(inputs, mask, layer.axis)
         return call(inputs, training=training and by_batch, mask=mask)
 
-    with attributes_kept(layer, "call"):
-        vars(layer)["call"] = watch
+    with attributes_set(layer, call=watch):
         yield
 
 

@@ -18,8 +18,9 @@ from keras_babysit.ensemble.combining.inputs import shared_inputs
 from keras_babysit.ensemble.combining.layers import averaged
 from keras_babysit.ensemble.copies import copy_of, has_graph, remade
 from keras_babysit.ensemble.outputs.combination import Combination
-from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of, output_names
+from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of
 from keras_babysit.errors import first_line
+from keras_babysit.inspection.model import output_names
 
 
 @dataclass(frozen=True)

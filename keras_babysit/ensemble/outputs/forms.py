@@ -13,7 +13,7 @@ import keras
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection import compiled
 from keras_babysit.inspection.layers import activation_of, graph_of, inner, kind_of
-from keras_babysit.inspection.model import AFFINE, MOVING
+from keras_babysit.inspection.model import AFFINE, MOVING, output_names
 
 #: Losses of one class out of several.
 CATEGORICAL = frozenset(
@@ -107,16 +107,6 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
         name = names[index] if len(names) > 1 else ""
         forms.append(_form(name, activation, units, loss, from_logits))
     return forms
-
-
-def output_names(model: keras.Model) -> list[str]:
-    """Returns the outputs' names as `compile` has them: keys, or layers' names."""
-    graph = graph_of(model)
-    struct = getattr(graph, "output", None)
-    if isinstance(struct, Mapping):
-        keys = {id(t): str(key) for key, t in struct.items()}
-        return [keys[id(t)] for t in graph.outputs]
-    return [str(name) for name in graph.output_names]
 
 
 def last_activation(tensor: Any) -> str | None:

@@ -14,6 +14,7 @@ from keras.src.trainers.data_adapters.array_slicing import can_slice_array
 
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.errors import whole
+from keras_babysit.inspection.rows import leaves
 from keras_babysit.search.trials import Objective
 
 #: Arguments of `fit` that hold one entry a sample.
@@ -73,9 +74,9 @@ def _check_can_begin_again(name: str, data: Any) -> None:
 
 def _check_lengths(arguments: Mapping[str, Any]) -> None:
     lengths = {
-        f"{name}{place}": _length(leaf)
+        place: _length(leaf)
         for name in _BY_SAMPLE
-        for place, leaf in _leaves(arguments.get(name))
+        for place, leaf in leaves(name, arguments.get(name))
     }
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
@@ -93,7 +94,7 @@ def _check_split(arguments: Mapping[str, Any]) -> None:
         lengths = [
             _length(leaf)
             for part in given
-            for _, leaf in _leaves(part)
+            for _, leaf in leaves("", part)
             if _is_array(leaf)
         ]
         if len(set(lengths)) > 1:
@@ -222,13 +223,15 @@ def _can_bind(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
 
 def are_arrays(arguments: Mapping[str, Any]) -> bool:
     """Whether the data is arrays, not a dataset or the like."""
-    found = [leaf for name in _BY_SAMPLE for _, leaf in _leaves(arguments.get(name))]
+    found = [
+        leaf for name in _BY_SAMPLE for _, leaf in leaves(name, arguments.get(name))
+    ]
     return bool(found) and all(_is_array(leaf) for leaf in found)
 
 
 def number_of_samples(arguments: Mapping[str, Any]) -> int:
     """Returns how many samples the arrays have."""
-    return _length(next(leaf for _, leaf in _leaves(arguments["x"])))
+    return _length(next(leaf for _, leaf in leaves("x", arguments["x"])))
 
 
 def of_fold(
@@ -287,15 +290,6 @@ def _labels(arguments: Mapping[str, Any]) -> np.ndarray | None:
     if labels.size != len(labels) or labels.dtype.kind not in "iub":
         return None
     return labels.reshape(-1)
-
-
-def _leaves(nested: Any) -> Iterator[tuple[str, Any]]:
-    """Yields what a structure holds, each with the expression that leads to it."""
-    if nested is None:
-        return
-    for path, leaf in keras.tree.flatten_with_path(nested):
-        if leaf is not None:
-            yield "".join(f"[{key!r}]" for key in path), leaf
 
 
 def _is_array(leaf: Any) -> bool:
