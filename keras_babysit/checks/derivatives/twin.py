@@ -114,22 +114,14 @@ class Twin:
 
     def move(self, values: Sequence[np.ndarray]) -> None:
         """Sets the weights."""
-        self.values = list(values)
-        for tensor, value in zip(self.stand_ins(), values, strict=True):
-            tensor.assign(value)
+        before, self.values = self.values, list(values)
+        for tensor, old, value in zip(self.stand_ins(), before, values, strict=True):
+            if value is not old:  # Mostly a single one has changed.
+                tensor.assign(value)
 
     def losses(self) -> np.ndarray:
         """Returns the parts of the loss, shape (2,), see `PARTS`."""
         return self.backend.numpy_of(self._losses()).astype("float64")
-
-    def losses_with(self, index: int, value: np.ndarray) -> np.ndarray:
-        """Returns the parts of the loss if one of the weights had another value."""
-        (tensor,) = self.stand_ins([self.variables[index]])
-        tensor.assign(value)
-        try:
-            return self.losses()
-        finally:
-            tensor.assign(self.values[index])
 
     def gradients(self) -> tuple[np.ndarray, list[list[np.ndarray]]]:
         """Returns the parts of the loss and the model's own gradients of each.
