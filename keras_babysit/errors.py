@@ -52,6 +52,11 @@ def warn(message: str) -> None:
         print(f"UserWarning: {message}", file=sys.stderr)
 
 
+def wrong(name: str, expected: str, value: Any) -> ValueError:
+    """Returns the error of an argument that must be something else."""
+    return ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+
+
 def number(
     name: str, value: Any, expected: str, holds: Callable[[float], bool]
 ) -> float:
@@ -68,7 +73,7 @@ def number(
     """
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real or value != value or not holds(float(value)):
-        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+        raise wrong(name, expected, value)
     return float(value)
 
 
@@ -93,7 +98,7 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     if not real or value < least:
         kind = {0: "a non-negative integer", 1: "a positive integer"}.get(least)
         kind = kind or f"an integer of at least {least}"
-        raise ValueError(f"`{name}` must be {kind}. Received: {name}={value!r}")
+        raise wrong(name, kind, value)
     return int(value)
 
 

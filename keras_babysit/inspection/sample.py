@@ -14,7 +14,7 @@ import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.errors import first_line, whole
+from keras_babysit.errors import first_line, whole, wrong
 from keras_babysit.inspection.arrays import numeric
 from keras_babysit.inspection.rows import is_array, leaves, rows_of, spread
 
@@ -111,10 +111,7 @@ def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     for part, value in parts.items():
         for name, array in leaves(part, value):
             if not getattr(array, "shape", None):
-                raise ValueError(
-                    f"`{name}` must be an array with one row a sample. "
-                    f"Received: {name}={array!r}"
-                )
+                raise wrong(name, "an array with one row a sample", array)
     lengths = {
         name: len(array)
         for part, value in parts.items()

@@ -28,7 +28,7 @@ from keras_babysit.ensemble.members.training import (
     listed_callbacks,
     trained,
 )
-from keras_babysit.errors import whole
+from keras_babysit.errors import whole, wrong
 from keras_babysit.event_files.replacing import write
 
 _SETTINGS = "members.json"
@@ -170,9 +170,8 @@ def load_members(
 
 def _check(make_model: Any, n: Any, seed: Any, arguments: dict[str, Any]) -> None:
     if not callable(make_model) or isinstance(make_model, keras.Model):
-        raise ValueError(
-            "`make_model` must be a function that returns a new compiled model. "
-            f"Received: make_model={make_model!r}"
+        raise wrong(
+            "make_model", "a function that returns a new compiled model", make_model
         )
     whole("n", n)
     whole("seed", seed, least=0)
@@ -226,9 +225,8 @@ def _executor(given: Any) -> Any:
     if given == "ray":
         return RayExecutor()
     if not isinstance(given, RayExecutor):
-        raise ValueError(
-            '`executor` must be None, "ray" or a keras_babysit.search.RayExecutor. '
-            f"Received: executor={given!r}"
+        raise wrong(
+            "executor", 'None, "ray" or a keras_babysit.search.RayExecutor', given
         )
     return given
 

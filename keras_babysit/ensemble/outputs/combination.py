@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_babysit.ensemble.outputs.averages import from_average, to_average
 from keras_babysit.ensemble.outputs.forms import OutputForm, agreed
+from keras_babysit.errors import wrong
 
 #: What `average` may be.
 AVERAGES = ("probabilities", "logits", "geometric", "mean")
@@ -102,19 +103,14 @@ class Combination:
                 f"output={output!r}"
             )
         if output not in names:
-            raise ValueError(
-                f"`output` must be one of the outputs {names}. Received: "
-                f"output={output!r}"
-            )
+            raise wrong("output", f"one of the outputs {names}", output)
         return names.index(output)
 
 
 def check_average(average: str | None) -> None:
     """Makes sure that there is such an average; `None` is the usual one."""
     if average is not None and average not in AVERAGES:
-        raise ValueError(
-            f"`average` must be one of {list(AVERAGES)}. Received: average={average!r}"
-        )
+        raise wrong("average", f"one of {list(AVERAGES)}", average)
 
 
 def _chosen(average: str | None, forms: Sequence[OutputForm]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_babysit.errors import wrong
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection import compiled
 from keras_babysit.inspection.layers import activation_of, graph_of, inner, kind_of
@@ -85,10 +86,7 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
             there is more than one unit (and no binary loss); `False` makes none.
     """
     if not (from_logits is None or isinstance(from_logits, bool)):
-        raise ValueError(
-            "`from_logits` must be True, False or None. Received: "
-            f"from_logits={from_logits!r}"
-        )
+        raise wrong("from_logits", "True, False or None", from_logits)
     # An ensemble's own: what its weighted sum comes to, no graph tells.
     own = getattr(model, "output_forms", None)
     if own is not None:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.errors import whole
+from keras_babysit.errors import whole, wrong
 
 #: Probabilities below it count as it, as in Keras's losses: one float32 zero would
 #: make the mean infinite.
@@ -187,9 +187,7 @@ def noise_variance(predictions: Any, targets: Any, spread: Any = 0.0) -> float:
 def kind_of(probabilities: Any, kind: str | None = None) -> str:
     """Returns `"binary"` or `"categorical"`: as given, or else by the last axis."""
     if kind not in (None, "binary", "categorical"):
-        raise ValueError(
-            f'`kind` must be "binary" or "categorical". Received: kind={kind!r}'
-        )
+        raise wrong("kind", '"binary" or "categorical"', kind)
     shape = np.shape(probabilities)
     return kind or ("binary" if len(shape) < 2 or shape[-1] == 1 else "categorical")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_babysit.errors import is_number, whole
+from keras_babysit.errors import is_number, whole, wrong
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,7 @@ def grid_then_random(
     """
     for name, value in (("trials", trials), ("epochs", epochs)):
         if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-            raise ValueError(
-                f"`{name}` must be two positive integers. Received: {name}={value!r}"
-            )
+            raise wrong(name, "two positive integers", value)
     first = Stage(trials[0], epochs[0], "grid")
     return parsed((first, Stage(trials[1], epochs[1], "random")))
 
@@ -154,9 +152,8 @@ def parsed(
             f"{max_trials if max_trials is not None else epochs!r}, stages={stages!r}"
         )
     if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
-        raise ValueError(
-            "`stages` must be a list of at least one Stage or (trials, epochs). "
-            f"Received: stages={stages!r}"
+        raise wrong(
+            "stages", "a list of at least one Stage or (trials, epochs)", stages
         )
     made = tuple(_stage(stage) for stage in stages)
     for before, after in itertools.pairwise(made):

@@ -10,7 +10,7 @@ import socket
 import warnings
 from typing import Any
 
-from keras_babysit.errors import installing
+from keras_babysit.errors import installing, wrong
 
 #: Files are written by, and to, the machine of the program.
 NO_CLIENT = (
@@ -41,10 +41,7 @@ def check_number(name: str, value: Any, least: float) -> None:
     amount = float(value) if is_number else math.nan
     if not least <= amount < math.inf or (amount > 1 and amount % 1):
         kind = "a positive" if least > 0 else "0, a positive"
-        raise ValueError(
-            f"`{name}` must be {kind} whole number or a share of one, such as 0.5. "
-            f"Received: {name}={value!r}"
-        )
+        raise wrong(name, f"{kind} whole number or a share of one, such as 0.5", value)
 
 
 def connect(address: str | None, cpus: float | None) -> str:
