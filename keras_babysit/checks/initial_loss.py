@@ -7,7 +7,6 @@ loss at chance performance; regularization left out.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +25,7 @@ from keras_babysit.checks.losses.large_losses import (
 )
 from keras_babysit.checks.losses.output_loss import OutputLoss
 from keras_babysit.checks.losses.parts import numpy_of, parts_of, predictions
-from keras_babysit.document.progress_line import Progress, silent
+from keras_babysit.document.progress_line import Progress, part, silent
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.inspection.sample import Sample, check_bounds, ready, sample_of
@@ -132,24 +131,20 @@ def _check(
     facts = model_facts(model)
     with borrowed(model):
         sample = sample.spread(_affordable(model, sample))
-        told = functools.partial(_told, progress)
-        fitted = predictions(model, sample, True, functools.partial(told, 0.0))
-        later = predictions(model, sample, False, functools.partial(told, 0.4))
+        first, second = part(progress, 0.0, 0.4), part(progress, 0.4, 0.8)
+        fitted = predictions(model, sample, True, first)
+        later = predictions(model, sample, False, second)
         parts = parts_of(model, sample, fitted, training=True)
         outputs = _outputs(facts, len(keras.tree.flatten(fitted)))
         seen = []
-        for count, part in enumerate(parts):
+        for count, loss in enumerate(parts):
             progress(0.8 + 0.2 * count / len(parts), "asking the loss about chance")
-            output = None if part.output is None else outputs[part.output]
-            in_use = _at(later, part.output)
-            one = OutputLoss(part, output, in_use, facts, sample, limit, far)
+            output = None if loss.output is None else outputs[loss.output]
+            in_use = _at(later, loss.output)
+            one = OutputLoss(loss, output, in_use, facts, sample, limit, far)
             seen.append((one, _judged(one)))
     progress(1.0, "")
     return _result(seen, facts)
-
-
-def _told(progress: Progress, start: float, share: float) -> None:
-    progress(start + 0.4 * share, "computing the loss")
 
 
 def _affordable(model: Any, sample: Sample) -> int:

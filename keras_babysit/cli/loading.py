@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from keras_babysit.document.words import cut
 from keras_babysit.errors import first_line, installing
 
 _PACKAGE = Path(__file__).parents[1]
@@ -28,12 +29,7 @@ class Failure(click.ClickException):
 
 
 class TheirFailure(Failure):
-    """Code of the user's has failed, which is shown as it was raised.
-
-    Args:
-        what: what failed, `"make_model()"`.
-        error: what was raised.
-    """
+    """Code of the user's has failed, which is shown as it was raised."""
 
     def __init__(self, what: str, error: BaseException):
         super().__init__(f"{what} failed.\n\n{theirs(error)}")
@@ -257,5 +253,4 @@ def _saved(target: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:60] + ' …'}"
+    return f"{type(value).__name__} {cut(repr(value), 60)}"

@@ -89,6 +89,32 @@ def arrays(name: str, nested: Any) -> tuple[tuple[Rows, ...], bool]:
     return dense, len(dense) == len(found)
 
 
+def of_arrays(x: Any, y: Any) -> dict[str, Any]:
+    """Returns what a `Fed` has of arrays to train on."""
+    inputs, x_whole = arrays("x", x)
+    targets, y_whole = arrays("y", y)
+    return {
+        "source": "arrays",
+        "inputs": inputs,
+        "targets": targets,
+        "complete": x_whole and y_whole,
+        "rows": inputs[0].shape[0] if inputs else None,
+    }
+
+
+def of_validation(x: Any, y: Any) -> dict[str, Any]:
+    """Returns what a `Fed` has of arrays to validate on, if all of them are such."""
+    inputs, x_whole = arrays("x", x)
+    targets, y_whole = arrays("y", y)
+    if not (inputs and x_whole and y_whole):
+        return {"validation": True}
+    return {
+        "validation": True,
+        "validation_inputs": inputs,
+        "validation_targets": targets,
+    }
+
+
 def data_facts(fed: Fed) -> DataFacts:
     """Returns the facts of what `fit` is fed with."""
     inputs, targets = _facts(fed.inputs, INPUT_ROWS), _facts(fed.targets, TARGET_ROWS)

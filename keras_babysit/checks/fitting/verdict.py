@@ -27,16 +27,7 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class Told:
-    """A verdict in words.
-
-    Attributes:
-        verdict: as of a `CheckResult`, like the next ones.
-        summary: likewise.
-        action: likewise.
-        alternatives: likewise.
-        notes: likewise.
-        certain: whether the action stands whatever the rules find.
-    """
+    """A verdict as of a `CheckResult`, and whether it stands whatever rules find."""
 
     verdict: str
     summary: str

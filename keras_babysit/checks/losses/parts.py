@@ -12,6 +12,7 @@ from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
 from keras_babysit.borrowing import attributes_set
 from keras_babysit.checks.losses.loss_floor import Target
+from keras_babysit.document.progress_line import Progress, silent
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection.compiled import loss_facts
 from keras_babysit.inspection.sample import Sample, loss_of
@@ -88,7 +89,7 @@ def predictions(
     model: Any,
     sample: Sample,
     training: bool,
-    told: Callable[[float], None] = lambda share: None,
+    progress: Progress = silent,
 ) -> Any:
     """Returns what a borrowed model puts out for a sample, computed in batches.
 
@@ -100,7 +101,7 @@ def predictions(
     parts = sample.batches()
     for number, part in enumerate(parts):
         found.append(model(part.tensors.x, training=training))
-        told((number + 1) / len(parts))
+        progress((number + 1) / len(parts), "computing the loss")
     return keras.tree.map_structure(_joined, *found)
 
 

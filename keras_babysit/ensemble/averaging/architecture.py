@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_babysit.borrowing import layers_of
+from keras_babysit.document.words import cut
 
 #: What a configuration may differ in: it matters before or in training only.
 _OF_TRAINING = re.compile(
@@ -26,9 +27,8 @@ def first_difference(one: keras.Model, other: keras.Model) -> str | None:
     pairs = zip(_described(one), _described(other), strict=False)
     for (value, what), (other_value, _) in pairs:
         if value != other_value:
-            return (
-                f"{what} is {_short(value)} in one, {_short(other_value)} in the other"
-            )
+            told = [cut(repr(one), 80) for one in (value, other_value)]
+            return f"{what} is {told[0]} in one, {told[1]} in the other"
     return None
 
 
@@ -120,8 +120,3 @@ def _connections(layer: Any) -> Any:
 
 def _base(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]} …"

@@ -66,7 +66,11 @@ def build(
         if id(member) not in copies:
             name = f"member_{number}"
             copies[id(member)] = copy_of(member, name) or _wrapped(member, inputs, name)
-    made = {key: copy(_as_given(inputs, copy.input)) for key, copy in copies.items()}
+    flat = keras.tree.flatten(inputs)
+    made = {
+        key: copy(keras.tree.pack_sequence_as(copy.input, flat))
+        for key, copy in copies.items()
+    }
     arguments.shapes_agree([made[id(member)] for member in members], "outputs")
     structure = made[id(members[0])]
     arguments.can_be_averaged(structure)
@@ -88,11 +92,6 @@ def build(
     outputs = keras.tree.pack_sequence_as(structure, flat)
     chosen = tuple(copies[key] for key in counting)
     return Graph(inputs, outputs, chosen, each, combination)
-
-
-def _as_given(inputs: Any, own: Any) -> Any:
-    """The shared inputs in the structure of a member's own."""
-    return keras.tree.pack_sequence_as(own, keras.tree.flatten(inputs))
 
 
 def _wrapped(member: keras.Model, inputs: Any, name: str) -> keras.Model:

@@ -47,11 +47,7 @@ _PLAIN = bool | int | float | str
 
 
 class HParams:
-    """The tab of one search.
-
-    Args:
-        store: the search's folder.
-    """
+    """The tab of one search."""
 
     def __init__(self, store: Store):
         self._store = store

@@ -25,12 +25,7 @@ EVERY = 100
 
 
 class Ended(BaseException):
-    """Ends a trial at once; not an `Exception`, which a user's `fit` might catch.
-
-    Args:
-        status: of the trial, `"stopped"` or `"failed"`.
-        reason: why, in one line.
-    """
+    """Ends a trial at once; not an `Exception`, which a user's `fit` might catch."""
 
     def __init__(self, status: str, reason: str):
         super().__init__(reason)

@@ -29,11 +29,7 @@ _BESIDE = ".json"
 
 
 class Checkpoints:
-    """The checkpoints of one trial.
-
-    Args:
-        folder: of the trial.
-    """
+    """The checkpoints of one trial."""
 
     def __init__(self, folder: Path):
         self.folder = folder / CHECKPOINTS

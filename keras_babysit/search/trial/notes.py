@@ -10,9 +10,6 @@ from pathlib import Path
 class Notes:
     """Notes of one trial, one line each.
 
-    Args:
-        folder: of the trial.
-
     Attributes:
         lines: the notes so far.
     """
