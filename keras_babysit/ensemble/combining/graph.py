@@ -66,9 +66,10 @@ def build(
         if id(member) not in copies:
             name = f"member_{number}"
             copies[id(member)] = copy_of(member, name) or _wrapped(member, inputs, name)
-    flat = keras.tree.flatten(inputs)
+    leaves = keras.tree.flatten(inputs)
     made = {
-        key: copy(keras.tree.pack_sequence_as(copy.input, flat))
+        # The shared inputs in the structure of the member's own.
+        key: copy(keras.tree.pack_sequence_as(copy.input, leaves))
         for key, copy in copies.items()
     }
     arguments.shapes_agree([made[id(member)] for member in members], "outputs")
