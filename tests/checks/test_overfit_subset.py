@@ -182,6 +182,19 @@ def test_softmax_on_one_unit_is_named():
     assert found.evidence["accuracy"] < 1
 
 
+def test_its_advice_is_not_itself():
+    """Nor that nothing was learnt, where the loss is at the least a softmax allows."""
+    model = mlp(K, "softmax")
+    model.add(L.Softmax())
+    model = compiled(model, "sparse_categorical_crossentropy")
+    found = overfit_subset(model, inputs(), labels(), steps=150)
+    assert found.verdict == "failed"
+    told = str(found).partition("Learning rates tried")[0]
+    assert told.count("by heart") == 1
+    assert "nothing was learned" not in told
+    assert "output's activation function and the loss" in found.action
+
+
 @pytest.mark.slow
 def test_no_learning_rate():
     model = compiled(mlp(), SPARSE, keras.optimizers.Adam(0.0))

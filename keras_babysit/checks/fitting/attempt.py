@@ -277,8 +277,6 @@ def tried(
     left = [own]
     while left:
         rate = left.pop(0)
-        for variable, value in zip(kept, values, strict=True):
-            variable.assign(value)
         optimizer.learning_rate = rate
         attempt = Attempt(rate, goal)
         attempts.append(attempt)
@@ -288,6 +286,9 @@ def tried(
             attempt, steps, until, measure, progress, len(attempts) == 1
         )
         _fit(model, many, sample.size, math.ceil(steps / times), follower)
+        # For the next one, and for whoever asks why none has worked.
+        for variable, value in zip(kept, values, strict=True):
+            variable.assign(value)
         at_floor = attempt.share >= NEAR  # What is wrong then is not the rate.
         if at_floor or attempt.worked or attempt.problem or time.monotonic() > end:
             break
