@@ -14,6 +14,7 @@ from keras_babysit.checks.derivatives.differences import (
     compare,
     nudged,
     precision_of,
+    rms,
     settled,
 )
 
@@ -138,8 +139,3 @@ class Function:
         here = self.points[0].values
         values = self._allowed([nudged(v, self._random, share) for v in here])
         return Point(values, *self._derive(values))
-
-
-def rms(values: np.ndarray) -> float:
-    """Returns the root mean square; 0 of no values."""
-    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0

@@ -17,9 +17,10 @@ from keras_babysit.checks.derivatives.differences import (
     Slope,
     direction,
     ratio,
+    rms,
     spelled,
 )
-from keras_babysit.checks.derivatives.function import Function, Point, rms
+from keras_babysit.checks.derivatives.function import Function, Point
 from keras_babysit.checks.derivatives.twin import Twin
 from keras_babysit.document.progress_line import Progress
 
