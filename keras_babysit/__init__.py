@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 __version__ = "0.1.0.dev0"
@@ -42,14 +43,24 @@ _PUBLIC = {
 __all__ = sorted([*_PUBLIC, "__version__"])
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = _PUBLIC[name]
-    if not module:
-        return importlib.import_module(f"{__name__}.{name}")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+def _lazy(
+    package: str, public: Mapping[str, str], names: list[str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Returns `__getattr__` and `__dir__` of a package that loads what is asked for.
+
+    Args:
+        package: its `__name__`.
+        public: names to the modules below it; `""` for a module of that name.
+        names: its `__all__`.
+    """
+
+    def getattribute(name: str) -> Any:
+        if name not in public:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        module = importlib.import_module(f"{package}.{public[name] or name}")
+        return getattr(module, name) if public[name] else module
+
+    return getattribute, lambda: names
 
 
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = _lazy(__name__, _PUBLIC, __all__)

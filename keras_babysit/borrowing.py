@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -115,6 +116,23 @@ def attributes_kept(thing: Any, *names: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def attributes_set(thing: Any, **values: Any) -> Iterator[None]:
+    """Sets attributes of an object, and puts them back as they were."""
+    with attributes_kept(thing, *values):
+        vars(thing).update(values)
+        yield
+
+
+@contextlib.contextmanager
+def calls_wrapped(layers: Sequence[Any], wrap: Callable) -> Iterator[None]:
+    """Has `wrap(layer, call)` stand in for the `call` of each layer."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            _set(stack, layer, "call", wrap(layer, layer.call))
+        yield
+
+
+@contextlib.contextmanager
 def random_numbers_kept() -> Iterator[None]:
     """Puts the global random numbers back as they were."""
     backend = load("autodiff")
@@ -134,6 +152,24 @@ def random_numbers_kept() -> Iterator[None]:
             global_state.set_global_attribute(name, value)
         if of_keras is not None:
             of_keras.state.assign(seed)
+
+
+@contextlib.contextmanager
+def names_kept(anew: bool = False) -> Iterator[None]:
+    """Has Keras number the names of layers as if none had been made meanwhile.
+
+    Args:
+        anew: whether to number from the start meanwhile, so that layers have the names
+            that they would have in a new process.
+    """
+    key = "object_name_uids"
+    known = global_state.get_global_attribute(key)
+    now = defaultdict(int, {} if anew else known or {})
+    global_state.set_global_attribute(key, now)
+    try:
+        yield
+    finally:
+        global_state.set_global_attribute(key, known)
 
 
 @contextlib.contextmanager
@@ -245,8 +281,7 @@ def _in_float32(call: Any) -> Any:
 
 
 def _set(stack: contextlib.ExitStack, thing: Any, name: str, value: Any) -> None:
-    stack.enter_context(attributes_kept(thing, name))
-    vars(thing)[name] = value
+    stack.enter_context(attributes_set(thing, **{name: value}))
 
 
 def _renew_loss(model: Any) -> None:

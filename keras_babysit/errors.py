@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import re
 import sys
@@ -51,6 +52,11 @@ def warn(message: str) -> None:
         print(f"UserWarning: {message}", file=sys.stderr)
 
 
+def wrong(name: str, expected: str, value: Any) -> ValueError:
+    """Returns the error of an argument that must be something else."""
+    return ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+
+
 def number(
     name: str, value: Any, expected: str, holds: Callable[[float], bool]
 ) -> float:
@@ -67,8 +73,14 @@ def number(
     """
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not real or value != value or not holds(float(value)):
-        raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
+        raise wrong(name, expected, value)
     return float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number, and no boolean."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and math.isfinite(value)
 
 
 def positive(name: str, value: Any) -> float:
@@ -84,6 +96,12 @@ def whole(name: str, value: Any, least: int = 1) -> int:
     """
     real = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not real or value < least:
-        kind = "a positive integer" if least == 1 else f"an integer of at least {least}"
-        raise ValueError(f"`{name}` must be {kind}. Received: {name}={value!r}")
+        kind = {0: "a non-negative integer", 1: "a positive integer"}.get(least)
+        kind = kind or f"an integer of at least {least}"
+        raise wrong(name, kind, value)
     return int(value)
+
+
+def whole_or_none(name: str, value: Any, least: int = 1) -> int | None:
+    """Returns an argument that may be `None` instead of such an integer."""
+    return None if value is None else whole(name, value, least)

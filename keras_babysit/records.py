@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit.document.values import plain
+
 
 def scalars(logs: Mapping[str, Any]) -> dict[str, float]:
     """Returns those of Keras's logs that are numbers.
@@ -264,26 +266,12 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values that JSON can hold."""
-        plain = {**vars(self), "alternatives": list(self.alternatives)}
-        plain["evidence"] = {k: _plain(v) for k, v in self.evidence.items()}
-        return plain
+        return plain(self)
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Finding:
+    def from_dict(cls, values: Mapping[str, Any]) -> Finding:
         """Returns the finding that `to_dict` was called on; ignores other keys."""
         known = {f.name for f in dataclasses.fields(cls)}
-        fields = {k: v for k, v in plain.items() if k in known}
+        fields = {k: v for k, v in values.items() if k in known}
         fields["alternatives"] = tuple(fields.get("alternatives", ()))
         return cls(**fields)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)  # JSON has no NaN.
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)

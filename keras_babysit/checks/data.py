@@ -14,10 +14,11 @@ from keras_babysit.inspection.data import (
     INPUT_VALUES,
     BatchSample,
     Fed,
-    arrays,
     data_facts,
+    of_arrays,
+    of_validation,
 )
-from keras_babysit.inspection.rows import leaves, rows_of
+from keras_babysit.inspection.rows import even, leaves, rows_of
 from keras_babysit.inspection.sample import (
     Sample,
     are_arrays,
@@ -83,21 +84,8 @@ def _affordable(x: Any) -> int:
 
 
 def _fed(x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
-    inputs, x_whole = arrays("x", x)
-    targets, y_whole = arrays("y", y)
-    return {
-        "source": "arrays",
-        "inputs": inputs,
-        "targets": targets,
-        "complete": x_whole and y_whole,
-        "rows": inputs[0].shape[0] if inputs else None,
-        "weighted": any(_is_uneven(w) for _, w in leaves("w", sample_weight)),
-    }
-
-
-def _is_uneven(weights: Any) -> bool:
-    values = np.asarray(weights)
-    return bool(values.size and (values != values.flat[0]).any())
+    uneven = any(not even(w) for _, w in leaves("w", sample_weight))
+    return {**of_arrays(x, y), "weighted": uneven}
 
 
 def _validation(data: Any) -> dict[str, Any]:
@@ -105,15 +93,7 @@ def _validation(data: Any) -> dict[str, Any]:
         return {}
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):
         return {"validation": True}
-    inputs, x_whole = arrays("x", as_arrays(data[0]))
-    targets, y_whole = arrays("y", as_arrays(data[1]))
-    if not (x_whole and y_whole):
-        return {"validation": True}
-    return {
-        "validation": True,
-        "validation_inputs": inputs,
-        "validation_targets": targets,
-    }
+    return of_validation(as_arrays(data[0]), as_arrays(data[1]))
 
 
 def _read(data: Any, seen: BatchSample) -> Iterator[tuple]:

@@ -149,10 +149,10 @@ def gradient_check(
     """
     _check_arguments(n, n_coordinates, burn_in, seconds)
     sample = sample_of(x, y, sample_weight, n=n)
-    reason = _made_ready(model, sample) or _nothing_to_do(model)
+    reason = _made_ready(model, sample)
     ignored = _ignored(model, ignore)
-    if reason:
-        return _skipped(reason)
+    if reason or not trainable(model):
+        return _skipped(reason or "the model has no trainable weights")
     options = {"coordinates": n_coordinates, "seconds": seconds or np.inf}
     try:
         with twin_of(model, sample) as twin:
@@ -181,10 +181,6 @@ def _made_ready(model: Any, sample: Sample) -> str:
             raise
         return f"outside of its own train_step nothing can be checked: {e}"
     return ""
-
-
-def _nothing_to_do(model: Any) -> str:
-    return "" if trainable(model) else "the model has no trainable weights"
 
 
 def _skipped(reason: str) -> GradientCheck:
@@ -263,21 +259,17 @@ def _checked(
         return _nothing_compared(comparison)
     layers: tuple[LayerGradient, ...] = ()
     if any(v.verdict in ("worrying", "failed") for v in comparison.variables):
+        numbered = enumerate(comparison.variables)
+        suspects = frozenset(k for k, v in numbered if v.verdict != "passed")
         layers = locate(
             twin,
             random,
-            _suspects(comparison) - skip,
+            suspects - skip,
             lambda layer: id(layer) in ignored.layers,
             lambda share, what: tell(_COMPARING + share * (1 - _COMPARING), what),
         )
     tell(1.0, "done")
     return _result(twin, comparison, layers)
-
-
-def _suspects(comparison: Comparison) -> frozenset[int]:
-    return frozenset(
-        k for k, v in enumerate(comparison.variables) if v.verdict != "passed"
-    )
 
 
 def _nothing_compared(comparison: Comparison) -> GradientCheck:

@@ -6,10 +6,9 @@ loss at chance performance; regularization left out.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -26,11 +25,13 @@ from keras_babysit.checks.losses.large_losses import (
 )
 from keras_babysit.checks.losses.output_loss import OutputLoss
 from keras_babysit.checks.losses.parts import numpy_of, parts_of, predictions
-from keras_babysit.document.progress_line import Progress, silent
+from keras_babysit.document.progress_line import Progress, part, silent
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.inspection.sample import Sample, check_bounds, ready, sample_of
 from keras_babysit.rules.evidence.phrases import number, percent
+
+NAME = "initial_loss"
 
 #: Samples that the loss is computed of; fewer where outputs are large.
 SAMPLES = 256
@@ -130,24 +131,20 @@ def _check(
     facts = model_facts(model)
     with borrowed(model):
         sample = sample.spread(_affordable(model, sample))
-        told = functools.partial(_told, progress)
-        fitted = predictions(model, sample, True, functools.partial(told, 0.0))
-        later = predictions(model, sample, False, functools.partial(told, 0.4))
+        first, second = part(progress, 0.0, 0.4), part(progress, 0.4, 0.8)
+        fitted = predictions(model, sample, True, first)
+        later = predictions(model, sample, False, second)
         parts = parts_of(model, sample, fitted, training=True)
         outputs = _outputs(facts, len(keras.tree.flatten(fitted)))
         seen = []
-        for count, part in enumerate(parts):
+        for count, loss in enumerate(parts):
             progress(0.8 + 0.2 * count / len(parts), "asking the loss about chance")
-            output = None if part.output is None else outputs[part.output]
-            in_use = _at(later, part.output)
-            one = OutputLoss(part, output, in_use, facts, sample, limit, far)
-            seen.append(_judged(one))
+            output = None if loss.output is None else outputs[loss.output]
+            in_use = _at(later, loss.output)
+            one = OutputLoss(loss, output, in_use, facts, sample, limit, far)
+            seen.append((one, _judged(one)))
     progress(1.0, "")
-    return _result(seen, facts, sample)
-
-
-def _told(progress: Progress, start: float, share: float) -> None:
-    progress(start + 0.4 * share, "computing the loss")
+    return _result(seen, facts)
 
 
 def _affordable(model: Any, sample: Sample) -> int:
@@ -166,37 +163,10 @@ def _at(structure: Any, place: int | None) -> Any:
     return None if place is None else keras.tree.flatten(structure)[place]
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What was found of one output.
-
-    Attributes:
-        name: of the output.
-        verdict: as in `CheckResult`.
-        seen: what was seen, with numbers.
-        action: what to do.
-        alternatives: what else.
-        notes: what else there is to know.
-        numbers: measured and expected.
-        loss: name of the loss.
-        factor: its weight.
-    """
-
-    name: str
-    verdict: str
-    seen: str
-    action: str = ""
-    alternatives: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    numbers: Mapping[str, float] | None = None
-    loss: str = ""
-    factor: float = 1.0
-
-
 # ------------------------------------------------------------------------- judging
 
 
-def _judged(one: OutputLoss) -> _Found:
+def _judged(one: OutputLoss) -> CheckResult:
     """Returns what there is to say of this output."""
     wrong = _wrong_labels(one)
     if wrong is not None:
@@ -215,7 +185,7 @@ def _judged(one: OutputLoss) -> _Found:
     return _unscaled(one) or _below(one) or _at_chance(one)
 
 
-def _wrong_labels(one: OutputLoss) -> _Found | None:
+def _wrong_labels(one: OutputLoss) -> CheckResult | None:
     facts = one.part.facts
     shape = tuple(getattr(one.part.y_pred, "shape", ()))
     if not (facts.standard and facts.name in loss_kinds.SPARSE and len(shape) > 1):
@@ -233,18 +203,16 @@ def _wrong_labels(one: OutputLoss) -> _Found | None:
             if facts.ignore_class is None and facts.name == loss_kinds.SPARSE[0]
             else "number the classes from 0"
         )
-    return _Found(
-        one.name,
+    return CheckResult(
+        NAME,
         "failed",
         f"labels go from {low} to {high}, but the output has {units} units: the "
         "loss of the others is not defined",
         action,
-        loss=facts.name,
-        factor=one.part.factor,
     )
 
 
-def _not_finite(one: OutputLoss) -> _Found:
+def _not_finite(one: OutputLoss) -> CheckResult:
     wrong = one.in_use if math.isfinite(one.measured) else one.measured
     seen = f"the loss is {wrong} before any update"
     finite = np.isfinite(one.prediction)
@@ -275,7 +243,7 @@ def _not_finite(one: OutputLoss) -> _Found:
     )
 
 
-def _above(one: OutputLoss, verdict: str = "") -> _Found:
+def _above(one: OutputLoss, verdict: str = "") -> CheckResult:
     seen = f"the loss is {number(one.measured)} before any update: {one.times_text()}"
     cause, action, alternatives = next(causes(one))
     if not verdict:
@@ -285,7 +253,7 @@ def _above(one: OutputLoss, verdict: str = "") -> _Found:
     return _say(one, verdict, f"{seen}. {cause}", action, alternatives)
 
 
-def _unscaled(one: OutputLoss) -> _Found | None:
+def _unscaled(one: OutputLoss) -> CheckResult | None:
     """Regression targets that an output which starts around 0 is far from."""
     name, known = one.part.facts.name, one.known
     free = known.link not in ("sigmoid", "softmax", "tanh")
@@ -315,7 +283,7 @@ def _unscaled(one: OutputLoss) -> _Found | None:
     )
 
 
-def _below(one: OutputLoss) -> _Found | None:
+def _below(one: OutputLoss) -> CheckResult | None:
     """Less than half of what is left to learn."""
     lowest, best = one.known.lowest, one.known.untrained
     if one.known.constant is not None:
@@ -352,7 +320,7 @@ def _below(one: OutputLoss) -> _Found | None:
     )
 
 
-def _at_chance(one: OutputLoss) -> _Found:
+def _at_chance(one: OutputLoss) -> CheckResult:
     seen = f"the loss is {number(one.measured)} before any update: {one.times_text()}"
     if one.starts_there() and one.known.constant is not None:
         what = {
@@ -386,111 +354,103 @@ def _say(
     action: str = "",
     alternatives: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
-) -> _Found:
-    facts = one.part.facts
-    logits = " (logits)" if facts.from_logits else ""
-    return _Found(
-        one.name,
-        verdict,
-        seen,
-        action,
-        alternatives,
-        notes,
-        one.numbers(),
-        facts.name + logits,
-        one.part.factor,
+) -> CheckResult:
+    return CheckResult(
+        NAME, verdict, seen, action, alternatives, one.numbers(), notes=notes
     )
 
 
 # ------------------------------------------------------------------------- results
 
 
-def _result(seen: list[_Found], facts: ModelFacts, sample: Sample) -> CheckResult:
+Judged = tuple[OutputLoss, CheckResult]
+
+
+def _result(seen: list[Judged], facts: ModelFacts) -> CheckResult:
     if not seen:
         return CheckResult(
-            "initial_loss",
+            NAME,
             "skipped",
             "the model computes its loss by itself (`add_loss`, or a `compute_loss` of "
             "its own): what chance gives is not known",
         )
-    judged = [one.verdict for one in seen if one.verdict != "skipped"]
+    judged = [found.verdict for _, found in seen if found.verdict != "skipped"]
     verdict = worst(judged) if judged else "skipped"
-    leading = next(one for one in seen if one.verdict == verdict)
-    return CheckResult(
-        "initial_loss",
-        verdict,
-        leading.seen if len(seen) == 1 else _summary(seen, verdict, leading),
-        leading.action,
-        leading.alternatives,
+    one, leading = next(pair for pair in seen if pair[1].verdict == verdict)
+    several = len(seen) > 1
+    return dataclasses.replace(
+        leading,
+        summary=_summary(seen, one, leading) if several else leading.summary,
         evidence=_evidence(seen),
-        rows=tuple(_row(one, len(seen) > 1) for one in seen),
+        rows=tuple(_row(*pair, several) for pair in seen),
         notes=tuple(_notes(seen, facts)),
     )
 
 
-def _summary(seen: list[_Found], verdict: str, leading: _Found) -> str:
-    if verdict == "passed":
-        total = _total(seen, "loss")
-        known = [one for one in seen if one.numbers and "chance" in one.numbers]
+def _summary(seen: list[Judged], one: OutputLoss, leading: CheckResult) -> str:
+    if leading.verdict == "passed":
+        known = [pair for pair in seen if "chance" in pair[1].evidence]
         return (
             f"{len(known)} of {len(seen)} outputs are at chance; the losses sum up to "
-            f"{number(total)} before any update, chance gives "
+            f"{number(_total(seen, 'loss'))} before any update, chance gives "
             f"{number(_total(known, 'chance'))}"
         )
-    others = sum(one.verdict == verdict for one in seen) - 1
+    others = sum(found.verdict == leading.verdict for _, found in seen) - 1
     more = f" ({others} more outputs likewise)" if others else ""
-    return f"output `{leading.name}`: {leading.seen}{more}"
+    return f"output `{one.name}`: {leading.summary}{more}"
 
 
-def _total(seen: list[_Found], name: str) -> float:
-    return sum(one.factor * (one.numbers or {}).get(name, math.nan) for one in seen)
+def _total(seen: list[Judged], name: str) -> float:
+    return sum(
+        one.part.factor * found.evidence.get(name, math.nan) for one, found in seen
+    )
 
 
-def _evidence(seen: list[_Found]) -> dict[str, Any]:
+def _evidence(seen: list[Judged]) -> dict[str, Any]:
     if len(seen) == 1:
-        return dict(seen[0].numbers or {})
-    parts = {one.name: dict(one.numbers or {}) for one in seen}
+        return dict(seen[0][1].evidence)
     return {
         "loss": _total(seen, "loss"),
         "chance": _total(seen, "chance"),
-        "outputs": parts,
+        "outputs": {one.name: dict(found.evidence) for one, found in seen},
     }
 
 
-def _row(one: _Found, several: bool) -> dict[str, str]:
-    numbers = one.numbers or {}
+def _row(one: OutputLoss, found: CheckResult, several: bool) -> dict[str, str]:
+    numbers, facts = found.evidence, one.part.facts
 
     def cell(name: str) -> str:
         return number(numbers[name]) if name in numbers else "–"
 
     row = {"Output": one.name} if several else {}
-    row |= {"Loss": one.loss, "Measured": cell("loss"), "Chance": cell("chance")}
+    row["Loss"] = facts.name + " (logits)" * bool(facts.from_logits)
+    row |= {"Measured": cell("loss"), "Chance": cell("chance")}
     row |= {"Ratio": cell("ratio"), "Constant": cell("constant")}
     row["Accepted"] = f"≤ {cell('accepted')}" if "accepted" in numbers else "–"
     if "loss_in_use" in numbers:
         row["Predicting"] = cell("loss_in_use")
     if several:
-        row["Weight"] = number(one.factor)
-    return row | ({"Verdict": one.verdict} if several else {})
+        row["Weight"] = number(one.part.factor)
+    return row | ({"Verdict": found.verdict} if several else {})
 
 
-def _notes(seen: list[_Found], facts: ModelFacts) -> Iterator[str]:
+def _notes(seen: list[Judged], facts: ModelFacts) -> Iterator[str]:
     several = len(seen) > 1
-    for one in seen:
-        for note in one.notes:
+    for one, found in seen:
+        for note in found.notes:
             yield f"output `{one.name}`: {note}" if several else note
-        if several and one.verdict == "skipped":
+        if several and found.verdict == "skipped":
             yield f"output `{one.name}`: what chance gives is not known"
     if facts.custom_train_step:
         yield "the model trains by its own `train_step`, which may use another loss"
-    losses = [abs(one.factor * (one.numbers or {}).get("loss", 0.0)) for one in seen]
+    losses = [abs(one.part.factor * f.evidence.get("loss", 0.0)) for one, f in seen]
     total = sum(losses)
     if several and total > 0 and math.isfinite(total) and max(losses) > 0.99 * total:
-        name = seen[losses.index(max(losses))].name
+        name = seen[losses.index(max(losses))][0].name
         yield (
             f"output `{name}` makes {percent(max(losses) / total)} of the loss: "
             "`loss_weights` could balance them"
         )
 
 
-CHECK = Check("initial_loss", "initial loss", 10, run)
+CHECK = Check(NAME, "initial loss", 10, run)

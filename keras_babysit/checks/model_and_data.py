@@ -115,15 +115,7 @@ def run(
     facts: DataFacts | None = None,
     ignore: Iterable[str] = (),
 ) -> RulesResult:
-    """Runs the check for `preflight`.
-
-    Args:
-        model: a built, compiled model.
-        sample: some of the data.
-        progress: is told how far it is.
-        facts: of more of the data than the sample, if there is more.
-        ignore: names of rules to leave out.
-    """
+    """Runs the check for `preflight`."""
     progress(0.0, "asking the rules")
     return judged(model, facts or facts_of(sample), all_rules.select(ignore=ignore))
 

@@ -40,13 +40,15 @@ NAME = "overfit_subset"
 _POOL = 10
 #: Tried after the optimizer's own rate, which may be nothing at all.
 _USUAL_RATES = (1e-3, 1e-2)
-#: What a handful of samples shows whatever the model is.
+#: What a handful of samples shows whatever the model is; and that nothing was learnt,
+#: which this check has found by itself, and whose advice would be this check.
 _OF_A_FEW = frozenset(
     {
         "batchnorm-small-batch",
         "class-imbalance",
         "conflicting-labels",
         "feature-scales-differ",
+        "loss-flat",
         "single-class-targets",
         "too-few-samples",
         "unrelated-inputs",

@@ -20,7 +20,7 @@ from keras_babysit.checks.data import gathered
 from keras_babysit.checks.preflight_result import Preflight
 from keras_babysit.checks.root_causes import root_causes
 from keras_babysit.document.progress_line import Progress, part, shown
-from keras_babysit.errors import first_line, positive
+from keras_babysit.errors import first_line, positive, wrong
 from keras_babysit.facts import DataFacts
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.sample import Sample
@@ -87,9 +87,7 @@ def preflight(
     ```
     """
     if verbose not in (0, 1, "auto"):
-        raise ValueError(
-            f'`verbose` must be 0, 1 or "auto". Received: verbose={verbose!r}'
-        )
+        raise wrong("verbose", '0, 1 or "auto"', verbose)
     positive("seconds", seconds)
     chosen, without = _selected(checks, ignore)
     start = time.perf_counter()
@@ -125,15 +123,11 @@ def _selected(
 ) -> tuple[list[Check], list[str]]:
     """The checks to make, and the names of the rules to leave out."""
     if isinstance(checks, str) or not isinstance(checks, Sequence | None):
-        raise ValueError(
-            "`checks` must be a list of names of checks, or None for all of them. "
-            f"Received: checks={checks!r}"
+        raise wrong(
+            "checks", "a list of names of checks, or None for all of them", checks
         )
     if isinstance(ignore, str):
-        raise ValueError(
-            "`ignore` must be a list of names of checks and rules. Received: "
-            f"ignore={ignore!r}"
-        )
+        raise wrong("ignore", "a list of names of checks and rules", ignore)
     known, rules = all_checks.available(), all_rules.available()
     wanted = list(known) if checks is None else list(checks)
     ignore = list(ignore)

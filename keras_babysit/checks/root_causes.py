@@ -35,9 +35,6 @@ _CHECKS = {"overfit_subset": ("gradient",)}
 def root_causes(results: Sequence[CheckResult]) -> dict[str, tuple[str, ...]]:
     """Returns which results others likely explain.
 
-    Args:
-        results: of one model, in any order.
-
     Returns:
         Name of a check to the rules or checks that likely explain what it found.
     """

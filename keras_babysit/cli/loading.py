@@ -16,7 +16,8 @@ from typing import Any
 
 import click
 
-from keras_babysit.errors import installing
+from keras_babysit.document.words import cut
+from keras_babysit.errors import first_line, installing
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -28,12 +29,7 @@ class Failure(click.ClickException):
 
 
 class TheirFailure(Failure):
-    """Code of the user's has failed, which is shown as it was raised.
-
-    Args:
-        what: what failed, `"make_model()"`.
-        error: what was raised.
-    """
+    """Code of the user's has failed, which is shown as it was raised."""
 
     def __init__(self, what: str, error: BaseException):
         super().__init__(f"{what} failed.\n\n{theirs(error)}")
@@ -41,11 +37,7 @@ class TheirFailure(Failure):
 
 @contextlib.contextmanager
 def framework() -> Iterator[None]:
-    """Says what to install where importing Keras fails.
-
-    Raises:
-        Failure: for an ImportError.
-    """
+    """Says what to install where importing Keras fails."""
     try:
         yield
     except ImportError as e:
@@ -57,11 +49,7 @@ def framework() -> Iterator[None]:
 
 @contextlib.contextmanager
 def failures() -> Iterator[None]:
-    """Says in a line what was wrong with what was named.
-
-    Raises:
-        Failure: for errors of the user's code, and for ours about arguments.
-    """
+    """Says in a line what was wrong with what was named."""
     try:
         yield
     except Exception as e:
@@ -90,9 +78,6 @@ def find(target: str) -> Any:
 
 def model_of(target: str) -> Any:
     """Returns the Keras model that a target names, or that its function returns.
-
-    Args:
-        target: `"package.module:attribute"` or the path of a `.keras` file.
 
     Raises:
         Failure: if there is none.
@@ -257,10 +242,8 @@ def _saved(target: str) -> Any:
     try:
         model = keras.saving.load_model(target)
     except Exception as e:
-        lines = [line.strip() for line in str(e).splitlines() if line.strip()]
-        reason = lines[0] if lines else repr(e)
         raise Failure(
-            f"Keras cannot load {target!r}: {reason} Classes of yours must be "
+            f"Keras cannot load {target!r}: {first_line(e)} Classes of yours must be "
             "registered with `keras.saving.register_keras_serializable()` in a module "
             "that --data imports."
         ) from None
@@ -270,5 +253,4 @@ def _saved(target: str) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:60] + ' …'}"
+    return f"{type(value).__name__} {cut(repr(value), 60)}"

@@ -9,6 +9,8 @@ from typing import Any
 
 import keras
 
+from keras_babysit.errors import first_line
+
 #: Returns a new optimizer each time.
 Maker = Callable[[], keras.optimizers.Optimizer]
 
@@ -126,9 +128,9 @@ def _by_keras(given: str | Mapping) -> keras.optimizers.Optimizer:
     try:
         return keras.optimizers.get(dict(given))
     except Exception as e:
-        reason = str(e).strip().partition("\n")[0] or type(e).__name__
         raise ValueError(
-            f"This is no configuration of an optimizer: {reason} Received: {given!r}"
+            f"This is no configuration of an optimizer: {first_line(e)} "
+            f"Received: {given!r}"
         ) from e
 
 

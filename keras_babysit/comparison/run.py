@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.document.values import plain
-from keras_babysit.document.words import number
+from keras_babysit.document.words import cut, number
 from keras_babysit.history import RunHistory, Series
 from keras_babysit.report import Report
 from keras_babysit.report.groups import Group
@@ -109,8 +109,7 @@ class OptimizerRun:
     def diagnosis(self) -> str:
         """The most important finding in few words: the rule's name."""
         if self.error:
-            cut = f"{self.error[:_MAX_ERROR].rstrip()}…"
-            return f"failed: {self.error if len(self.error) <= _MAX_ERROR else cut}"
+            return f"failed: {cut(self.error, _MAX_ERROR)}"
         problems = self.problems
         if problems:
             first, more = problems[0], len(problems) - 1
@@ -118,11 +117,7 @@ class OptimizerRun:
         return "loss is not finite" if self.diverged else "all well"
 
     def line(self, metric: str) -> str:
-        """All of it in a line: `"Adam: loss 0.021, val_accuracy 0.97, ..."`.
-
-        Args:
-            metric: the log to name beside the loss; `""` for none.
-        """
+        """All of it in a line: `"Adam: loss 0.021, val_accuracy 0.97, ..."`."""
         logs = [log for log in dict.fromkeys(("loss", metric)) if log in self.history]
         parts = [f"{log} {number(self.final(log))}" for log in logs]
         if math.isfinite(self.seconds_per_epoch):

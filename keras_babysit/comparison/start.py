@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.backend.common import global_state
 
-from keras_babysit.borrowing import layers_of
+from keras_babysit.borrowing import layers_of, names_kept
 from keras_babysit.inspection.sample import Sample, sample_of
 
 
@@ -84,19 +81,3 @@ def _is_built(model: keras.Model) -> bool:
 def _build(model: keras.Model, sample: Sample | None) -> None:
     if sample is not None and not _is_built(model):
         model(keras.tree.map_structure(keras.ops.convert_to_tensor, sample.x))
-
-
-@contextlib.contextmanager
-def names_kept() -> Iterator[None]:
-    """Has Keras number names of layers as if none had been made meanwhile.
-
-    So that the models of all runs have the same names, by which TensorBoard puts
-    their charts together, and later ones of the user's the names they would have.
-    """
-    key = "object_name_uids"
-    known = global_state.get_global_attribute(key)
-    global_state.set_global_attribute(key, defaultdict(int, known or {}))
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute(key, known)

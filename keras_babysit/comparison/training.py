@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from keras_babysit.borrowing import random_numbers_kept
+from keras_babysit.borrowing import names_kept, random_numbers_kept
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.comparison.choices import Maker, chosen
 from keras_babysit.comparison.clock import Clock
@@ -23,9 +23,9 @@ from keras_babysit.comparison.result import (
     usual_target,
 )
 from keras_babysit.comparison.run import OptimizerRun
-from keras_babysit.comparison.start import Start, names_kept, start_of
+from keras_babysit.comparison.start import Start, start_of
 from keras_babysit.document.words import clean
-from keras_babysit.errors import first_line, number, whole
+from keras_babysit.errors import first_line, number, whole, wrong
 
 
 def compare_optimizers(
@@ -269,6 +269,4 @@ def _check(
     if not isinstance(seed, int) or isinstance(seed, bool):
         raise ValueError(f"`seed` must be an integer. Received: seed={seed!r}")
     if verbose not in ("auto", 0, 1, 2):
-        raise ValueError(
-            f'`verbose` must be "auto", 0, 1 or 2. Received: verbose={verbose!r}'
-        )
+        raise wrong("verbose", '"auto", 0, 1 or 2', verbose)

@@ -26,12 +26,7 @@ def fragment(blocks: Iterable[Block]) -> str:
 
 
 def page(blocks: Iterable[Block], title: str) -> str:
-    """Returns a whole page.
-
-    Args:
-        blocks: what to show.
-        title: of the page, for the browser's tab.
-    """
+    """Returns a whole page."""
     template = _environment().get_template("page.html")
     return template.render(blocks=list(blocks), title=clean(title)) + "\n"
 

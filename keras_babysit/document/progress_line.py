@@ -71,14 +71,7 @@ def shown(
 
 
 def part(progress: Progress, start: float, end: float, title: str = "") -> Progress:
-    """Returns a `Progress` for a part of something.
-
-    Args:
-        progress: whom to report to.
-        start: share of the whole that was done before.
-        end: share of the whole that is done after it.
-        title: what the part is called.
-    """
+    """Returns a `Progress` for a part of something."""
 
     def tell(share: float, what: str) -> None:
         said = ": ".join(filter(None, (title, what)))

@@ -10,6 +10,11 @@ def clean(text: object) -> str:
     return "".join(c if c.isprintable() else " " for c in str(text))
 
 
+def cut(text: str, most: int) -> str:
+    """Text of at most so many letters, the last one `…` if there were more."""
+    return text if len(text) <= most else f"{text[: most - 1].rstrip()}…"
+
+
 def count(n: int, what: str) -> str:
     """`"1 error"`, `"2,000 errors"`."""
     return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

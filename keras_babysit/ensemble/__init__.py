@@ -15,8 +15,7 @@ The rooms, from the ground up; each imports only from those before it:
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from keras_babysit import _lazy
 
 # Loaded when asked for: importing the package costs next to nothing.
 _PUBLIC = {
@@ -39,11 +38,4 @@ _PUBLIC = {
 __all__ = sorted(_PUBLIC)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = _lazy(__name__, _PUBLIC, __all__)

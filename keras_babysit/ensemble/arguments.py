@@ -6,7 +6,6 @@ Whatever is wrong is a `ValueError` that says what was expected.
 from __future__ import annotations
 
 import functools
-import numbers
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
@@ -70,25 +69,6 @@ def _check_model(member: Any, number: int) -> None:
         )
 
 
-def check_whole(least: int, **values: Any) -> None:
-    """Makes sure that values are integers, Python's or NumPy's, and large enough."""
-    for name, value in values.items():
-        whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-        if not whole or value < least:
-            some = f"an integer of {least} or more"
-            what = "a positive integer" if least == 1 else some
-            raise ValueError(f"`{name}` must be {what}. Received: {name}={value!r}")
-
-
-def check_batch_size(batch_size: Any) -> None:
-    """Makes sure that a batch size is a positive integer, or `None`.
-
-    Keras takes 0 for its default.
-    """
-    if batch_size is not None:
-        check_whole(1, batch_size=batch_size)
-
-
 def check_inputs(x: Any, again: str = "") -> None:
     """Makes sure that there is something to predict.
 
@@ -134,12 +114,7 @@ def check_arrays(x: Any) -> int:
 
 
 def targets_of(y: Any, count: int) -> np.ndarray:
-    """Returns labels or targets of one output as an array.
-
-    Args:
-        y: what was given.
-        count: how many samples there are.
-    """
+    """Returns labels or targets of one output as an array."""
     if y is None:
         raise ValueError("`y` must be labels or targets. Received: y=None")
     if isinstance(y, Mapping):
@@ -171,12 +146,7 @@ def targets_of(y: Any, count: int) -> np.ndarray:
 
 
 def weights_of(weights: Any, n: int) -> np.ndarray:
-    """Returns one weight for each of `n` members: float64, summing to one.
-
-    Args:
-        weights: numbers of 0 or more that sum to one; `None` for equal ones.
-        n: number of members.
-    """
+    """Returns one weight for each of `n` members: float64, summing to one."""
     if weights is None:
         return np.full(n, 1 / n)
     try:
@@ -207,12 +177,7 @@ def weights_of(weights: Any, n: int) -> np.ndarray:
 
 
 def shapes_agree(structures: Sequence[Any], what: str) -> None:
-    """Makes sure that the inputs, or the outputs, of all members are alike.
-
-    Args:
-        structures: of each member a symbolic tensor, or a list or dict of them.
-        what: `"inputs"` or `"outputs"`, for the message.
-    """
+    """Makes sure that the inputs, or the outputs, of all members are alike."""
     first = structures[0]
     for number, other in enumerate(structures[1:], start=2):
         if not _alike(first, other):
@@ -227,10 +192,6 @@ def names_agree(members: Sequence[Sequence[str]], what: str) -> None:
 
     Lists are fed, and averaged, by position. Names that Keras may have made tell
     nothing, nor do those of which another member has not the same.
-
-    Args:
-        members: of each member the names, flat.
-        what: `"inputs"` or `"outputs"`, for the message.
     """
     plain = [[re.sub(r"_\d+$", "", name) for name in names] for names in members]
     for number, names in enumerate(plain[1:], start=2):

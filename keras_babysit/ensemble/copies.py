@@ -24,10 +24,6 @@ def copy_of(member: keras.Model, name: str) -> keras.Model | None:
     Layers are made again from their configuration, without penalties on weights and
     activations: those would add up over the members in the loss of `evaluate`.
 
-    Args:
-        member: a built functional or Sequential model; not changed.
-        name: the copy's name.
-
     Returns:
         The copy; `None` if a layer of it cannot be made again, or if its graph is not
         what it does (a subclass with a `call` of its own).

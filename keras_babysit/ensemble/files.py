@@ -10,12 +10,10 @@ from typing import Any
 
 import keras
 
-from keras_babysit.borrowing import attributes_kept
+from keras_babysit.borrowing import attributes_set
 from keras_babysit.document.words import sentence
 from keras_babysit.errors import first_line
-
-#: Begins the name of a file that is still being written.
-PARTIAL = ".partial-"
+from keras_babysit.event_files.replacing import replacing
 
 
 def save(model: keras.Model, path: str | os.PathLike) -> None:
@@ -25,38 +23,11 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
     while writing leaves what was there before. And where the learning rate is one of
     `keras_babysit.schedules`, the file has the rate as it is now, so that it loads
     without this package.
-
-    Args:
-        model: a built Keras model.
-        path: the file; its directory is made if need be.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    with attributes_kept(model, "get_compile_config"):
-        config = _without_our_schedules(model.get_compile_config(), model)
-        vars(model)["get_compile_config"] = lambda: config
-        try:
-            model.save(partial)
-            replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def write(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file at once or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{PARTIAL}{path.name}")
-    partial.write_bytes(content)
-    replace(partial, path)
-
-
-def replace(partial: Path, path: Path) -> None:
-    """Gives a file that has been written its name, once it is on the disk."""
-    with open(partial, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    config = _without_our_schedules(model.get_compile_config(), model)
+    lent = attributes_set(model, get_compile_config=lambda: config)
+    with lent, replacing(path) as partial:
+        model.save(partial)
 
 
 def load(
@@ -64,13 +35,7 @@ def load(
     custom_objects: dict[str, Any] | None = None,
     compile: bool = True,
 ) -> keras.Model:
-    """Returns the model in a `.keras` file.
-
-    Args:
-        path: the file.
-        custom_objects: as for `keras.saving.load_model`.
-        compile: whether to compile it, if it was saved compiled.
-    """
+    """Returns the model in a `.keras` file."""
     path = Path(path)
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
@@ -116,13 +81,7 @@ def models_in(directory: str | os.PathLike) -> list[str]:
 
 
 def listed(name: str, given: Any, models: bool = True) -> list[Any]:
-    """Returns members as a list of paths, and of models where those may be.
-
-    Args:
-        name: of the argument, for messages.
-        given: a directory of `.keras` files, or a list.
-        models: whether models may be in it.
-    """
+    """Returns members as a list of paths, and of models where those may be."""
     if is_path(given):
         return list(models_in(given))
     what = f"{'models or ' if models else ''}paths of `.keras` files"

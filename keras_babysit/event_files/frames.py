@@ -47,10 +47,6 @@ def contents(file: Path, damage: Damage) -> Iterator[bytes]:
 
     A record that is cut off at the end is no damage: a training that is still running,
     or was killed, leaves one.
-
-    Args:
-        file: the event file.
-        damage: counts what was passed over.
     """
     with open(file, "rb") as opened:
         while len(header := opened.read(_HEADER)) == _HEADER:

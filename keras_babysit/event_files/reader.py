@@ -39,11 +39,7 @@ _VARIABLES = ("weight", "update", "gradient")
 
 
 def find_runs(log_dir: str | os.PathLike) -> list[Path]:
-    """Returns the directories of all judged runs at or below a directory, sorted.
-
-    Args:
-        log_dir: what a `Babysitter` was given as `log_dir`, or a directory above.
-    """
+    """Returns the directories of all judged runs at or below a directory, sorted."""
     found = {
         file.parent.parent
         for file in Path(log_dir).rglob(f"train/{_FILES}")
@@ -54,9 +50,6 @@ def find_runs(log_dir: str | os.PathLike) -> list[Path]:
 
 def read_report(log_dir: str | os.PathLike) -> Report:
     """Returns the report of the last training in a directory.
-
-    Args:
-        log_dir: what the `Babysitter` was given as `log_dir`.
 
     Damaged records are passed over, and counted in the report.
 

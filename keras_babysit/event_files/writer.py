@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import itertools
-import json
 import os
 import queue
 import socket
@@ -15,25 +13,13 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any
 
-import numpy as np
-from PIL import Image as PillowImage
-from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import metadata as custom_scalar
-from tensorboard.plugins.histogram import metadata as histograms
-from tensorboard.plugins.image import metadata as images
-from tensorboard.plugins.scalar import metadata as scalars
-from tensorboard.plugins.text import metadata as texts
-from tensorboard.util.tensor_util import make_tensor_proto
+from tensorboard.compat.proto import event_pb2, summary_pb2
 
+from keras_babysit.errors import warn
 from keras_babysit.event_files.frames import framed
-from keras_babysit.records import Histogram, Image
-
-#: Name of our own plugin, under which the full tables are kept.
-PLUGIN = "keras_babysit"
+from keras_babysit.event_files.summaries import Value
 
 #: The writer flushes by itself when it has had nothing to do for so long.
 IDLE_SECONDS = 1.0
@@ -41,13 +27,11 @@ IDLE_SECONDS = 1.0
 MAX_QUEUE = 512
 #: How long the training thread waits for a slow disk before observing stops.
 MAX_WAIT_SECONDS = 30.0
+#: So much is kept in memory before it is written without having been asked for.
+_BUFFER = 1 << 16
 
 _serial = itertools.count()
 _FLUSH, _CLOSE = object(), object()
-
-#: A `Summary.Value` protocol buffer.
-Value: TypeAlias = Any
-_new_value = summary_pb2.Summary.Value
 
 
 @dataclass(frozen=True)
@@ -57,78 +41,68 @@ class _Event:
     wall_time: float
     step: int
     values: Callable[[], list[Value]] | None
+    key: str = ""
 
-    def protos(self) -> list[Any]:
+    def record(self) -> bytes:
+        """The event as it stands in a file; nothing if it has no values after all."""
+        event = event_pb2.Event(wall_time=self.wall_time)
         if self.values is None:
-            version = "brain.Event:2"
-            return [event_pb2.Event(wall_time=self.wall_time, file_version=version)]
-        values = self.values()
-        if not values:
-            return []
-        summary = summary_pb2.Summary(value=values)
-        return [
-            event_pb2.Event(wall_time=self.wall_time, step=self.step, summary=summary)
-        ]
+            event.file_version = "brain.Event:2"
+        else:
+            values = self.values()
+            if not values:
+                return b""
+            event.step = self.step
+            event.summary.CopyFrom(summary_pb2.Summary(value=values))
+        return framed(event.SerializeToString())
 
 
 class EventFile:
     """One event file of one run, with the thread that writes it.
 
     What the thread has flushed survives even if the process is killed. The file is
-    closed by `close()`, when the object is collected, or when Python exits.
+    closed by `close()`, when the object is collected, or when Python exits. Where it is
+    removed or cut off by somebody else, or its thread has died (in a forked process),
+    a warning says so and a new file is begun.
 
     Args:
         directory: directory of the run, made if it does not exist.
+        tell: gets the warning.
 
     Raises:
         OSError: if the directory or the file cannot be made.
     """
 
-    def __init__(self, directory: str | os.PathLike):
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        name = (
-            f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
-            f".{os.getpid()}.{next(_serial):06d}.babysit"
-        )
-        self.path = directory / name
-        file = open(self.path, "wb")  # noqa: SIM115 - closed by the thread
-        # Values travel as functions that make them: the thread has all the work.
-        self._queue: queue.Queue[Any] = queue.Queue(MAX_QUEUE)
-        self._errors: list[BaseException] = []
-        self._queue.put(_Event(time.time(), 0, None))
-        self._thread = threading.Thread(
-            target=_write,
-            args=(file, self._queue, self._errors),
-            name="keras_babysit_events",
-            daemon=True,
-        )
-        try:
-            self._thread.start()
-        except BaseException:
-            file.close()
-            raise
-        self._finish = weakref.finalize(self, _stop, self._queue, self._thread)
+    def __init__(
+        self, directory: str | os.PathLike, tell: Callable[[str], None] = warn
+    ):
+        self._stream, self._tell = _Stream(Path(directory)), tell
+        self._start()
 
-    def add(self, values: Callable[[], list[Value]], step: int) -> None:
+    @property
+    def path(self) -> Path:
+        """The file that is written now."""
+        return self._stream.path
+
+    def add(
+        self, values: Callable[[], list[Value]], step: int, latest: str = ""
+    ) -> None:
         """Queues the values of one step.
 
         Args:
             values: makes them; called by the thread.
             step: their step.
+            latest: a name, if a new file, should one be necessary, has to begin with
+                the latest values of this name.
 
         Raises:
             OSError: if an earlier write failed, or the disk does not keep up.
         """
         self._check()
-        self._put(_Event(time.time(), step, values))
+        self._put(_Event(time.time(), step, values, latest))
 
     def flush(self, wait: bool = False) -> None:
-        """Asks the thread to flush; with `wait`, returns when it has.
-
-        Raises:
-            OSError: if a write failed.
-        """
+        """Asks the thread to flush; with `wait`, returns when it has."""
         self._check()
         done = threading.Event() if wait else None
         self._put((_FLUSH, done))
@@ -137,13 +111,28 @@ class EventFile:
             self._check()
 
     def close(self) -> None:
-        """Writes what is queued and closes the file.
-
-        Raises:
-            OSError: if a write failed.
-        """
-        self._finish()
+        """Writes what is queued and closes the file."""
+        try:
+            self._check()
+        finally:
+            self._finish()
         self._check()
+
+    def _start(self) -> None:
+        # Values travel as functions that make them: the thread has all the work.
+        self._queue: queue.Queue[Any] = queue.Queue(MAX_QUEUE)
+        self._thread = threading.Thread(
+            target=_write,
+            args=(self._stream, self._queue),
+            name="keras_babysit_events",
+            daemon=True,
+        )
+        try:
+            self._thread.start()
+        except BaseException:
+            self._stream.close()
+            raise
+        self._finish = weakref.finalize(self, _stop, self._queue, self._thread)
 
     def _put(self, item: Any) -> None:
         try:
@@ -152,8 +141,85 @@ class EventFile:
             raise OSError(f"{self.path}: the disk does not keep up") from None
 
     def _check(self) -> None:
-        if self._errors:
-            raise OSError(f"Could not write {self.path}: {self._errors[0]}")
+        stream = self._stream
+        if self._finish.alive and not self._thread.is_alive():
+            self._finish.detach()
+            stream.begin(f"The thread that writes {self.path} has ended")
+            self._start()
+        if stream.errors:
+            raise OSError(f"Could not write {self.path}: {stream.errors[0]}")
+        while stream.losses:
+            lost = stream.losses.pop(0)
+            self._tell(f"{lost}. Recording continues in a new file beside it.")
+
+
+class _Stream:
+    """The file itself, and the next one if it is lost. Only the thread writes it.
+
+    Attributes:
+        path: the file.
+        losses: what has become of the files before.
+        errors: what went wrong; after that nothing is written.
+    """
+
+    def __init__(self, directory: Path):
+        # A new file may be made from another working directory.
+        self._directory = directory.absolute()
+        self._began = int(time.time())
+        self._latest: dict[str, _Event] = {}
+        self.losses: list[str] = []
+        self.errors: list[BaseException] = []
+        self.begin()
+
+    def begin(self, lost: str = "") -> None:
+        """Begins a file."""
+        if lost:
+            self.losses.append(lost)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        name = (
+            f"events.out.tfevents.{self._began:010d}.{socket.gethostname()}"
+            f".{os.getpid()}.{next(_serial):06d}.babysit"
+        )
+        self.path = self._directory / name
+        self._file = open(self.path, "wb", buffering=0)  # noqa: SIM115 - closed by the thread
+        self._size, self._waiting = 0, bytearray()
+        for event in (_Event(time.time(), 0, None), *self._latest.values()):
+            self._waiting += event.record()
+
+    def add(self, event: _Event) -> None:
+        """Takes an event; writes what waits if that is a lot."""
+        if event.key:
+            self._latest[event.key] = event
+        self._waiting += event.record()
+        if len(self._waiting) >= _BUFFER:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what waits, to a new file if something has become of this one."""
+        if lost := self._lost():
+            waiting = self._waiting
+            self.close()
+            self.begin(lost)
+            self._waiting += waiting
+        while self._waiting:
+            written = self._file.write(self._waiting)
+            self._size += written
+            del self._waiting[:written]
+
+    def close(self) -> None:
+        """Closes the file, and writes nothing."""
+        self._file.close()
+
+    def _lost(self) -> str:
+        """What has become of the file; nothing if it is as it was left."""
+        state = os.fstat(self._file.fileno())
+        if state.st_size < self._size:
+            return f"{self.path} was cut off by another process"
+        # On NFS a removed file that is open keeps a name. One that was moved with its
+        # directory is where its owner wants it.
+        gone = not self.path.exists() and self._directory.exists()
+        is_removed = gone or not state.st_nlink
+        return f"{self.path} was removed by another process" if is_removed else ""
 
 
 def _stop(waiting: queue.Queue, thread: threading.Thread) -> None:
@@ -162,161 +228,27 @@ def _stop(waiting: queue.Queue, thread: threading.Thread) -> None:
         thread.join(MAX_WAIT_SECONDS)
 
 
-def _write(file: BinaryIO, waiting: queue.Queue, errors: list) -> None:
+def _write(stream: _Stream, waiting: queue.Queue) -> None:
     """The writer thread. After an error it only empties the queue."""
-    dirty = False
+    dirty = True
     while True:
         try:
             item = waiting.get(timeout=IDLE_SECONDS if dirty else None)
         except queue.Empty:
             item = (_FLUSH, None)
+        is_event = isinstance(item, _Event)
         try:
-            if isinstance(item, _Event):
-                if not errors:
-                    for event in item.protos():
-                        file.write(framed(event.SerializeToString()))
-                        dirty = True
-                continue
-            if not errors:
-                file.flush()
-            dirty = False
+            if not stream.errors:
+                if is_event:
+                    stream.add(item)
+                else:
+                    stream.flush()
         except Exception as e:
-            errors.append(e)
-            dirty = False
+            stream.errors.append(e)
+        dirty = is_event and not stream.errors
         if item is _CLOSE:
-            # Closing flushes, which fails again on a full disk: said already.
             with contextlib.suppress(OSError):
-                file.close()
+                stream.close()
             return
         if isinstance(item, tuple) and item[1] is not None:
             item[1].set()
-
-
-def _float_tensor(array: Any) -> tensor_pb2.TensorProto:
-    # TensorBoard's make_tensor_proto takes three times as long.
-    array = np.asarray(array)
-    double = array.dtype == np.float64
-    array = array.astype(np.float64 if double else np.float32)
-    return tensor_pb2.TensorProto(
-        dtype=types_pb2.DT_DOUBLE if double else types_pb2.DT_FLOAT,
-        tensor_shape=TensorShapeProto(
-            dim=[TensorShapeProto.Dim(size=n) for n in array.shape]
-        ),
-        tensor_content=array.tobytes(),
-    )
-
-
-# Made once: a training has a great many points.
-_SCALAR = scalars.create_summary_metadata("", "")
-_HISTOGRAM = histograms.create_summary_metadata("", "")
-_NO_AXES = TensorShapeProto()
-
-
-def scalar(tag: str, value: float) -> Value:
-    """A point of a chart in the Time Series and Scalars tabs."""
-    tensor = tensor_pb2.TensorProto(
-        dtype=types_pb2.DT_FLOAT, tensor_shape=_NO_AXES, float_val=(value,)
-    )
-    return _new_value(tag=tag, metadata=_SCALAR, tensor=tensor)
-
-
-def histogram(tag: str, value: Histogram) -> Value:
-    """A histogram as its tab wants it: `[left, right, count]` for each bin."""
-    counts = value.counts
-    if value.right > value.left:
-        edges = np.linspace(value.left, value.right, len(counts) + 1)
-        table = np.empty((len(counts), 3))
-        table[:, 0], table[:, 1], table[:, 2] = edges[:-1], edges[1:], counts
-    else:
-        # All values are equal: one bin around them, as wide as they are large.
-        half = 0.5 * (abs(value.left) or 1.0)
-        total = counts.sum()
-        table = np.array([[value.left - half, value.right + half, total]])
-    metadata = _HISTOGRAM
-    if value.sampled_from is not None:
-        metadata = histograms.create_summary_metadata(
-            "", f"A sample of {counts.sum():,.0f} of {value.sampled_from:,} values."
-        )
-    return _new_value(tag=tag, metadata=metadata, tensor=_float_tensor(table))
-
-
-def image(value: Image) -> Value:
-    """A picture in the Images tab."""
-    height, width = value.pixels.shape[:2]
-    png = io.BytesIO()
-    PillowImage.fromarray(value.pixels).save(png, format="png")
-    metadata = images.create_summary_metadata("", value.description)
-    parts = [str(width).encode(), str(height).encode(), png.getvalue()]
-    return _new_value(tag=value.tag, metadata=metadata, tensor=make_tensor_proto(parts))
-
-
-def text(tag: str, markdown: str) -> Value:
-    """A paragraph in the Text tab."""
-    metadata = texts.create_summary_metadata("", "")
-    tensor = make_tensor_proto([markdown.encode()])
-    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
-
-
-def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> Value:
-    """A table of numbers in our own plugin's tag.
-
-    Args:
-        tag: the tag.
-        rows: what each row is of, for example variable paths.
-        columns: what each column is.
-        values: float array of shape `(len(rows), len(columns))`.
-    """
-    metadata = _our_metadata({"rows": rows, "columns": columns})
-    tensor = _float_tensor(np.asarray(values, np.float32))
-    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
-
-
-def json_text(tag: str, value: Any) -> Value:
-    """A JSON document in our own plugin's tag, as one string.
-
-    Args:
-        tag: the tag.
-        value: plain values; numbers have to be finite.
-    """
-    document = json.dumps(value, allow_nan=False).encode()
-    metadata = _our_metadata({"type": "json"})
-    tensor = make_tensor_proto(document)
-    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
-
-
-def _our_metadata(content: dict[str, Any]) -> Any:
-    return summary_pb2.SummaryMetadata(
-        plugin_data=summary_pb2.SummaryMetadata.PluginData(
-            plugin_name=PLUGIN, content=json.dumps(content).encode()
-        ),
-        data_class=summary_pb2.DATA_CLASS_TENSOR,
-    )
-
-
-def layout(categories: dict[str, dict[str, list[str]]]) -> Value:
-    """The layout of the Custom Scalars tab.
-
-    Args:
-        categories: title of a group to its charts, each a title and the regular
-            expressions of the tags in it.
-    """
-    proto = layout_pb2.Layout(
-        category=[
-            layout_pb2.Category(
-                title=title,
-                chart=[
-                    layout_pb2.Chart(
-                        title=name,
-                        multiline=layout_pb2.MultilineChartContent(tag=tags),
-                    )
-                    for name, tags in charts.items()
-                ],
-            )
-            for title, charts in categories.items()
-        ]
-    )
-    return _new_value(
-        tag=custom_scalar.CONFIG_SUMMARY_TAG,
-        metadata=custom_scalar.create_summary_metadata(),
-        tensor=make_tensor_proto(proto.SerializeToString()),
-    )

@@ -97,6 +97,32 @@ def arrays(name: str, nested: Any) -> tuple[tuple[Rows, ...], bool]:
     return dense, len(dense) == len(found)
 
 
+def of_arrays(x: Any, y: Any) -> dict[str, Any]:
+    """Returns what a `Fed` has of arrays to train on."""
+    inputs, x_whole = arrays("x", x)
+    targets, y_whole = arrays("y", y)
+    return {
+        "source": "arrays",
+        "inputs": inputs,
+        "targets": targets,
+        "complete": x_whole and y_whole,
+        "rows": inputs[0].shape[0] if inputs else None,
+    }
+
+
+def of_validation(x: Any, y: Any) -> dict[str, Any]:
+    """Returns what a `Fed` has of arrays to validate on, if all of them are such."""
+    inputs, x_whole = arrays("x", x)
+    targets, y_whole = arrays("y", y)
+    if not (inputs and x_whole and y_whole):
+        return {"validation": True}
+    return {
+        "validation": True,
+        "validation_inputs": inputs,
+        "validation_targets": targets,
+    }
+
+
 def data_facts(fed: Fed) -> DataFacts:
     """Returns the facts of what `fit` is fed with."""
     inputs, targets = _facts(fed.inputs, INPUT_ROWS), _facts(fed.targets, TARGET_ROWS)
@@ -135,16 +161,14 @@ def fingerprint(fed: Fed) -> bytes:
             continue
         for rows in value:
             digest.update(f"{rows.name} {rows.shape}".encode())
-            some = rows.take(spread(rows.shape[0], 64))
-            plain = some.dtype.kind in "biufc"
-            digest.update(some.tobytes() if plain else repr(some.tolist()).encode())
+            digest.update(_raw(rows.take(spread(rows.shape[0], 64))))
     return digest.digest()
 
 
 class BatchSample:
     """Collects the batches that observed steps bring, for the facts of a dataset.
 
-    Those that are the same, sample by sample, count once.
+    Samples that come again in another epoch count once, and so does a whole batch.
 
     Args:
         fed: what is known of the `fit` otherwise.
@@ -156,7 +180,8 @@ class BatchSample:
         # Of all batches, those that were there before too: keys, epoch and place.
         self._seen: list[tuple[duplicates.Keys | None, int, int | None]] = []
         self._weighted = False
-        self._rows = 0
+        self._rows = self._epoch = 0
+        self._earlier: set[bytes] = set()
 
     @property
     def steps(self) -> int | None:
@@ -193,8 +218,26 @@ class BatchSample:
         self._seen.append((keys, *at))
         if keys is not None and keys.both.tobytes() in known:
             return
+        new = self._new(inputs, targets, at[0])
+        if not new:
+            return
+        if len(new) < _length(inputs):
+            inputs, targets = (
+                {name: np.asarray(array)[new] for name, array in part.items()}
+                for part in (inputs, targets)
+            )
         self._rows += _length(inputs)
         self._batches.append((inputs, targets))
+
+    def _new(self, inputs: Mapping, targets: Mapping, epoch: int) -> list[int]:
+        """Which samples of a batch are no samples of an earlier epoch again."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._earlier = {d for batch in self._batches for d in _digests(*batch)}
+        if not self._earlier:
+            return list(range(max(_length(inputs), 1)))
+        found = _digests(inputs, targets)
+        return [i for i, digest in enumerate(found) if digest not in self._earlier]
 
     def facts(self) -> DataFacts:
         """Returns the facts of what was collected so far."""
@@ -244,6 +287,23 @@ def _size(arrays: Mapping[str, Any]) -> int:
 def _length(arrays: Mapping[str, Any]) -> int:
     shape = np.shape(next(iter(arrays.values()), 0))
     return int(shape[0]) if shape else 0
+
+
+def _digests(inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> list[bytes]:
+    """A digest of each sample of a batch, or one of the batch if it has no rows."""
+    found = [np.asarray(a) for a in (*inputs.values(), *targets.values())]
+    if len({a.shape[:1] for a in found}) != 1 or not found[0].ndim:
+        found = [a[None] for a in found]
+    return [
+        hashlib.blake2b(
+            b"".join(_raw(array[i : i + 1]) for array in found), digest_size=16
+        ).digest()
+        for i in range(len(found[0]) if found else 0)
+    ]
+
+
+def _raw(array: np.ndarray) -> bytes:
+    return repr(array.tolist()).encode() if array.dtype.hasobject else array.tobytes()
 
 
 def _rows(arrays: Sequence[Rows]) -> int:

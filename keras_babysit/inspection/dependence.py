@@ -42,12 +42,7 @@ _RIDGE = 1e-6
 
 
 def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFacts:
-    """Looks at rows of numeric inputs and of one numeric target.
-
-    Args:
-        inputs: float arrays, rows first.
-        target: float array with the same rows.
-    """
+    """Looks at rows of numeric inputs and of one numeric target."""
     columns = target.reshape(len(target), -1)
     if not inputs or columns.shape[1] == 0 or not len(columns):
         return DependenceFacts()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.inspection.data import Fed, arrays
+from keras_babysit.inspection.data import Fed, of_arrays, of_validation
 from keras_babysit.inspection.rows import Rows, even, is_array, leaves
 
 
@@ -25,9 +25,6 @@ def fed_to(model: Any) -> Fed | None:
     """Returns what the running `fit` of a model feeds it.
 
     To be called inside a callback's `on_train_begin`.
-
-    Args:
-        model: the model that is being fitted.
 
     Returns:
         A `Fed`; `None` if no `fit` of it is running, or it cannot be made out.
@@ -81,15 +78,10 @@ def _training(names: Mapping[str, Any]) -> dict[str, Any]:
     x = names.get("x")
     if not _is_arrays(x):
         return common
-    inputs, x_whole = arrays("x", x)
-    targets, y_whole = arrays("y", names.get("y"))
     shuffle = names.get("shuffle", "unknown")
     return {
         **common,
-        "source": "arrays",
-        "inputs": inputs,
-        "targets": targets,
-        "complete": x_whole and y_whole,
+        **of_arrays(x, names.get("y")),
         "rows": _whole(next(leaves("x", x))[1].shape[0]),
         # "batch" shuffles the batches, not the samples.
         "shuffled": None if isinstance(shuffle, str) else bool(shuffle),
@@ -119,16 +111,7 @@ def _steps(names: Mapping[str, Any]) -> int | None:
 def _validation(names: Mapping[str, Any]) -> dict[str, Any]:
     if names.get("validation_data") is None:
         return {}
-    x = names.get("val_x")
-    inputs, x_whole = arrays("x", x)
-    targets, y_whole = arrays("y", names.get("val_y"))
-    if not (_is_arrays(x) and x_whole and y_whole):
-        return {"validation": True}
-    return {
-        "validation": True,
-        "validation_inputs": inputs,
-        "validation_targets": targets,
-    }
+    return of_validation(names.get("val_x"), names.get("val_y"))
 
 
 def _is_split(names: Mapping[str, Any], found: Mapping[str, Any]) -> bool:

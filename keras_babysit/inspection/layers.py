@@ -62,16 +62,12 @@ def kind_of(operation: Any) -> str:
     """Returns the name of the Keras class that an operation is, or derives from."""
     for cls in type(operation).__mro__:
         if is_keras(cls) and cls.__name__ not in ABSTRACT:
-            if cls.__name__.startswith("Base") or not _is_operation(cls):
+            if cls.__name__.startswith("Base") or not issubclass(cls, keras.Operation):
                 continue
             return cls.__name__
         if cls.__name__ in ABSTRACT:
             break
     return type(operation).__name__
-
-
-def _is_operation(cls: type) -> bool:
-    return issubclass(cls, keras.Operation)
 
 
 def inner(layer: Any) -> Any:

@@ -207,7 +207,7 @@ def _union(feeds: Iterable[Sources]) -> Sources:
 def _graph_outputs(
     model: Any, graph: Any, layers: Mapping[str, LayerFacts], sources: list[Sources]
 ) -> tuple[OutputFacts, ...]:
-    names = _output_names(model, graph)
+    names = output_names(model)
     found = []
     for index, tensor in enumerate(graph.outputs):
         shape = tuple(tensor.shape[1:])
@@ -261,8 +261,13 @@ def _own_activation(layer: LayerFacts) -> str | None:
     return layer.activation or ("linear" if linear else None)
 
 
-def _output_names(model: Any, graph: Any) -> list[str]:
-    """Returns the outputs' names as `compile` has them: keys, or layers' names."""
+def output_names(model: Any) -> list[str]:
+    """Returns the outputs' names as `compile` has them: keys, or layers' names.
+
+    Args:
+        model: a model whose graph Keras knows.
+    """
+    graph = graph_of(model)
     struct = getattr(graph, "_outputs_struct", None)
     if isinstance(struct, Mapping):
         flat = {id(t): str(key) for key, t in struct.items()}

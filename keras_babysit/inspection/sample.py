@@ -14,7 +14,7 @@ import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.errors import first_line, whole
+from keras_babysit.errors import first_line, whole, wrong
 from keras_babysit.inspection.arrays import numeric
 from keras_babysit.inspection.rows import is_array, leaves, rows_of, spread
 
@@ -111,10 +111,7 @@ def _of_arrays(x: Any, y: Any, sample_weight: Any, n: int) -> Sample:
     for part, value in parts.items():
         for name, array in leaves(part, value):
             if not getattr(array, "shape", None):
-                raise ValueError(
-                    f"`{name}` must be an array with one row a sample. "
-                    f"Received: {name}={array!r}"
-                )
+                raise wrong(name, "an array with one row a sample", array)
     lengths = {
         name: len(array)
         for part, value in parts.items()
@@ -253,11 +250,7 @@ def _check_array(name: str, array: np.ndarray, part: str) -> None:
 
 
 def check_bounds(samples: Any, limit: Any, far: Any) -> None:
-    """Checks the arguments of checks that judge a ratio by two limits.
-
-    Raises:
-        ValueError: if `samples` is not a positive integer, or not 0 < limit < far.
-    """
+    """Checks the arguments of checks that judge a ratio by two limits."""
     whole("samples", samples)
     if not 0 < limit < far:
         raise ValueError(

@@ -17,7 +17,7 @@ from keras_babysit.checks.fitting.training import (
     rate_of,
 )
 from keras_babysit.document.progress_line import Progress, shown
-from keras_babysit.errors import number, whole
+from keras_babysit.errors import number, whole, whole_or_none
 from keras_babysit.inspection.compiled import has_own_step
 from keras_babysit.inspection.rows import leaves, rows_of
 from keras_babysit.inspection.sample import are_arrays, as_arrays, ready, sample_of
@@ -129,8 +129,7 @@ def _check_arguments(low: Any, high: Any, steps: Any, batch_size: Any) -> None:
             f"min_rate={low!r}, max_rate={high!r}"
         )
     whole("steps", steps, MIN_STEPS)
-    if batch_size is not None:
-        whole("batch_size", batch_size)
+    whole_or_none("batch_size", batch_size)
 
 
 def _checked_data(
@@ -176,11 +175,6 @@ def _in_order(data: tuple[Any, Any, Any], sweep: Sweep, size: int) -> Any:
 
     Keras takes its time to begin an epoch, and each of them can end with a smaller
     batch, whose loss is noisier.
-
-    Args:
-        data: x, y and sample weights, arrays or structures of arrays.
-        sweep: knows how many batches are to come; is told how many there are.
-        size: samples a batch, no more than there are.
 
     Returns:
         The same of the rows; `None` if they are many, or cannot be picked.

@@ -20,11 +20,7 @@ _OF_RATES = (
 
 
 def check_devices(model: Any, name: str) -> None:
-    """Makes sure that a model is on one device.
-
-    Raises:
-        ValueError: if it isn't.
-    """
+    """Makes sure that a model is on one device."""
     strategy = getattr(model, "distribute_strategy", None)
     replicas = getattr(strategy, "num_replicas_in_sync", 1)
     if replicas > 1:
@@ -35,15 +31,7 @@ def check_devices(model: Any, name: str) -> None:
 
 
 def check_model(model: Any, name: str) -> None:
-    """Makes sure that a compiled model can be trained by a method of the whole set.
-
-    Args:
-        model: a compiled Keras model.
-        name: of the method, for the messages.
-
-    Raises:
-        ValueError: if it can't.
-    """
+    """Makes sure that a compiled model can be trained by a method of the whole set."""
     if not model.trainable_variables:
         raise ValueError(
             "The model must have trainable weights. Received: "
@@ -76,11 +64,7 @@ def _warn_of_statistics(model: Any, name: str) -> None:
 
 
 def check_callbacks(callbacks: Any, name: str) -> None:
-    """Makes sure that no callback wants to set a learning rate.
-
-    Raises:
-        ValueError: if one does.
-    """
+    """Makes sure that no callback wants to set a learning rate."""
     given = getattr(callbacks, "callbacks", callbacks)
     for callback in keras.tree.flatten(given) if given else []:
         for kind in type(callback).__mro__:
@@ -92,20 +76,12 @@ def check_callbacks(callbacks: Any, name: str) -> None:
 
 
 def tolerance(name: str, value: Any) -> float:
-    """Returns a number that is not negative.
-
-    Raises:
-        ValueError: if it isn't one.
-    """
+    """Returns a number that is not negative."""
     return number(name, value, "a number that is not negative", lambda v: v >= 0)
 
 
 def check_dtype(dtype: Any) -> str | None:
-    """Returns in what dtype to compute.
-
-    Raises:
-        ValueError: if it is not known.
-    """
+    """Returns in what dtype to compute."""
     if dtype not in (None, "float64"):
         raise ValueError(
             '`dtype` must be "float64", or None for the model\'s own. '

@@ -39,11 +39,7 @@ def batches_of(
 
 
 def check_repeatable(x: Any) -> None:
-    """Makes sure that data can be read more than once, and to its end.
-
-    Raises:
-        ValueError: if it can't.
-    """
+    """Makes sure that data can be read more than once, and to its end."""
     if isinstance(x, types.GeneratorType) or hasattr(x, "__next__"):
         raise ValueError(
             "`x` must be data that can be read again: every evaluation of the loss "

@@ -11,8 +11,8 @@ import keras
 from keras.src.trainers.data_adapters.array_slicing import train_validation_split
 from keras.src.utils import io_utils
 
-from keras_babysit.borrowing import attributes_kept
-from keras_babysit.errors import number, whole
+from keras_babysit.borrowing import attributes_set
+from keras_babysit.errors import first_line, number, whole
 from keras_babysit.inspection.sample import ready, sample_of
 from keras_babysit.optimizers.arguments import (
     check_callbacks,
@@ -128,11 +128,10 @@ class FullBatchOptimizer(abc.ABC):
         objective = self._objective(model, batches)
         val_x, val_y, val_weight = _unpacked(validation_data)
         # The callbacks see no train function: none is run.
-        with attributes_kept(model, "train_function"):
-            vars(model)["train_function"] = None
-            with evaluation(model, (val_x, val_y, val_weight), batch_size) as evaluate:
-                run = Run(objective, callbacks, epochs, verbose, evaluate)
-                self._run(run)
+        lent = attributes_set(model, train_function=None)
+        judge = evaluation(model, (val_x, val_y, val_weight), batch_size)
+        with lent, judge as evaluate:
+            self._run(Run(objective, callbacks, epochs, verbose, evaluate))
         if verbose != 0 and self.result is not None:
             io_utils.print_msg(f"{name}: {self.result.message}")
         return model.history
@@ -144,9 +143,8 @@ class FullBatchOptimizer(abc.ABC):
             if self.dtype is None:
                 raise
             Objective(model, batches)  # Raises what is not the dtype's fault.
-            reason = next((s for s in str(e).splitlines() if s.strip()), repr(e))
             raise ValueError(
-                f"The model cannot compute in {self.dtype}: {reason.strip()} Use "
+                f"The model cannot compute in {self.dtype}: {first_line(e)} Use "
                 f"{type(self).__name__}(dtype=None) to compute in its own dtypes."
             ) from e
 

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops
 
 from keras_babysit.backend import load
-from keras_babysit.borrowing import attributes_kept, in_float64, layers_of
+from keras_babysit.borrowing import attributes_set, in_float64, layers_of
 from keras_babysit.optimizers.sums import SummedLoss, samples_in
 
 #: By what the loss is multiplied at first where layers compute in float16.
@@ -175,8 +175,8 @@ class Objective:
             if self._float64:
                 stack.enter_context(in_float64(self.model))
             if self._loss is not None:
-                stack.enter_context(attributes_kept(self.model, "_compile_loss"))
-                vars(self.model)["_compile_loss"] = self._loss
+                own = attributes_set(self.model, _compile_loss=self._loss)
+                stack.enter_context(own)
                 stack.enter_context(self._loss.of_batch(samples, share))
             yield
 

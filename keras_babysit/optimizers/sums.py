@@ -10,7 +10,7 @@ import keras
 from keras import ops
 from keras.src.trainers.compile_utils import CompileLoss
 
-from keras_babysit.borrowing import attributes_kept
+from keras_babysit.borrowing import attributes_set
 
 #: A loss reduced so divides by nothing.
 _SUM = "sum"
@@ -121,8 +121,7 @@ class _Part:
             shapes.append(tuple(values.shape))
             return ops.ones_like(values) if ones else values
 
-        with attributes_kept(loss, "call", "reduction"):
-            vars(loss)["call"], vars(loss)["reduction"] = watched, _SUM
+        with attributes_set(loss, call=watched, reduction=_SUM):
             # A loss with its own `__call__` is taken for a mean over the samples.
             return loss(y_true, y_pred, sample_weight), (shapes or [()])[0]
 

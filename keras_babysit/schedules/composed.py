@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit.errors import wrong
 from keras_babysit.schedules import lengths
 from keras_babysit.schedules.decays import Constant
 from keras_babysit.schedules.schedule import (
@@ -188,10 +189,7 @@ def _schedule(name: str, value: Any) -> Any:
         return value
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
         return Constant(lengths.rate(name, value, True))
-    raise ValueError(
-        f"`{name}` must be a LearningRateSchedule or a learning rate. "
-        f"Received: {name}={value!r}"
-    )
+    raise wrong(name, "a LearningRateSchedule or a learning rate", value)
 
 
 def _sequence(name: str, value: Any) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit.errors import wrong
 from keras_babysit.schedules import lengths
 from keras_babysit.schedules.schedule import Timed, real
 
@@ -84,9 +85,7 @@ class OneCycle(Timed):
                 f"up + down <= 1. Received: up={self.up}, down={self.down}"
             )
         if self.shape not in ("linear", "cosine"):
-            raise ValueError(
-                f"`shape` must be 'linear' or 'cosine'. Received: shape={self.shape!r}"
-            )
+            raise wrong("shape", "'linear' or 'cosine'", self.shape)
 
     @property
     def _top(self) -> float:

@@ -15,17 +15,7 @@ FACTOR = ("greater than 0 and at most 1", lambda v: 0 < v <= 1)
 def number(
     name: str, value: Any, expected: str, holds: Callable[[float], bool]
 ) -> float:
-    """Returns `value` as a float.
-
-    Args:
-        name: of the argument.
-        value: what was received.
-        expected: what it must be, as in "must be a number between 0 and 1".
-        holds: says whether a finite number is.
-
-    Raises:
-        ValueError: if it is no number, is not finite, or does not hold.
-    """
+    """Returns `value` as a float."""
     return errors.number(
         name, value, f"a number {expected}", lambda v: math.isfinite(v) and holds(v)
     )
@@ -53,11 +43,7 @@ def epochs_length(name: str, value: Any) -> float:
 
 
 def one_of(epochs: Any, steps: Any, of: str) -> None:
-    """Checks that a length is given once, in epochs or in steps.
-
-    Raises:
-        ValueError: if both or none are given.
-    """
+    """Checks that a length is given once, in epochs or in steps."""
     if (epochs is None) == (steps is None):
         raise ValueError(
             f"{of} needs exactly one of `epochs` and `steps`. "

@@ -32,9 +32,9 @@ Needs `pip install 'keras_babysit[search]'`.
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
+from keras_babysit import _lazy
 from keras_babysit.errors import installing
 
 _PUBLIC = {
@@ -62,11 +62,12 @@ __all__ = sorted(_PUBLIC)
 _EXTRA = {"filelock": "filelock", "keras_tuner": "keras-tuner", "optuna": "optuna"}
 
 
+_load, __dir__ = _lazy(__name__, _PUBLIC, __all__)
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
-        module = importlib.import_module(f"{__name__}.{_PUBLIC[name]}")
+        return _load(name)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:
             raise
@@ -74,8 +75,3 @@ def __getattr__(name: str) -> Any:
             f"`keras_babysit.search.{name}` needs {_EXTRA[error.name]}, which is not "
             f"installed: {installing('search')}"
         ) from error
-    return getattr(module, name)
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras_tuner
 
+from keras_babysit.errors import wrong
 from keras_babysit.search.oracles.directions import direction_of
 from keras_babysit.search.space import refinement
 from keras_babysit.search.space.borders import checked_limits
@@ -106,9 +107,8 @@ def executor_of(given: Any, workers: Any, cpus: float, gpus: float) -> Executor:
         return InPlace()
     parts = ("capacity", "open", "submit", "wait", "close")
     if isinstance(given, str | type) or not all(hasattr(given, p) for p in parts):
-        raise ValueError(
-            "`executor` must be None, 'ray', or an object with "
-            f"{', '.join(parts)}. Received: executor={given!r}"
+        raise wrong(
+            "executor", f"None, 'ray', or an object with {', '.join(parts)}", given
         )
     return given
 
@@ -116,8 +116,5 @@ def executor_of(given: Any, workers: Any, cpus: float, gpus: float) -> Executor:
 def name_of(given: Any) -> str:
     """Returns the name of a folder."""
     if not isinstance(given, str) or not given.strip() or Path(given).is_absolute():
-        raise ValueError(
-            "`project_name` must be the name of a folder. Received: "
-            f"project_name={given!r}"
-        )
+        raise wrong("project_name", "the name of a folder", given)
     return given

@@ -29,7 +29,6 @@ from keras_babysit.search.trials import (
     EpochResult,
     Outcome,
     Trial,
-    plain,
     to_json,
     with_outcome,
 )
@@ -73,6 +72,9 @@ class Driver:
         if isinstance(executor, InPlace):  # Workers elsewhere outlive the driver.
             for number in past.open:
                 self._deaths.add(number, len(store.epochs(number)))
+        for number in past.spared:
+            # Where it ends this process too, one time more is enough.
+            self._deaths.counts[number] = max_retries * isinstance(executor, InPlace)
         self._max_retries, self._max_failed = max_retries, max_failed
         self._hparams = HParams(store)
         self._running: set[int] = set()
@@ -84,10 +86,6 @@ class Driver:
 
     def run(self, work: Work, check_objective: bool = True) -> None:
         """Drives until the search has ended.
-
-        Args:
-            work: what all trials share.
-            check_objective: whether the first epoch must have the objective.
 
         Raises:
             ValueError: if training does not log the objective.
@@ -124,7 +122,7 @@ class Driver:
 
     def _is_over(self) -> bool:
         """Whether the search had ended, and no more is asked for now."""
-        if not self._finished:
+        if not self._finished or self._scheduler.open:
             return False
         self._coming = self._scheduler.next()
         return isinstance(self._coming, End)
@@ -211,7 +209,7 @@ class Driver:
             self._ended(trial, result)
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
-        self._append("ended", number=trial.number, outcome=plain(outcome))
+        self._append("ended", number=trial.number, outcome=to_json(outcome))
         trial = replace(trial, outcome=outcome)
         self._scheduler.ended(trial)
         self._progress.ended(with_outcome(trial, outcome))
@@ -338,6 +336,6 @@ class Driver:
 
 
 def _as_started(trial: Trial) -> dict[str, Any]:
-    values = plain(trial)
+    values = to_json(trial)
     del values["outcome"]
-    return to_json(values)
+    return values

@@ -20,9 +20,6 @@ from keras_babysit.search.store import EVENTS, LOCK, SETTINGS, TRIALS, Store
 def locked(directory: Path) -> Iterator[None]:
     """Holds the folder's lock; the system lets go of it when the process ends.
 
-    Args:
-        directory: the folder, which exists.
-
     Raises:
         RuntimeError: if another process, or another search of this one, holds it.
         OSError: if there can be no lock in the folder.
@@ -43,11 +40,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 def make(directory: Path) -> None:
-    """Makes the folder, and makes sure that it can be written.
-
-    Raises:
-        OSError: if it cannot be.
-    """
+    """Makes the folder, and makes sure that it can be written."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # Not by its permissions: they do not hold for everyone, nor everywhere.
@@ -71,11 +64,6 @@ def begin(store: Store, asked: Mapping[str, Any], overwrite: bool = False) -> No
 
     What is there is deleted with `overwrite`; if it was aborted since all of its trials
     had failed; and if it is another search none of whose trials has ended.
-
-    Args:
-        store: the folder, locked.
-        asked: the settings of the search.
-        overwrite: whether to delete what is there.
 
     Raises:
         ValueError: if another search is there.

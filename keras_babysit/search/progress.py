@@ -106,14 +106,7 @@ class Progress:
 
     @_safe
     def stage(self, index: int, trials: int, epochs: int, method: str = "") -> None:
-        """Says that a stage begins.
-
-        Args:
-            index: of the stage, from 0.
-            trials: how many it has.
-            epochs: of each of them.
-            method: how they are chosen; `"repeats"` for the repeats at the end.
-        """
+        """Says that a stage begins."""
         by = f", {clean(method)}" if method else ""
         told = f"{count(trials, 'trial')} of {count(epochs, 'epoch')}{by}"
         self._stage = f"stage {index + 1}: {told}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,11 +38,14 @@ class Past:
     Attributes:
         deaths: of the trials' processes.
         open: trials that were running when the driver's own process died.
+        spared: trials that an earlier run gave up since their process died again and
+            again, and that this one tries once more.
         finished: whether the search had ended.
     """
 
     deaths: Deaths
     open: frozenset[int]
+    spared: frozenset[int]
     finished: bool
 
 
@@ -55,8 +59,9 @@ def replay(
         events: of the folder, in their order.
         in_place: whether trials train in the driver's process, and so die with it.
     """
-    deaths, open_now = Deaths(), set[int]()
-    retried, kind = set(_retried(events)), ""
+    deaths, open_now, spared = Deaths(), set[int](), set[int]()
+    killed = set(_killed(events, in_place))
+    retried, kind = {*_failed_in_a_row(events), *killed}, ""
     for index, event in enumerate(events):
         kind = event["event"]
         if kind == "stage":
@@ -65,9 +70,12 @@ def replay(
             if in_place and event["number"] in open_now:
                 deaths.add(event["number"], event.get("done", 0))
             open_now.add(event["number"])
+            spared.discard(event["number"])
             _tell_start(scheduler, event)
         elif kind == "ended":
             open_now.discard(event["number"])
+            if index in killed:
+                spared.add(event["number"])
             if index not in retried:
                 trial = scheduler.trials[event["number"]]
                 scheduler.ended(replace(trial, outcome=outcome_of(event["outcome"])))
@@ -75,10 +83,29 @@ def replay(
             open_now.difference_update(event["numbers"])
             for number in event["numbers"] if kind == LOST else ():
                 deaths.add(number, event.get("done", 0))
-    return Past(deaths, frozenset(open_now), kind == "finished")
+    return Past(deaths, frozenset(open_now), frozenset(spared), kind == "finished")
 
 
-def _retried(events: Sequence[Mapping[str, Any]]) -> Iterable[int]:
+def _killed(events: Sequence[Mapping[str, Any]], in_place: bool) -> Iterable[int]:
+    """Indices of the ends of trials that were killed, and are to be trained yet.
+
+    What killed them, a machine that was taken away or had no memory left, may be over.
+    But a trial that ends the driver's own process gets a second chance only, or it
+    would end every run of the program. Those of stages before the last stay as they
+    are: the next stage has begun without them.
+    """
+    stage = max((e["stage"] for e in events if e["event"] == "stage"), default=0)
+    stages = {e["number"]: e["stage"] for e in events if e["event"] == "started"}
+    times: Counter[int] = Counter()
+    for index, event in enumerate(events):
+        if event["event"] == "ended" and event["outcome"]["status"] == "killed":
+            number = event["number"]
+            times[number] += 1
+            if stages[number] == stage and (times[number] == 1 or not in_place):
+                yield index
+
+
+def _failed_in_a_row(events: Sequence[Mapping[str, Any]]) -> Iterable[int]:
     """Indices of the ends of trials that failed in a row, and are to be trained yet."""
     ends: dict[int, int] = {}
     for index, event in enumerate(events):

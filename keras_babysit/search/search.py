@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import keras_tuner
 
+from keras_babysit.errors import whole, whole_or_none
 from keras_babysit.search import folder, settings
 from keras_babysit.search.arguments import (
     check_environment,
@@ -22,7 +23,6 @@ from keras_babysit.search.arguments import (
     objective_of,
 )
 from keras_babysit.search.driver import Driver
-from keras_babysit.search.numeric import check_count
 from keras_babysit.search.oracles import methods
 from keras_babysit.search.oracles.pruners import Stopper
 from keras_babysit.search.oracles.stages import parsed
@@ -90,7 +90,8 @@ class Search:
         babysit: whether a `Babysitter` watches each trial. It costs a few seconds for
             each, however long it trains: not worth it where trials take no longer.
         max_retries_per_trial: a trial whose process was killed is started again, and
-            given up when this has happened more often in a row without a new epoch.
+            given up when this has happened more often in a row without a new epoch. It
+            is tried again when the search is run again.
         max_consecutive_failed_trials: the search stops after so many trials in a row
             that raised the same error, as where a device is lost, and trains them again
             when it is run again; `None`: never.
@@ -151,18 +152,14 @@ class Search:
         for own in (method, *(s.method for s in self._stages if s.method is not None)):
             methods.check_method(own, len(self._stages))
         self._method, self._seed = method, seed
-        if seed is not None:
-            check_count("`seed`", seed, least=0)
-        if folds is not None:
-            check_count("`folds`", folds, least=2)
-        check_count("`repeat_top`", repeat_top, least=0)
-        check_count("`repeats`", repeats)
-        if keep_top is not None:
-            check_count("`keep_top`", keep_top)
-        check_count("`max_retries_per_trial`", max_retries_per_trial, least=0)
-        if max_consecutive_failed_trials is not None:
-            name = "`max_consecutive_failed_trials`"
-            check_count(name, max_consecutive_failed_trials)
+        whole_or_none("seed", seed, least=0)
+        whole_or_none("folds", folds, least=2)
+        whole("repeat_top", repeat_top, least=0)
+        whole("repeats", repeats)
+        whole_or_none("keep_top", keep_top)
+        whole("max_retries_per_trial", max_retries_per_trial, least=0)
+        name = "max_consecutive_failed_trials"
+        whole_or_none(name, max_consecutive_failed_trials)
         self._patience = max_retries_per_trial, max_consecutive_failed_trials
         self._folds, self._repeats = folds, (repeat_top, repeats)
         self._widen, self._limits = bool(widen), limits_of(limits, widen)
@@ -257,8 +254,7 @@ class Search:
             count: how many; `None` for all that have a score.
         """
         self._check_begun()
-        if count is not None:
-            check_count("`count`", count)
+        whole_or_none("count", count)
         return ranking.best_trials(self._store.trials(), self._objective, count)
 
     def best_hyperparameters(self, count: int = 1) -> list[keras_tuner.HyperParameters]:
@@ -286,7 +282,7 @@ class Search:
         Raises:
             ValueError: for more than `keep_top`, or if a checkpoint is gone.
         """
-        check_count("`count`", count)
+        whole("count", count)
         if self._keep_top is not None and count > self._keep_top:
             raise ValueError(
                 f"Only the best {self._keep_top} trials keep their checkpoints "

@@ -9,6 +9,7 @@ from typing import Any
 
 from optuna.pruners import BasePruner
 
+from keras_babysit.document.words import cut
 from keras_babysit.search.oracles import methods
 from keras_babysit.search.plan import Plan
 from keras_babysit.search.trials import to_json
@@ -85,11 +86,6 @@ def check_same(
     """Raises a `ValueError` if the folder has another search.
 
     More trials of the last stage, more repeats, and what changes no trial may differ.
-
-    Args:
-        settings: what is asked for now.
-        stored: what the search in the folder was begun with.
-        directory: the folder, for the message.
     """
     found = list(differences(settings, stored))
     if found:
@@ -116,7 +112,8 @@ def differences(now: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[s
         elif name == "stages":
             yield f"`stages` are {_stages(value)}, not {_stages(known)}"
         else:
-            yield f"`{name}` is {_short(value)}, not {_short(known)}"
+            told = [cut(repr(one), 200) for one in (value, known)]
+            yield f"`{name}` is {told[0]}, not {told[1]}"
 
 
 def _is_more(name: str, value: Any, known: Any) -> bool:
@@ -160,8 +157,3 @@ def _stages(stages: Any) -> str:
     told = ", ".join(parts)
     more = [(s.get("promoted"), s.get("factor")) for s in stages]
     return f"{told}; promoted and factor {more}" if len(stages) > 1 else told
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -27,12 +27,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from keras_babysit.event_files.replacing import write
 from keras_babysit.search.trials import (
     EpochResult,
     Trial,
     epoch_of,
     outcome_of,
-    plain,
     to_json,
     with_outcome,
 )
@@ -141,16 +141,6 @@ def started(event: Mapping[str, Any]) -> Trial:
     return Trial(**{name: event[name] for name in names}, attempts=event["attempts"])
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a file so that there is the old one or the new one, never half of it."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-
-
 def append_line(path: Path, values: Any, sync: bool = False) -> None:
     """Adds a line of JSON to a file; one that was cut off before is closed first.
 
@@ -159,8 +149,7 @@ def append_line(path: Path, values: Any, sync: bool = False) -> None:
         values: a mapping, or a record of `trials`.
         sync: whether to wait until it is on the disk.
     """
-    fields = values if isinstance(values, Mapping) else plain(values)
-    line = json.dumps(to_json(fields), allow_nan=False) + "\n"
+    line = json.dumps(to_json(values), allow_nan=False) + "\n"
     with open(path, "a+b") as file:
         end = file.seek(0, os.SEEK_END)
         if end:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from keras_babysit.document.values import plain
+
 #: A trial is one of these. `stopped`: ended early, by a finding or by the pruner;
 #: `killed`: its process ended again and again.
 STATUSES = ("running", "completed", "stopped", "failed", "killed")
@@ -149,15 +151,8 @@ def with_outcome(trial: Trial, outcome: Outcome) -> Trial:
     return replace(trial, outcome=outcome, values={**trial.values, **asked})
 
 
-def plain(record: Any) -> dict[str, Any]:
-    """Returns a record as values that JSON can hold; floats that are not finite too."""
-    return {
-        f.name: to_json(getattr(record, f.name)) for f in dataclasses.fields(record)
-    }
-
-
 def outcome_of(values: Mapping[str, Any]) -> Outcome:
-    """Returns the outcome that `plain` was called on; ignores other keys."""
+    """Returns the outcome that `to_json` was called on; ignores other keys."""
     known = {f.name for f in dataclasses.fields(Outcome)}
     fields = {k: _restored(v) for k, v in values.items() if k in known}
     for name in ("fold_scores", "findings", "notes"):
@@ -166,7 +161,7 @@ def outcome_of(values: Mapping[str, Any]) -> Outcome:
 
 
 def epoch_of(values: Mapping[str, Any]) -> EpochResult:
-    """Returns the epoch that `plain` was called on; ignores other keys."""
+    """Returns the epoch that `to_json` was called on; ignores other keys."""
     known = {f.name for f in dataclasses.fields(EpochResult)}
     return EpochResult(**{k: _restored(v) for k, v in values.items() if k in known})
 
@@ -175,16 +170,8 @@ _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def to_json(value: Any) -> Any:
-    """Returns a value as JSON can hold it."""
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        value = value.item()  # NumPy's numbers.
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": str(value)}  # JSON has no NaN.
-    if isinstance(value, Mapping):
-        return {str(k): to_json(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(v) for v in value]
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
+    """Returns a value as JSON can hold it, NaN and infinity so that they come back."""
+    return plain(value, lambda number: {"float": str(number)})
 
 
 def _restored(value: Any) -> Any:

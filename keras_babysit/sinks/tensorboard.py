@@ -17,8 +17,10 @@ import numpy as np
 
 from keras_babysit.document import markdown
 from keras_babysit.document.values import plain
-from keras_babysit.event_files import writer
+from keras_babysit.errors import warn
+from keras_babysit.event_files import summaries
 from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
+from keras_babysit.event_files.writer import EventFile
 from keras_babysit.records import (
     TENSOR_STATS,
     EpochRecord,
@@ -54,8 +56,9 @@ class TensorBoardSink:
     def __init__(self, log_dir: str | os.PathLike):
         # The second file is made later, from another working directory perhaps.
         self._log_dir = Path(log_dir).absolute()
-        self._train = writer.EventFile(self._log_dir / "train")
-        self._validation: writer.EventFile | None = None
+        self._has_told = False
+        self._train = EventFile(self._log_dir / "train", self._tell)
+        self._validation: EventFile | None = None
         self._has_layout = False
 
     def emit(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
@@ -66,7 +69,7 @@ class TensorBoardSink:
         """
         if isinstance(record, StepRecord):
             if not self._has_layout and record.variables:
-                self._train.add(lambda: [_layout(record)], record.step)
+                self._train.add(lambda: [_layout(record)], record.step, "layout")
                 self._has_layout = True
             self._train.add(lambda: _step_values(record), record.step)
         elif isinstance(record, EpochRecord):
@@ -74,7 +77,7 @@ class TensorBoardSink:
         else:
             text = _cost_text(record)
             self._train.add(
-                lambda: [writer.text("babysit/observation", text)], record.steps
+                lambda: [summaries.text("babysit/observation", text)], record.steps
             )
 
     def emit_findings(self, findings: Iterable[Finding], step: int) -> None:
@@ -88,7 +91,7 @@ class TensorBoardSink:
             OSError: if an earlier write failed.
         """
         found = tuple(findings)
-        self._train.add(lambda: _finding_values(found), step)
+        self._train.add(lambda: _finding_values(found), step, FINDINGS)
 
     def emit_run(self, report: Report, step: int) -> None:
         """Queues the report, which `reading.read_report` starts from.
@@ -103,7 +106,7 @@ class TensorBoardSink:
         Raises:
             OSError: if an earlier write failed.
         """
-        self._train.add(lambda: [writer.json_text(RUN, report.to_dict())], step)
+        self._train.add(lambda: [summaries.json_text(RUN, report.to_dict())], step, RUN)
 
     def flush(self, wait: bool = False) -> None:
         """Flushes the files; see `EventFile.flush`."""
@@ -115,7 +118,13 @@ class TensorBoardSink:
         for file in self._files():
             file.close()
 
-    def _files(self) -> list[writer.EventFile]:
+    def _tell(self, loss: str) -> None:
+        # Whoever removes one file mostly removes both, or does so again and again.
+        if not self._has_told:
+            self._has_told = True
+            warn(loss)
+
+    def _files(self) -> list[EventFile]:
         return [f for f in (self._train, self._validation) if f is not None]
 
     def _emit_epoch(self, record: EpochRecord) -> None:
@@ -125,19 +134,19 @@ class TensorBoardSink:
         self._train.add(lambda: _epoch_values(record), index)
         if any(name.startswith("val_") for name in record.logs):
             if self._validation is None:
-                self._validation = writer.EventFile(self._log_dir / "validation")
+                self._validation = EventFile(self._log_dir / "validation", self._tell)
             self._validation.add(lambda: _validation_values(record), index)
         self._train.add(lambda: _state_values(record), record.epoch)
 
 
-def _finding_values(findings: tuple[Finding, ...]) -> list[writer.Value]:
+def _finding_values(findings: tuple[Finding, ...]) -> list[summaries.Value]:
     return [
-        writer.text("babysit/findings", markdown.text(cards(findings))),
-        writer.json_text(FINDINGS, plain([f.to_dict() for f in findings])),
+        summaries.text("babysit/findings", markdown.text(cards(findings))),
+        summaries.json_text(FINDINGS, plain([f.to_dict() for f in findings])),
     ]
 
 
-def _step_values(record: StepRecord) -> list[writer.Value]:
+def _step_values(record: StepRecord) -> list[summaries.Value]:
     values = []
     for tag, value in (
         ("loss/batch", record.loss),
@@ -145,90 +154,91 @@ def _step_values(record: StepRecord) -> list[writer.Value]:
         ("gradients/global_norm", record.gradient_norm),
     ):
         if value is not None:
-            values.append(writer.scalar(tag, value))
+            values.append(summaries.scalar(tag, value))
     for variable in record.variables:
         values += _variable_values(variable)
     if any(v.update_ratio is not None for v in record.variables):
-        values += [writer.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
+        values += [summaries.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
     for layer in record.layers:
         values += _layer_values(layer)
     return values + _tables(record)
 
 
-def _epoch_values(record: EpochRecord) -> list[writer.Value]:
+def _epoch_values(record: EpochRecord) -> list[summaries.Value]:
     values = [
-        writer.scalar(f"epoch_{name}", value)
+        summaries.scalar(f"epoch_{name}", value)
         for name, value in record.logs.items()
         if not name.startswith("val_")
     ]
     if record.loss_mean is not None and record.loss_std is not None:
-        values.append(writer.scalar("loss/batch_mean", record.loss_mean))
-        values.append(writer.scalar("loss/batch_std", record.loss_std))
+        values.append(summaries.scalar("loss/batch_mean", record.loss_mean))
+        values.append(summaries.scalar("loss/batch_std", record.loss_std))
     return values
 
 
-def _validation_values(record: EpochRecord) -> list[writer.Value]:
+def _validation_values(record: EpochRecord) -> list[summaries.Value]:
     return [
-        writer.scalar(f"epoch_{name.removeprefix('val_')}", value)
+        summaries.scalar(f"epoch_{name.removeprefix('val_')}", value)
         for name, value in record.logs.items()
         if name.startswith("val_")
     ]
 
 
-def _state_values(record: EpochRecord) -> list[writer.Value]:
+def _state_values(record: EpochRecord) -> list[summaries.Value]:
     values = [
-        writer.histogram(f"weights/{path}", h)
+        summaries.histogram(f"weights/{path}", h)
         for path, h in record.weight_histograms.items()
         if h.counts.sum() > 0
     ]
-    values += [writer.image(picture) for picture in record.images]
+    values += [summaries.image(picture) for picture in record.images]
     values += [
-        writer.text(f"first_layer/{path}", note) for path, note in record.notes.items()
+        summaries.text(f"first_layer/{path}", note)
+        for path, note in record.notes.items()
     ]
     return values
 
 
-def _variable_values(v: VariableStats) -> list[writer.Value]:
+def _variable_values(v: VariableStats) -> list[summaries.Value]:
     values = []
     ratio = v.update_ratio
     if ratio is not None and math.isfinite(ratio):
-        values.append(writer.scalar(f"update_ratio/{v.path}", ratio))
+        values.append(summaries.scalar(f"update_ratio/{v.path}", ratio))
         if ratio > 0:
-            values.append(writer.scalar(f"{_RATIO}/{v.path}", math.log10(ratio)))
+            values.append(summaries.scalar(f"{_RATIO}/{v.path}", math.log10(ratio)))
     if v.weight is not None:
-        values.append(writer.scalar(f"weights/{v.path}/norm", v.weight.norm))
+        values.append(summaries.scalar(f"weights/{v.path}/norm", v.weight.norm))
         values += _non_finite(f"weights/{v.path}", v.weight)
     if v.gradient is not None:
-        values.append(writer.scalar(f"gradients/{v.path}/norm", v.gradient.norm))
+        values.append(summaries.scalar(f"gradients/{v.path}/norm", v.gradient.norm))
         values += _non_finite(f"gradients/{v.path}", v.gradient)
     if v.gradient_histogram is not None and v.gradient_histogram.counts.sum() > 0:
-        values.append(writer.histogram(f"gradients/{v.path}", v.gradient_histogram))
+        values.append(summaries.histogram(f"gradients/{v.path}", v.gradient_histogram))
     return values
 
 
-def _layer_values(layer: LayerStats) -> list[writer.Value]:
+def _layer_values(layer: LayerStats) -> list[summaries.Value]:
     tag = f"activations/{layer.path}"
     values = []
     if layer.activation is not None:
-        values.append(writer.scalar(f"{tag}/mean", layer.activation.mean))
-        values.append(writer.scalar(f"{tag}/std", layer.activation.std))
+        values.append(summaries.scalar(f"{tag}/mean", layer.activation.mean))
+        values.append(summaries.scalar(f"{tag}/std", layer.activation.std))
         values += _non_finite(tag, layer.activation)
     for name in ("zero_fraction", "saturation_fraction", "dead_fraction"):
         value = getattr(layer, name)
         if value is not None:
-            values.append(writer.scalar(f"{tag}/{name}", value))
+            values.append(summaries.scalar(f"{tag}/{name}", value))
     if layer.histogram is not None and layer.histogram.counts.sum() > 0:
-        values.append(writer.histogram(tag, layer.histogram))
+        values.append(summaries.histogram(tag, layer.histogram))
     return values
 
 
-def _non_finite(tag: str, stats: TensorStats) -> list[writer.Value]:
+def _non_finite(tag: str, stats: TensorStats) -> list[summaries.Value]:
     """A chart that only exists where something went wrong."""
     bad = stats.nan + stats.inf
-    return [writer.scalar(f"{tag}/nan_or_inf", bad)] if bad else []
+    return [summaries.scalar(f"{tag}/nan_or_inf", bad)] if bad else []
 
 
-def _tables(record: StepRecord) -> list[writer.Value]:
+def _tables(record: StepRecord) -> list[summaries.Value]:
     """Everything of a step, a table for each kind of tensor."""
     values = []
     for kind in ("weight", "update", "gradient"):
@@ -245,7 +255,7 @@ def _table(
     tag: str,
     found: list[tuple[str, TensorStats | None]],
     more: dict[str, list[float | None]],
-) -> list[writer.Value]:
+) -> list[summaries.Value]:
     rows = [path for path, stats in found if stats is not None]
     if not rows:
         return []
@@ -258,10 +268,10 @@ def _table(
         if stats is not None
     ]
     columns = [*TENSOR_STATS, *more]
-    return [writer.table(tag, rows, columns, np.array(numbers, np.float64))]
+    return [summaries.table(tag, rows, columns, np.array(numbers, np.float64))]
 
 
-def _layout(record: StepRecord) -> writer.Value:
+def _layout(record: StepRecord) -> summaries.Value:
     paths = [re.escape(v.path) for v in record.variables]
     with_gradient = [re.escape(v.path) for v in record.variables if v.gradient]
     band = [rf"^{_RATIO}/{re.escape(name)}$" for name in BAND]
@@ -272,7 +282,7 @@ def _layout(record: StepRecord) -> writer.Value:
         ],
         "Gradient norm, by depth": [rf"^gradients/{p}/norm$" for p in with_gradient],
     }
-    return writer.layout(
+    return summaries.layout(
         {
             "Learning": {
                 "Loss: train and validation": [r"^epoch_loss$"],

@@ -151,8 +151,9 @@ def test_full_disk(tmp_path, monkeypatch):
 
     expected = expected_state()
 
-    def full(path, mode):
-        return builtins.open("/dev/full", mode)
+    def full(path, mode, buffering):
+        path.touch()
+        return builtins.open("/dev/full", mode, buffering)
 
     monkeypatch.setattr(writer, "open", full, raising=False)
     with pytest.warns(UserWarning, match="No space left"):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers as L
+from keras import ops
 from rich.console import Console
 from support import models
 
@@ -180,6 +181,49 @@ def test_softmax_on_one_unit_is_named():
     assert found.findings[0].rule == "softmax-on-one-unit"
     assert "sigmoid" in found.action
     assert found.evidence["accuracy"] < 1
+
+
+def dice_and_entropy(y, p):
+    overlap = (2 * ops.sum(y * p) + 1) / (ops.sum(y) + ops.sum(p) + 1)
+    return ops.mean(keras.losses.binary_crossentropy(y, p)) + 1 - overlap
+
+
+@pytest.mark.parametrize(("scale", "verdict"), [(1, "passed"), (255, "worrying")])
+def test_a_loss_below_zero_of_masks_that_were_not_rescaled(scale, verdict):
+    y = scale * (labels() > 0).astype("float32")[:, None]
+    model = compiled(mlp(1, "sigmoid"), dice_and_entropy)
+    found = overfit_subset(model, inputs(), y, steps=300)
+    assert found.verdict == verdict, found
+    assert ("the targets go as far as 255" in found.summary) == (scale == 255)
+    assert ("y / 255" in found.action) == (scale == 255)
+
+
+def test_a_loss_may_be_below_zero():
+    def likelihood(y, p):
+        return -ops.exp(-ops.square(y - p))
+
+    found = overfit_subset(
+        compiled(mlp(1), likelihood), inputs(), inputs()[:, :1], steps=300
+    )
+    assert found.verdict == "passed", found
+    assert any("below 0" in note for note in found.notes)
+    # Keras's own are what they are.
+    similar = compiled(mlp(4), "cosine_similarity")
+    found = overfit_subset(similar, inputs(), inputs()[:, :4], steps=300)
+    assert not any("below 0" in note for note in found.notes)
+
+
+def test_its_advice_is_not_itself():
+    """Nor that nothing was learnt, where the loss is at the least a softmax allows."""
+    model = mlp(K, "softmax")
+    model.add(L.Softmax())
+    model = compiled(model, "sparse_categorical_crossentropy")
+    found = overfit_subset(model, inputs(), labels(), steps=150)
+    assert found.verdict == "failed"
+    told = str(found).partition("Learning rates tried")[0]
+    assert told.count("by heart") == 1
+    assert "nothing was learned" not in told
+    assert "output's activation function and the loss" in found.action
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from keras_babysit.cli import main
 from keras_babysit.search.results.status import read_status
 from keras_babysit.search.store import EPOCHS, EVENTS, LOCK, Store, append_line
-from keras_babysit.search.trials import EpochResult, Outcome, plain
+from keras_babysit.search.trials import EpochResult, Outcome, to_json
 
 SETTINGS = {
     "version": 1,
@@ -64,7 +64,7 @@ def start(
 
 def end(store, number, status="completed", score=None, epochs=2, reason=""):
     outcome = Outcome(status, score, epochs=epochs, seconds=3.0 * epochs, reason=reason)
-    store.append("ended", number=number, outcome=plain(outcome))
+    store.append("ended", number=number, outcome=to_json(outcome))
 
 
 def epoch(store, number, epoch, loss):

@@ -16,7 +16,8 @@ from support import findings as found_in
 from support import models
 
 from keras_babysit import Babysitter, OptimizerComparison, backend, compare_optimizers
-from keras_babysit.comparison import OptimizerRun, choices, clock, start, training
+from keras_babysit.borrowing import names_kept
+from keras_babysit.comparison import OptimizerRun, choices, clock, training
 from keras_babysit.comparison.result import shown_metric, usual_target
 from keras_babysit.document import console
 from keras_babysit.event_files.reader import find_runs, read_report
@@ -644,5 +645,5 @@ def test_directories_have_names_that_files_can_have(tmp_path):
 def test_names_start_anew_within():
     keras.layers.Dense(1)
     for _ in range(2):
-        with start.names_kept():
+        with names_kept():
             assert keras.layers.Dense(1).name == "dense_1"

@@ -18,17 +18,6 @@ def _fresh_keras():
     """Instead of conftest's: nothing here makes models."""
 
 
-@pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
-def test_whole_numbers_of_any_kind(value):
-    arguments.check_whole(3, value=value)
-
-
-@pytest.mark.parametrize("value", [2, 3.0, True, np.True_, "3", None, np.float32(3)])
-def test_what_is_no_whole_number_or_too_small(value):
-    with pytest.raises(ValueError, match=r"`n` must be an integer of 3 or more\. Rec"):
-        arguments.check_whole(3, n=value)
-
-
 def test_callbacks_take_numpys_integers(tmp_path):
     two = np.uint8(2)
     snapshots = SnapshotCheckpoint(tmp_path, every=two, keep=two)
@@ -38,13 +27,6 @@ def test_callbacks_take_numpys_integers(tmp_path):
     assert counts == (2, 2, 2, 2, 2)
     # An unsigned 2 has no negative.
     assert {type(count) for count in counts} == {int}
-
-
-@pytest.mark.parametrize("size", [0, -1, 2.5, True])
-def test_batch_sizes(size):
-    arguments.check_batch_size(None)
-    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
-        arguments.check_batch_size(size)
 
 
 def test_inputs():

@@ -307,6 +307,43 @@ def test_batches_are_bounded():
     assert sample.facts().inputs[0].seen == data.BATCHES
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "str"])
+def test_samples_of_another_epoch_are_no_others(shuffled, dtype):
+    x = RNG.integers(0, 10**6, (242, 3)).astype(dtype)
+    y = RNG.integers(0, 2, 242)
+    sample = BatchSample()
+    for epoch in range(5):
+        order = RNG.permutation(242) if shuffled else np.arange(242)
+        for at in range(0, 242, 32):
+            if epoch or at < 160:  # Some are first seen later.
+                part = order[at : at + 32]
+                sample.add({"a": x[part]}, y[part], at=(epoch, None))
+    found = sample.facts()
+    assert [a.seen for a in (*found.inputs, *found.targets)] == [242, 242]
+    assert found.duplicated == 0
+    assert found.batch_size == 32
+    assert not sample.full
+
+
+def test_samples_that_occur_twice_in_an_epoch_are_two():
+    sample = BatchSample()
+    for epoch in range(3):
+        for order in (np.arange(8), np.arange(8)[::-1]):
+            sample.add(order[:, None] / 2, order, at=(epoch, None))
+    assert sample.facts().inputs[0].seen == 16
+    assert sample.facts().duplicated == 1
+
+
+def test_no_more_batches_are_wanted_after_so_many():
+    sample = BatchSample()
+    for epoch in range(data.BATCHES):
+        assert not sample.full
+        sample.add(np.zeros((2, 2)), at=(epoch, None))
+    assert sample.full
+    assert sample.facts().inputs[0].seen == 2
+
+
 def test_pure_batches_are_an_order():
     x = RNG.normal(size=(32, 3))
     pure, mixed = BatchSample(), BatchSample()
@@ -366,6 +403,7 @@ def test_never_raises(x, y, xv, yv):
     for one in (*found.inputs, *found.targets):
         assert isinstance(one, ArrayFacts)
     sample = BatchSample()
-    sample.add(x, y)
-    sample.add(xv, yv)
-    assert isinstance(sample.facts(), DataFacts)
+    for epoch in range(2):
+        sample.add(x, y, at=(epoch, None))
+        sample.add(xv, yv, at=(epoch, None))
+        assert isinstance(sample.facts(), DataFacts)

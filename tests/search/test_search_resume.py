@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import runpy
+import shutil
 import signal
 import sys
 import textwrap
@@ -60,6 +61,14 @@ def searched(folder, executor=None, **settings):
     one = made(folder, executor or Pretend(), **settings)
     one.search(X, Y, validation_data=(X, Y))
     return one
+
+
+def elsewhere(here):
+    """An executor whose trials do not train in the driver's process, as it seems."""
+    there = types.SimpleNamespace(**vars(here))
+    for name in ("open", "submit", "wait", "close"):
+        setattr(there, name, getattr(here, name))
+    return there
 
 
 def forked(function):
@@ -241,14 +250,62 @@ def test_a_trial_that_its_process_never_survives_is_killed(tmp_path):
     assert all(t.status == "completed" for t in trials if t.number != 4)
 
 
+def test_a_trial_that_ends_the_program_gets_one_more_chance(tmp_path):
+    def run():
+        def fatal(values, epoch, seed):
+            return kill() if seed == seeds[1] else loss(values, epoch, seed)
+
+        return searched(tmp_path, Pretend(loss=fatal), **stages)
+
+    stages = {"stages": [(3, 2)], "repeat_top": 0}
+    alone = searched(tmp_path / "alone", **stages)
+    seeds = [t.seed for t in alone._store.trials()]
+    assert [forked(run) for _ in range(4)] == [signal.SIGKILL] * 3 + [0]
+    # It has ended without it. What is to blame is gone by now, or is not.
+    for folder, status in (("gone", "completed"), ("not", "killed")):
+        directory = tmp_path / "copies" / folder
+        shutil.copytree(tmp_path / "search", directory / "search")
+        if folder == "gone":
+            assert end_of(searched(directory, **stages))[0] == end_of(alone)[0]
+        trial = made(directory, Pretend(), **stages)._store.trials()[1]
+        assert trial.status == status
+    assert [forked(run) for _ in range(4)] == [signal.SIGKILL, 0, 0, 0]
+    trials = made(tmp_path, Pretend(), **stages)._store.trials()
+    assert [t.status for t in trials] == ["completed", "killed", "completed"]
+
+
+def test_trials_whose_workers_were_killed_are_tried_again(tmp_path):
+    """Each time: they cannot end the program."""
+    stages = {"stages": [(4, 2)], "repeat_top": 0, "method": "tpe"}
+    for runs in (1, 2, 3):
+        one = searched(tmp_path, elsewhere(Dies(0, (1, 2))), **stages)
+        trials = one._store.trials()
+        assert [t.status == "killed" for t in trials] == [False, True, True, False]
+        assert trials[1].attempts == 3 * runs
+        table = one.results()
+        assert list(table.status).count("killed") == 2
+    values = [t.values for t in trials]
+    one = searched(tmp_path, elsewhere(Pretend()), **stages)
+    trials = one._store.trials()
+    assert [t.status for t in trials] == ["completed"] * 4
+    assert [t.values for t in trials] == values
+    again = searched(tmp_path, elsewhere(Pretend()), **stages)  # Now it has ended.
+    assert again._store.trials() == trials
+
+
+def test_what_was_killed_in_a_stage_before_stays_so(tmp_path):
+    stages = {"stages": [(3, 1), (3, 2)], "repeat_top": 0}
+    first = searched(tmp_path, elsewhere(Dies(0, (1,))), **stages)._store.trials()
+    assert [t.status == "killed" for t in first].count(True) == 1
+    again = searched(tmp_path, elsewhere(Pretend()), **stages)._store.trials()
+    assert again == first
+
+
 def test_workers_elsewhere_are_not_to_blame(tmp_path):
     """The driver's own deaths do not count, but those of the trial's processes do."""
 
     def executor(outcome=None):
-        there = types.SimpleNamespace(**vars(here := Pretend(outcome=outcome)))
-        for name in ("open", "submit", "wait", "close"):
-            setattr(there, name, getattr(here, name))
-        return there
+        return elsewhere(Pretend(outcome=outcome))
 
     def run():
         searched(tmp_path, executor(lambda trial, _: trial.number == 1 and kill()))

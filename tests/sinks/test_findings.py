@@ -9,7 +9,7 @@ import pytest
 from support import findings as made
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from keras_babysit.event_files import reader, writer
+from keras_babysit.event_files import reader, summaries
 from keras_babysit.records import EpochRecord
 from keras_babysit.report import make_report
 from keras_babysit.sinks.tensorboard import TensorBoardSink
@@ -46,7 +46,7 @@ def test_findings_as_text_and_as_json(tmp_path):
     assert empty == b"Nothing wrong found so far."
     assert len([v for v in text.decode().splitlines() if v.startswith("* ")]) == 4
     plugin, (_, (_, document)) = tensors(tmp_path, "babysit/findings_json")
-    assert plugin == writer.PLUGIN
+    assert plugin == summaries.PLUGIN
     assert json.loads(document) == json.loads(
         json.dumps([f.to_dict() for f in made.findings()])
     )

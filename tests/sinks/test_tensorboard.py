@@ -20,7 +20,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util import tensor_util
 
 from keras_babysit import Babysitter
-from keras_babysit.event_files import writer
+from keras_babysit.event_files import summaries, writer
 from keras_babysit.event_files.frames import framed
 from keras_babysit.records import EpochRecord, Histogram, Image
 from keras_babysit.sinks.tensorboard import TensorBoardSink
@@ -215,11 +215,11 @@ model.fit(x, y, epochs=100000, verbose=0,
 
 def test_closed_at_exit_and_flushed_when_idle(tmp_path):
     code = f"""
-from keras_babysit.event_files import writer
+from keras_babysit.event_files import summaries, writer
 from keras_babysit.event_files.frames import framed
 file = writer.EventFile({str(tmp_path)!r})
 for i in range(1000):
-    file.add(lambda i=i: [writer.scalar("a", i)], i)
+    file.add(lambda i=i: [summaries.scalar("a", i)], i)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
     assert len(points(read(tmp_path), "a")) == 1000
@@ -227,7 +227,7 @@ for i in range(1000):
 
 def test_flush_waits_and_close_ends_the_thread(tmp_path):
     file = writer.EventFile(tmp_path)
-    file.add(lambda: [writer.scalar("a", 1.0)], 0)
+    file.add(lambda: [summaries.scalar("a", 1.0)], 0)
     file.flush(wait=True)
     assert len(points(read(tmp_path), "a")) == 1
     file.close()
@@ -241,7 +241,7 @@ def test_picture_keeps_its_pixels(tmp_path):
     from PIL import Image as Pillow
 
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    value = writer.image(Image("a", pixels))
+    value = summaries.image(Image("a", pixels))
     picture = Pillow.open(BytesIO(value.tensor.string_val[2]))
     np.testing.assert_array_equal(np.asarray(picture), pixels)
 

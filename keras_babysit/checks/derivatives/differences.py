@@ -310,5 +310,9 @@ def nudged(
     values: np.ndarray, random: np.random.Generator, share: float = 1e-3
 ) -> np.ndarray:
     """Returns values moved a little, each its own way: far beyond any small step."""
-    size = float(np.sqrt(np.mean(values**2))) if values.size else 0.0
-    return values + share * (size or 0.1) * random.normal(size=values.shape)
+    return values + share * (rms(values) or 0.1) * random.normal(size=values.shape)
+
+
+def rms(values: np.ndarray) -> float:
+    """Returns the root mean square; 0 of no values."""
+    return float(np.sqrt(np.mean(values**2))) if values.size else 0.0

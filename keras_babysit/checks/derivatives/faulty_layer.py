@@ -7,10 +7,9 @@ named.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,19 +17,15 @@ import keras
 import numpy as np
 from keras.src.backend.common import global_state
 
-from keras_babysit.borrowing import attributes_kept, layers_of, random_numbers_kept
 from keras_babysit.checks.derivatives.differences import (
-    Precision,
     Slope,
-    compare,
     direction,
     nudged,
-    precision_of,
     ratio,
-    settled,
     spelled,
     tolerated,
 )
+from keras_babysit.checks.derivatives.function import Function
 from keras_babysit.checks.derivatives.twin import Reading, Twin
 
 #: Calls of one layer that are looked at: a shared layer's, a cell's first steps.
@@ -174,29 +169,22 @@ def _same(twin: Twin, one: Any, two: Any) -> bool:
 
 def _call_model(twin: Twin) -> tuple[list[_Call], Any]:
     calls: list[_Call] = []
-    with contextlib.ExitStack() as stack:
-        for layer in layers_of(twin.model):
-            stack.enter_context(attributes_kept(layer, "call"))
-            vars(layer)["call"] = _watched(twin, layer, layer.call, calls)
-        stack.enter_context(random_numbers_kept())
-        stack.enter_context(twin.inside())
-        output = twin.forward()
-    return calls, output
 
+    def wrap(layer: Any, call: Callable) -> Callable:
+        @functools.wraps(call)
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            output = call(*args, **kwargs)
+            tensors = keras.tree.flatten((args, kwargs, output))
+            # Within a compiled loop nothing has a value.
+            if all(twin.backend.is_concrete(t) for t in tensors if _is_tensor(t)):
+                context = global_state.get_global_attribute("current_call_ctx")
+                training = None if context is None else context.get_value("training")
+                calls.append(_Call(layer, (args, kwargs), output, training))
+            return output
 
-def _watched(twin: Twin, layer: Any, call: Callable, calls: list[_Call]) -> Callable:
-    @functools.wraps(call)
-    def watched(*args: Any, **kwargs: Any) -> Any:
-        output = call(*args, **kwargs)
-        tensors = keras.tree.flatten((args, kwargs, output))
-        # Within a compiled loop nothing has a value.
-        if all(twin.backend.is_concrete(t) for t in tensors if _is_tensor(t)):
-            context = global_state.get_global_attribute("current_call_ctx")
-            training = None if context is None else context.get_value("training")
-            calls.append(_Call(layer, (args, kwargs), output, training))
-        return output
+        return watched
 
-    return watched
+    return calls, twin.forward_through(wrap)
 
 
 def _is_tensor(leaf: Any) -> bool:
@@ -220,7 +208,7 @@ def _of_layer(
 ) -> Blame | None:
     blames = []
     for call, lively in calls:
-        piece = _alone(twin, call, lively, random)
+        piece = _piece_of(twin, call, lively, random)
         weights = tuple(k for k in piece.weights if k in suspects)
         piece = dataclasses.replace(piece, weights=weights)
         blames.append(_blame(twin, piece, random, call.layer.path or ""))
@@ -237,7 +225,7 @@ def _all_of(blames: list[Blame]) -> Blame | None:
     return tuple(names), same, max(errors), any(certain)
 
 
-def _alone(
+def _piece_of(
     twin: Twin, call: _Call, lively: list[int], random: np.random.Generator
 ) -> _Piece:
     """A layer's output, weighted at random, and what it adds to the loss."""
@@ -323,101 +311,52 @@ def _blame(
     """What a piece's gradient is wrong with respect to; `None` if it is right."""
     if not piece.inputs and not piece.weights:
         return None
-    alone = _Alone(twin, piece, random)
+    alone = _alone(twin, piece, random)
+
+    def slope(k: int) -> Slope:
+        return alone.slopes(k, direction(alone.points[0].values[k].shape, random))[0]
+
     paths = [twin.variables[k].path for k in piece.weights]
     names = [*piece.names, *(p.removeprefix(f"{path}/") for p in paths)]
     wrong: dict[str, list[Slope]] = {}
     for k, name in enumerate(names):
-        slopes = [alone.slope(k)]
+        slopes = [slope(k)]
         if slopes[0].state == "different":
             # More of them tell whether it is off by the same factor everywhere.
-            wrong[name] = [*slopes, *(alone.slope(k) for _ in range(_MORE))]
+            wrong[name] = [*slopes, *(slope(k) for _ in range(_MORE))]
     if not wrong:
         return None
     slopes = [slope for of_one in wrong.values() for slope in of_one]
     error = max(slope.error for slope in slopes)
-    certain = error > alone.precision.wrong
+    certain = error > alone.precisions[0].wrong
     return tuple(wrong), spelled(ratio(slopes)), error, certain
 
 
-class _Alone:
-    """A piece of the model, checked by itself."""
+def _alone(twin: Twin, piece: _Piece, random: np.random.Generator) -> Function:
+    """A piece as a function of its inputs and weights."""
+    count = len(piece.inputs)
+    variables = [twin.variables[k] for k in piece.weights]
+    numpy_of = twin.backend.numpy_of
 
-    def __init__(self, twin: Twin, piece: _Piece, random: np.random.Generator):
-        self.twin = twin
-        self.piece = piece
-        self.random = random
-        self._weights = [twin.variables[k] for k in piece.weights]
-        self._function = twin.compiled(self._value_and_gradients)
-        values = [*piece.inputs, *(twin.values[k] for k in piece.weights)]
-        self._points = [values]
-        self._known: dict[int, tuple[float, list[np.ndarray]]] = {}
-        self.precision = self._precision()
-
-    def _value_and_gradients(self, inputs: list) -> tuple:
-        count = len(inputs)
-        return self.twin.backend.value_and_gradients(
-            lambda at: self.piece.function(at[:count]),
-            [*inputs, *self.twin.stand_ins(self._weights)],
+    def value_and_gradients(inputs: list) -> tuple:
+        return twin.backend.value_and_gradients(
+            lambda at: piece.function(at[:count]), [*inputs, *twin.stand_ins(variables)]
         )
 
-    def _at(self, values: list[np.ndarray]) -> tuple[float, list[np.ndarray]]:
-        count = len(self.piece.inputs)
-        convert, numpy_of = keras.ops.convert_to_tensor, self.twin.backend.numpy_of
-        tensors = self.twin.stand_ins(self._weights)
+    compiled = twin.compiled(value_and_gradients)
+
+    def derive(values: list[np.ndarray]) -> tuple:
+        tensors = twin.stand_ins(variables)
         for tensor, value in zip(tensors, values[count:], strict=True):
             tensor.assign(value)
         try:
-            inputs = [convert(v, self.twin.dtype) for v in values[:count]]
-            value, gradients = self._function(inputs)
+            value, gradients = compiled(
+                [keras.ops.convert_to_tensor(v, twin.dtype) for v in values[:count]]
+            )
         finally:
-            for tensor, k in zip(tensors, self.piece.weights, strict=True):
-                tensor.assign(self.twin.values[k])
-        return float(numpy_of(value)), [numpy_of(g) for g in gradients]
+            for tensor, k in zip(tensors, piece.weights, strict=True):
+                tensor.assign(twin.values[k])
+        return np.array([float(numpy_of(value))]), [[numpy_of(g) for g in gradients]]
 
-    def _precision(self) -> Precision:
-        values = self._points[0]
-        value, gradients = self._known[0] = self._at(values)
-        sizes = [float(np.sqrt(np.mean(v**2))) or 0.1 for v in values]
-        scale = sum(
-            float(np.linalg.norm(g) * np.linalg.norm(v))
-            for g, v in zip(gradients, values, strict=True)
-        )
-
-        def line(t: float, ways: list[np.ndarray]) -> float:
-            moved = zip(values, ways, strict=True)
-            return self._at([v + t * way for v, way in moved])[0]
-
-        lines = []
-        for _ in range(2):
-            ways = [
-                size * self.random.choice([-1.0, 1.0], v.shape)
-                for size, v in zip(sizes, values, strict=True)
-            ]
-            lines.append(functools.partial(line, ways=ways))
-        return precision_of(lines, value, scale, self.twin.eps)
-
-    def slope(self, k: int) -> Slope:
-        """Compares the derivative with respect to one input or weight."""
-        return settled(
-            self._attempts(k, direction(self._points[0][k].shape, self.random))
-        )
-
-    def _attempts(self, k: int, way: np.ndarray) -> Iterator[Slope]:
-        for index in range(3):
-            if index == len(self._points):
-                share = 0.1 if self.precision.coarse else 1e-3
-                self._points.append(
-                    [nudged(v, self.random, share) for v in self._points[0]]
-                )
-            values = self._points[index]
-            if index not in self._known:
-                self._known[index] = self._at(values)
-            _, gradients = self._known[index]
-
-            def line(t: float, values: list = values) -> float:
-                moved = list(values)
-                moved[k] = values[k] + t * way
-                return self._at(moved)[0]
-
-            yield compare(line, float(np.sum(gradients[k] * way)), self.precision)
+    values = [*piece.inputs, *(twin.values[k] for k in piece.weights)]
+    return Function(derive, lambda v: derive(v)[0], values, random, twin.eps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,19 +15,15 @@ import numpy as np
 from keras_babysit.checks.derivatives.differences import (
     Precision,
     Slope,
-    compare,
     direction,
-    nudged,
-    precision_of,
     ratio,
-    settled,
+    rms,
     spelled,
 )
+from keras_babysit.checks.derivatives.function import Function, Point
 from keras_babysit.checks.derivatives.twin import Twin
 from keras_babysit.document.progress_line import Progress
 
-#: Points at which a comparison that fails is tried.
-_POINTS = 3
 #: Length of a step of the burn-in, as a share of a weight's own size.
 _STEP = 0.01
 #: Comparisons of one weight that may fail before the others are spared.
@@ -86,13 +82,6 @@ class Comparison:
 
 
 @dataclass
-class _Point:
-    values: list[np.ndarray]
-    losses: np.ndarray
-    gradients: list[list[np.ndarray]]
-
-
-@dataclass
 class _Tally:
     slopes: dict[int, list[Slope]] = field(default_factory=dict)
     compared: int = 0
@@ -120,7 +109,7 @@ def burnt_in(twin: Twin, steps: int) -> None:
         moves = [sum(part[k] for part in parts) for k in range(len(before))]
         twin.move(
             [
-                constrained(variable, value - _STEP * _size(value) * _unit(move))
+                constrained(variable, value - _STEP * (rms(value) or 1.0) * _unit(move))
                 for variable, value, move in zip(
                     twin.variables, before, moves, strict=True
                 )
@@ -140,12 +129,8 @@ def constrained(variable: Any, value: np.ndarray) -> np.ndarray:
     return np.array(keras.ops.convert_to_numpy(constraint(tensor)), value.dtype)
 
 
-def _size(value: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(value**2))) or 1.0 if value.size else 1.0
-
-
 def _unit(move: Any) -> Any:
-    size = float(np.sqrt(np.mean(np.square(move)))) if np.size(move) else 0.0
+    size = rms(np.asarray(move))
     return move / size if size else move
 
 
@@ -162,19 +147,12 @@ def compare_gradients(
     First a random direction of each weight, which no coordinate is left out of; then
     single coordinates, those with the largest gradient and some at random, a round
     over all weights each, for as long as there is time.
-
-    Args:
-        twin: the model.
-        skip: indices of variables to leave out.
-        coordinates: how many of each weight.
-        random: for directions and coordinates.
-        seconds: after which no further comparison is begun.
-        tell: is told how far it has come.
     """
     until = time.perf_counter() + seconds
-    line = _Lines(twin, random)
+    function = _function_of(twin, random)
+    here = function.points[0]
     chosen = [k for k in range(len(twin.variables)) if k not in skip]
-    rounds = {k: line.directions(k, coordinates) for k in chosen}
+    rounds = {k: _directions(here, k, coordinates, random) for k in chosen}
     wanted = sum(map(len, rounds.values()))
     tallies = {k: _Tally() for k in chosen}
     done = 0
@@ -188,17 +166,18 @@ def compare_gradients(
             done += 1
             tally = tallies[k]
             if tally.failures() < _ENOUGH:
-                line.settle(k, rounds[k][which](), tally)
+                for part, slope in enumerate(function.slopes(k, rounds[k][which]())):
+                    tally.slopes.setdefault(part, []).append(slope)
             tally.compared += 1
-    twin.move(line.points[0].values)
+    twin.move(here.values)
     return Comparison(
         tuple(
-            _concluded(twin.variables[k], tallies.get(k, _Tally()), line.precisions)
+            _concluded(twin.variables[k], tallies.get(k, _Tally()), function.precisions)
             for k in range(len(twin.variables))
         ),
         wanted=wanted,
-        coarse=any(p.coarse for p in line.precisions),
-        evaluations=line.evaluations,
+        coarse=function.coarse,
+        evaluations=function.evaluations,
         left_out=tuple(
             twin.variables[k].path
             for k in chosen
@@ -207,120 +186,48 @@ def compare_gradients(
     )
 
 
-class _Lines:
-    """The losses along directions of single weights."""
+def _function_of(twin: Twin, random: np.random.Generator) -> Function:
+    """The parts of the loss as a function of the weights."""
 
-    def __init__(self, twin: Twin, random: np.random.Generator):
-        self.twin = twin
-        self.random = random
-        self.evaluations = 0
-        self.points = [self._point(twin.values)]
-        self._now = 0
-        self.precisions = self._measured()
+    def derive(values: list[np.ndarray]) -> tuple:
+        twin.move(values)
+        return twin.gradients()
 
-    def _point(self, values: list[np.ndarray]) -> _Point:
-        self.twin.move(values)
-        losses, gradients = self.twin.gradients()
-        return _Point(values, losses, gradients)
+    def evaluate(values: list[np.ndarray]) -> np.ndarray:
+        twin.move(values)
+        return twin.losses()
 
-    def _measured(self) -> list[Precision]:
-        """How well each part is computed, along two ways of all weights at once."""
-        here = self.points[0]
-        lines = []
-        for _ in range(2):
-            ways = [
-                0.1 * np.ones_like(v) * self.random.choice([-1.0, 1.0], v.shape)
-                if not v.any()
-                else _size(v) * self.random.choice([-1.0, 1.0], v.shape)
-                for v in here.values
-            ]
-            lines.append(functools.cache(functools.partial(self._everywhere, ways)))
-        found = []
-        for part, gradients in enumerate(here.gradients):
-            scale = sum(
-                float(np.linalg.norm(g) * np.linalg.norm(v))
-                for g, v in zip(gradients, here.values, strict=True)
-            )
-            of_part = [lambda t, f=f, part=part: float(f(t)[part]) for f in lines]
-            value = float(here.losses[part])
-            found.append(precision_of(of_part, value, scale, self.twin.eps))
-        self.twin.move(here.values)
-        return found
+    def allowed(values: list[np.ndarray]) -> list[np.ndarray]:
+        return list(map(constrained, twin.variables, values))
 
-    def _everywhere(self, ways: list[np.ndarray], t: float) -> np.ndarray:
-        here = self.points[0].values
-        self.twin.move([v + t * way for v, way in zip(here, ways, strict=True)])
-        self.evaluations += 1
-        return self.twin.losses()
+    return Function(derive, evaluate, twin.values, random, twin.eps, allowed)
 
-    def directions(self, k: int, coordinates: int) -> list[Callable[[], np.ndarray]]:
-        """Returns what makes the directions of a weight, lazily."""
-        shape = self.twin.values[k].shape
-        size = math.prod(shape)
-        if not size:
-            return []
-        if size == 1:
-            return [lambda: np.ones(shape)]
-        gradient = sum(np.abs(part[k]).ravel() for part in self.points[0].gradients)
-        many = min((coordinates + 1) // 2, size)
-        picked = list(np.argpartition(gradient, size - many)[size - many :])
-        others = self.random.permutation(min(size, 10_000)) * max(size // 10_000, 1)
-        picked += [i for i in others if i not in picked][: coordinates - len(picked)]
 
-        def unit(index: int) -> np.ndarray:
-            way = np.zeros(size)
-            way[index] = 1.0
-            return way.reshape(shape)
+def _directions(
+    point: Point, k: int, coordinates: int, random: np.random.Generator
+) -> list[Callable[[], np.ndarray]]:
+    """Returns what makes the directions of a weight, lazily."""
+    shape = point.values[k].shape
+    size = math.prod(shape)
+    if not size:
+        return []
+    if size == 1:
+        return [lambda: np.ones(shape)]
+    gradient = sum(np.abs(part[k]).ravel() for part in point.gradients)
+    many = min((coordinates + 1) // 2, size)
+    picked = list(np.argpartition(gradient, size - many)[size - many :])
+    others = random.permutation(min(size, 10_000)) * max(size // 10_000, 1)
+    picked += [i for i in others if i not in picked][: coordinates - len(picked)]
 
-        return [
-            functools.partial(direction, shape, self.random),
-            *(functools.partial(unit, int(i)) for i in picked),
-        ]
+    def unit(index: int) -> np.ndarray:
+        way = np.zeros(size)
+        way[index] = 1.0
+        return way.reshape(shape)
 
-    def settle(self, k: int, way: np.ndarray, tally: _Tally) -> None:
-        """Compares the slopes of each part of the loss along one direction."""
-        known: dict[tuple[int, float], np.ndarray] = {}
-        for part in range(len(self.precisions)):
-            slope = settled(self._attempts(k, way, part, known))
-            tally.slopes.setdefault(part, []).append(slope)
-
-    def _attempts(
-        self, k: int, way: np.ndarray, part: int, known: dict
-    ) -> Iterator[Slope]:
-        for index in range(_POINTS):
-            point = self._go(index)
-            if not np.isfinite(point.losses).all():
-                return
-
-            def line(t: float, index: int = index, point: _Point = point) -> float:
-                if (index, t) not in known:
-                    known[index, t] = self._losses(point, k, way, t)
-                return float(known[index, t][part])
-
-            given = float(np.sum(point.gradients[part][k] * way))
-            yield compare(line, given, self.precisions[part])
-
-    def _losses(self, point: _Point, k: int, way: np.ndarray, t: float) -> np.ndarray:
-        if t == 0.0:
-            return point.losses
-        self.evaluations += 1
-        return self.twin.losses_with(k, point.values[k] + t * way)
-
-    def _go(self, index: int) -> _Point:
-        """Moves the weights to a point, made now if it was not needed before."""
-        if index == len(self.points):
-            share = 0.1 if any(p.coarse for p in self.precisions) else 1e-3
-            values = [
-                constrained(variable, nudged(value, self.random, share))
-                for variable, value in zip(
-                    self.twin.variables, self.points[0].values, strict=True
-                )
-            ]
-            self.points.append(self._point(values))
-        elif index != self._now:
-            self.twin.move(self.points[index].values)
-        self._now = index
-        return self.points[index]
+    return [
+        functools.partial(direction, shape, random),
+        *(functools.partial(unit, int(i)) for i in picked),
+    ]
 
 
 def _concluded(

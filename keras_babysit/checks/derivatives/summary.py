@@ -9,6 +9,7 @@ from keras_babysit.checks.check import worst
 from keras_babysit.checks.derivatives.faulty_layer import LayerGradient
 from keras_babysit.checks.derivatives.slopes import Comparison, VariableGradient
 from keras_babysit.checks.derivatives.twin import Twin
+from keras_babysit.document.words import count
 from keras_babysit.inspection.compiled import has_own_step
 
 #: Rows of the table, at most.
@@ -27,9 +28,9 @@ def all_is_well(variables: Sequence[VariableGradient]) -> str:
     good = [v for v in variables if v.verdict == "passed"]
     compared = sum(v.compared for v in good)
     return (
-        f"the gradients of {_count(len(good), 'weight tensor')} agree with centred "
+        f"the gradients of {count(len(good), 'weight tensor')} agree with centred "
         f"differences: relative error {largest(good):.0e} at most, "
-        f"{_count(compared, 'number')} compared"
+        f"{count(compared, 'number')} compared"
     )
 
 
@@ -39,7 +40,7 @@ def summary(
     """What to say of what is wrong."""
     bad = [v for v in variables if v.verdict in ("worrying", "failed")]
     seen = (
-        f"{len(bad)} of {_count(len(variables), 'weight tensor')} "
+        f"{len(bad)} of {count(len(variables), 'weight tensor')} "
         f"{'differs' if len(bad) == 1 else 'differ'} from centred differences, "
         f"relative error up to {largest(bad):.0e}"
     )
@@ -108,12 +109,12 @@ def notes(twin: Twin, comparison: Comparison) -> list[str]:
     notes = [
         (
             kinks,
-            f"{_count(kinks, 'comparison')} met a kink (a ReLU or a maximum at its "
+            f"{count(kinks, 'comparison')} met a kink (a ReLU or a maximum at its "
             "corner) and agreed a little aside",
         ),
         (
             small,
-            f"{_count(small, 'comparison')} had values too small to be told from "
+            f"{count(small, 'comparison')} had values too small to be told from "
             "rounding",
         ),
         (
@@ -143,12 +144,7 @@ def notes(twin: Twin, comparison: Comparison) -> list[str]:
 def rows(
     variables: Sequence[VariableGradient], excuse: str
 ) -> tuple[dict[str, str], ...]:
-    """The worst weights; the others, if there are more, in one row.
-
-    Args:
-        variables: of each weight.
-        excuse: why differences are all right, if they are.
-    """
+    """The worst weights; the others, if there are more, in one row."""
     penalized = any(v.regularization_error for v in variables)
     order = ("failed", "worrying", "passed", "skipped")
     ranked = sorted(variables, key=lambda v: (order.index(v.verdict), -v.error))
@@ -180,7 +176,3 @@ def listed(names: Sequence[str]) -> str:
     if len(names) > 4:
         return f"{', '.join(names[:3])} and {len(names) - 3} more"
     return " and ".join(part for part in (", ".join(names[:-1]), *names[-1:]) if part)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

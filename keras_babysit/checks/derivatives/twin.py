@@ -18,8 +18,9 @@ from keras.src.random.seed_generator import global_seed_generator
 
 from keras_babysit.backend import load
 from keras_babysit.borrowing import (
-    attributes_kept,
+    attributes_set,
     borrowed,
+    calls_wrapped,
     in_precision,
     layers_of,
     random_numbers_kept,
@@ -71,7 +72,7 @@ class Twin:
         self.sample = _tensors(sample, dtype)
         self.variables = trainable(model)
         self.values: list[np.ndarray] = []
-        self._all = _float_variables(model)
+        self._all = _floats([*model.variables, *model.metrics_variables])
         self._lent: dict[int, Any] = {}
 
     @contextlib.contextmanager
@@ -113,22 +114,14 @@ class Twin:
 
     def move(self, values: Sequence[np.ndarray]) -> None:
         """Sets the weights."""
-        self.values = list(values)
-        for tensor, value in zip(self.stand_ins(), values, strict=True):
-            tensor.assign(value)
+        before, self.values = self.values, list(values)
+        for tensor, old, value in zip(self.stand_ins(), before, values, strict=True):
+            if value is not old:  # Mostly a single one has changed.
+                tensor.assign(value)
 
     def losses(self) -> np.ndarray:
         """Returns the parts of the loss, shape (2,), see `PARTS`."""
         return self.backend.numpy_of(self._losses()).astype("float64")
-
-    def losses_with(self, index: int, value: np.ndarray) -> np.ndarray:
-        """Returns the parts of the loss if one of the weights had another value."""
-        (tensor,) = self.stand_ins([self.variables[index]])
-        tensor.assign(value)
-        try:
-            return self.losses()
-        finally:
-            tensor.assign(self.values[index])
 
     def gradients(self) -> tuple[np.ndarray, list[list[np.ndarray]]]:
         """Returns the parts of the loss and the model's own gradients of each.
@@ -173,12 +166,17 @@ class Twin:
         training = {"training": True} if self.model._call_has_training_arg else {}
         return self.model(self.sample.x, **training)
 
+    def forward_through(self, wrap: Callable) -> Any:
+        """Calls the model on plain tensors; see `calls_wrapped` for `wrap`."""
+        layers = layers_of(self.model)
+        with calls_wrapped(layers, wrap), random_numbers_kept(), self.inside():
+            return self.forward()
+
     def data_loss(self, y_pred: Any) -> Any:
         """Returns the model's own loss without what its layers add."""
         sample = self.sample
-        with attributes_kept(self.model, "_losses_override"):
-            zero = keras.ops.zeros((), self.dtype)
-            vars(self.model)["_losses_override"] = [zero]
+        zero = keras.ops.zeros((), self.dtype)
+        with attributes_set(self.model, _losses_override=[zero]):
             loss = self.model._compute_loss(
                 x=sample.x,
                 y=sample.y,
@@ -204,10 +202,6 @@ def twin_of(model: Any, sample: Sample) -> Iterator[Twin]:
     In float64; a layer without weights that cannot is left in float32, and with other
     layers that cannot, all is. Compiled, unless the model was compiled to run eagerly
     or only can run so.
-
-    Args:
-        model: built and compiled.
-        sample: a few samples.
 
     Raises:
         NoLossError: if there is nothing to differentiate.
@@ -252,40 +246,33 @@ def _first_that_works(model: Any, sample: Sample, outer: contextlib.ExitStack) -
 def _stuck(twin: Twin) -> Any:
     """Returns the innermost layer that fails in a forward pass, if one does."""
     found: list[Any] = []
-    with contextlib.ExitStack() as stack:
-        for layer in layers_of(twin.model):
-            stack.enter_context(attributes_kept(layer, "call"))
-            vars(layer)["call"] = _noting(layer.call, layer, found)
-        stack.enter_context(random_numbers_kept())
-        stack.enter_context(twin.inside())
-        try:
-            twin.forward()
-        except Exception:
-            return found[0] if found else None
+
+    def wrap(layer: Any, call: Callable) -> Callable:
+        @functools.wraps(call)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return call(*args, **kwargs)
+            except Exception:
+                found.append(layer)
+                raise
+
+        return noting
+
+    try:
+        twin.forward_through(wrap)
+    except Exception:
+        return found[0] if found else None
     return None
-
-
-def _noting(call: Callable, layer: Any, found: list[Any]) -> Callable:
-    @functools.wraps(call)
-    def noting(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return call(*args, **kwargs)
-        except Exception:
-            found.append(layer)
-            raise
-
-    return noting
 
 
 def trainable(model: Any) -> list[Any]:
     """Returns the trainable variables of a float dtype, each once."""
-    unique = {id(v): v for v in model.trainable_variables}
+    return _floats(model.trainable_variables)
+
+
+def _floats(variables: Sequence[Any]) -> list[Any]:
+    unique = {id(v): v for v in variables}
     return [v for v in unique.values() if keras.backend.is_float_dtype(v.dtype)]
-
-
-def _float_variables(model: Any) -> list[Any]:
-    every = {id(v): v for v in [*model.variables, *model.metrics_variables]}
-    return [v for v in every.values() if keras.backend.is_float_dtype(v.dtype)]
 
 
 def _tensors(sample: Sample, dtype: str) -> Sample:

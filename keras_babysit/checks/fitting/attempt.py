@@ -110,12 +110,7 @@ class Goal:
 
 
 def goal_of(model: keras.Model, sample: Sample) -> Goal:
-    """Returns what the loss of a borrowed model can come to.
-
-    Args:
-        model: a model that is borrowed, without regularization and noise.
-        sample: the data.
-    """
+    """Returns what the loss of a borrowed model can come to."""
     if has_own_step(model) and (model._compile_loss is None or sample.y is None):
         return Goal()
     calls = targets_of(model, sample)
@@ -282,8 +277,6 @@ def tried(
     left = [own]
     while left:
         rate = left.pop(0)
-        for variable, value in zip(kept, values, strict=True):
-            variable.assign(value)
         optimizer.learning_rate = rate
         attempt = Attempt(rate, goal)
         attempts.append(attempt)
@@ -293,6 +286,9 @@ def tried(
             attempt, steps, until, measure, progress, len(attempts) == 1
         )
         _fit(model, many, sample.size, math.ceil(steps / times), follower)
+        # For the next one, and for whoever asks why none has worked.
+        for variable, value in zip(kept, values, strict=True):
+            variable.assign(value)
         at_floor = attempt.share >= NEAR  # What is wrong then is not the rate.
         if at_floor or attempt.worked or attempt.problem or time.monotonic() > end:
             break

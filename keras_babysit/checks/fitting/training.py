@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.borrowing import attributes_kept, layers_of
+from keras_babysit.borrowing import attributes_set, layers_of
 from keras_babysit.inspection.rows import leaves
 from keras_babysit.inspection.sample import Sample
 
@@ -21,11 +21,7 @@ _Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
 def rate_of(optimizer: Any) -> float:
-    """Returns an optimizer's learning rate; of a schedule the highest one.
-
-    Raises:
-        ValueError: if it has none.
-    """
+    """Returns an optimizer's learning rate; of a schedule the highest one."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = getattr(inner, "_learning_rate", None)
     if rate is None:
@@ -99,14 +95,6 @@ def fresh_optimizers(
     """Puts fresh optimizers in place of all that a borrowed model has.
 
     It then trains step by step, without XLA, which would take long to compile.
-
-    Args:
-        model: a model that is borrowed.
-        rate: learning rate of the one it is compiled with.
-        plain: as for `fresh`.
-
-    Yields:
-        The fresh optimizer of the model itself.
     """
     own = model.optimizer
     with contextlib.ExitStack() as stack:
@@ -114,10 +102,9 @@ def fresh_optimizers(
         for layer in layers_of(model):
             for name, value in list(vars(layer).items()):
                 if any(_is_optimizer(v) for v in _parts(value)):
-                    stack.enter_context(attributes_kept(layer, name))
-                    vars(layer)[name] = _replaced(value, made, plain)
-        stack.enter_context(attributes_kept(model, "steps_per_execution"))
-        vars(model)["steps_per_execution"] = 1
+                    new = _replaced(value, made, plain)
+                    stack.enter_context(attributes_set(layer, **{name: new}))
+        stack.enter_context(attributes_set(model, steps_per_execution=1))
         vars(model)["_jit_compile"] = False
         yield made[id(own)]
 

@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_babysit.checks.fitting.attempt import NEAR, Attempt, Goal
+from keras_babysit.checks.losses.loss_floor import Target
 from keras_babysit.rules.evidence.phrases import number, percent
 
 #: Shares of the way from chance to the floor.
 _HALF, _MOVED, _STILL = 0.5, 0.1, 0.02
 #: Share that contradictions may take away before it is worth a warning.
 _CONFLICT = 0.05
+#: A loss below zero by less is rounding.
+_ROUNDING = 1e-6
 #: What to do if no rule knows better.
 _LAST_RESORT = (
     "check that the output's activation function and the loss belong together and "
@@ -27,16 +32,7 @@ _OTHERS = (
 
 @dataclass(frozen=True)
 class Told:
-    """A verdict in words.
-
-    Attributes:
-        verdict: as of a `CheckResult`, like the next ones.
-        summary: likewise.
-        action: likewise.
-        alternatives: likewise.
-        notes: likewise.
-        certain: whether the action stands whatever the rules find.
-    """
+    """A verdict as of a `CheckResult`, and whether it stands whatever rules find."""
 
     verdict: str
     summary: str
@@ -67,16 +63,7 @@ def judged(
     scheduled: bool = False,
     parameters: int | None = None,
 ) -> Told:
-    """Returns the verdict.
-
-    Args:
-        n: how many samples.
-        goal: what the loss could come to.
-        attempts: the trainings, the first with the optimizer's own rate; none if
-            there was no point in any.
-        scheduled: whether a schedule sets the rate.
-        parameters: number of trainable weights.
-    """
+    """Returns the verdict; without attempts, if there was no point in any."""
     best = furthest(attempts)
     if best is None:
         return _not_tried(n, goal)
@@ -85,13 +72,41 @@ def judged(
     if not best.worked:
         return _unlearnt(n, goal, best, attempts, parameters)
     summary = f"{_many(n)} learnt by heart: {_way(best)}"
+    targets = [target for _, target in goal.targets]
+    negative = best.loss < -_ROUNDING and not all(t.facts.standard for t in targets)
+    farthest = max(map(_beyond, targets), default=0.0) if negative else 0.0
+    if farthest:
+        return _out_of_range(farthest, summary)
     own = attempts[0]
     if best is not own:
         return _other_rate(n, own, best, scheduled)
     if goal.conflict > _CONFLICT:
         return _conflicting(goal, summary)
-    notes = (_same_inputs(goal),) if goal.conflicting else ()
-    return Told("passed", summary, notes=notes)
+    below = "The loss falls below 0: right for a likelihood, wrong for an error"
+    notes = (_same_inputs(goal) if goal.conflicting else "", below * negative)
+    return Told("passed", summary, notes=tuple(filter(None, notes)))
+
+
+def _beyond(target: Target) -> float:
+    """The farthest target that an output between 0 and 1 cannot be; 0 if none is."""
+    y, outputs = np.asarray(target.y, float), target.y_pred
+    bounded = target.activation in ("sigmoid", "softmax", "hard_sigmoid") or (
+        target.activation is None and outputs.min() >= 0 and outputs.max() <= 1
+    )
+    if not bounded or y.size != outputs.size or (y.min() >= 0 and y.max() <= 1):
+        return 0.0
+    return float(np.abs(y).max())
+
+
+def _out_of_range(farthest: float, summary: str) -> Told:
+    return Told(
+        "worrying",
+        f"{summary}. But the loss falls below 0: the outputs are between 0 and 1, and "
+        f"the targets go as far as {number(farthest)}",
+        "bring the targets into the range of the outputs, such as masks of 0 and 255 "
+        "by `y / 255`",
+        certain=True,
+    )
 
 
 def _not_tried(n: int, goal: Goal) -> Told:

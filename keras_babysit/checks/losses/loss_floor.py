@@ -125,10 +125,6 @@ def floor(target: Target, groups: np.ndarray) -> float | None:
 def best_prediction(target: Target, groups: np.ndarray) -> np.ndarray | None:
     """Returns the prediction with the smallest loss.
 
-    Args:
-        target: the loss and what it is called with.
-        groups: as for `floor`.
-
     Returns:
         A float array of the shape of `target.y_pred`, logits if the loss takes them;
         `None` if it is not known for this loss or such targets.
@@ -340,7 +336,8 @@ def _overlapping(
     """Of Dice and Tversky over all values: ones where the targets are largest."""
     options = target.options
     if options.get("axis") is not None or groups.ndim != 1:
-        return y if np.isin(y, (0, 1)).all() and _distinct(groups) else None
+        distinct = len(np.unique(groups)) == groups.size
+        return y if np.isin(y, (0, 1)).all() and distinct else None
     share = by_group(weighted_mean, y, np.ones((*y.shape[:-1], 1)), groups)
     alpha, beta = options.get("alpha", 0.5), options.get("beta", 0.5)
     order = np.argsort(-share, axis=None, kind="stable")
@@ -390,10 +387,6 @@ def _of_rank(array: np.ndarray, rank: int) -> np.ndarray:
     while array.ndim > rank and array.shape[-1] == 1:
         array = array[..., 0]
     return array.reshape(*array.shape, *[1] * (rank - array.ndim))
-
-
-def _distinct(groups: np.ndarray) -> bool:
-    return len(np.unique(groups)) == groups.size
 
 
 # ------------------------------------------------------------------ any other loss

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
 
-from keras_babysit.borrowing import attributes_kept
+from keras_babysit.borrowing import attributes_set
 from keras_babysit.checks.losses.loss_floor import Target
+from keras_babysit.document.progress_line import Progress, silent
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection.compiled import loss_facts
 from keras_babysit.inspection.sample import Sample, loss_of
@@ -60,11 +61,7 @@ class Part:
         return float(np.mean(numpy_of(value)))
 
     def target(self, activation: str | None = None) -> Target:
-        """Returns the same as arrays, for the loss's floor.
-
-        Args:
-            activation: the output's last activation function; `None` if not known.
-        """
+        """Returns the same as arrays, for the loss's floor."""
         return Target(
             name=self.name,
             loss=self.loss,
@@ -92,15 +89,9 @@ def predictions(
     model: Any,
     sample: Sample,
     training: bool,
-    told: Callable[[float], None] = lambda share: None,
+    progress: Progress = silent,
 ) -> Any:
-    """Returns what a model puts out for a sample, computed in batches.
-
-    Args:
-        model: a built model, borrowed: `training` may change its state.
-        sample: the samples.
-        training: the mode in which it is called.
-        told: called with the share that is done.
+    """Returns what a borrowed model puts out for a sample, computed in batches.
 
     Returns:
         A tensor or a structure of tensors. They have what Keras's losses look for:
@@ -110,7 +101,7 @@ def predictions(
     parts = sample.batches()
     for number, part in enumerate(parts):
         found.append(model(part.tensors.x, training=training))
-        told((number + 1) / len(parts))
+        progress((number + 1) / len(parts), "computing the loss")
     return keras.tree.map_structure(_joined, *found)
 
 
@@ -153,13 +144,7 @@ def like(values: Any, scores: Any, tensor: Any) -> Any:
 
 
 def parts_of(model: Any, sample: Sample, y_pred: Any, training: bool) -> list[Part]:
-    """Returns each compiled loss with what Keras calls it with.
-
-    Args:
-        model: a borrowed model.
-        sample: the samples.
-        y_pred: what the model puts out for them.
-        training: the mode in which the loss is asked for.
+    """Returns each compiled loss of a borrowed model with what it is called with.
 
     Returns:
         A `Part` for each; empty if the model has no compiled loss, or a
@@ -183,8 +168,7 @@ def parts_of(model: Any, sample: Sample, y_pred: Any, training: bool) -> list[Pa
         ]
 
     vars(compiled)["build"] = build_recorders
-    with attributes_kept(model, "_compile_loss"):
-        vars(model)["_compile_loss"] = compiled
+    with attributes_set(model, _compile_loss=compiled):
         loss_of(model, sample, y_pred, training)
     return calls
 

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 
 from keras_babysit.backend import load
-from keras_babysit.borrowing import attributes_kept, layers_of
+from keras_babysit.borrowing import attributes_set, layers_of
 from keras_babysit.inspection.compiled import is_keras
 from keras_babysit.inspection.sample import Sample, loss_of
 
@@ -180,8 +180,8 @@ def watched(
         for one in regularizers:
             given = one.given if factor == 1 else one.times(factor)[0]
             found.append(_Watched(given))
-            stack.enter_context(attributes_kept(one.layer, "activity_regularizer"))
-            vars(one.layer)["activity_regularizer"] = found[-1]
+            own = attributes_set(one.layer, activity_regularizer=found[-1])
+            stack.enter_context(own)
         yield found
 
 
@@ -192,29 +192,19 @@ def stronger_weights(
     """Multiplies the strength of regularizers of weights."""
     with contextlib.ExitStack() as stack:
         for one in regularizers:
-            stack.enter_context(attributes_kept(one.variable, "_regularizer"))
-            vars(one.variable)["_regularizer"] = one.times(factor)[0]
+            stronger = one.times(factor)[0]
+            stack.enter_context(attributes_set(one.variable, _regularizer=stronger))
         yield
 
 
-@contextlib.contextmanager
-def _nothing_added(model: Any) -> Iterator[None]:
-    with attributes_kept(model, "_losses_override"):
-        vars(model)["_losses_override"] = [keras.ops.zeros(())]
-        yield
+def _nothing_added(model: Any) -> contextlib.AbstractContextManager:
+    return attributes_set(model, _losses_override=[keras.ops.zeros(())])
 
 
 def losses_of(
     model: Any, batch: Sample, outputs: Sequence[Regularizer], factor: float = 1.0
 ) -> Losses:
-    """Returns the loss of a batch, taken apart.
-
-    Args:
-        model: a borrowed model without noise.
-        batch: the samples.
-        outputs: its regularizers of outputs.
-        factor: what to multiply the strength of these with.
-    """
+    """Returns a batch's loss, taken apart, of a borrowed model without noise."""
     with watched(outputs, factor) as seen:
         y_pred = model(batch.tensors.x, training=True)
         total = _float(loss_of(model, batch, y_pred, True))

@@ -114,14 +114,7 @@ class Seen:
 
 
 def weighed(model: Any, sample: Sample, facts: ModelFacts, progress: Progress) -> Seen:
-    """Measures the penalties of a borrowed model without noise, and their effect.
-
-    Args:
-        model: the model.
-        sample: the samples.
-        facts: facts of the model.
-        progress: told how far it is.
-    """
+    """Measures the penalties of a borrowed model without noise, and their effect."""
     weights, frozen = penalties.of_weights(model)
     outputs = penalties.of_outputs(model)
     batches = sample.batches()

@@ -24,10 +24,6 @@ HINGES = ("hinge", "squared_hinge")
 def targets_of(model: keras.Model, sample: Sample) -> list[tuple[int, Target]] | None:
     """Returns what each loss of a borrowed model is called with on a sample.
 
-    Args:
-        model: a borrowed model, without regularization.
-        sample: the data.
-
     Returns:
         For each loss the index of its output and a `Target`; `None` if the total
         loss is more than the compiled ones.

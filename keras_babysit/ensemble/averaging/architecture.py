@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_babysit.borrowing import layers_of
+from keras_babysit.document.words import cut
 
 #: What a configuration may differ in: it matters before or in training only.
 _OF_TRAINING = re.compile(
@@ -22,17 +23,12 @@ def first_difference(one: keras.Model, other: keras.Model) -> str | None:
 
     Names may differ in the number that Keras adds to them. Weights, initialization,
     regularization, what is trainable, optimizer and loss are not compared.
-
-    Args:
-        one: a built model.
-        other: another.
     """
     pairs = zip(_described(one), _described(other), strict=False)
     for (value, what), (other_value, _) in pairs:
         if value != other_value:
-            return (
-                f"{what} is {_short(value)} in one, {_short(other_value)} in the other"
-            )
+            told = [cut(repr(one), 80) for one in (value, other_value)]
+            return f"{what} is {told[0]} in one, {told[1]} in the other"
     return None
 
 
@@ -124,8 +120,3 @@ def _connections(layer: Any) -> Any:
 
 def _base(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]} …"

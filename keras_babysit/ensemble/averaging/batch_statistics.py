@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_babysit.borrowing import attributes_kept, layers_of, without_noise
+from keras_babysit.borrowing import attributes_set, layers_of, without_noise
 from keras_babysit.document.words import sentence
-from keras_babysit.ensemble.arguments import check_batch_size, check_inputs, check_whole
-from keras_babysit.errors import first_line
+from keras_babysit.ensemble.arguments import check_inputs
+from keras_babysit.errors import first_line, whole, whole_or_none
 
 
 def reestimate_batch_normalization(
@@ -62,10 +62,9 @@ def reestimate_batch_normalization(
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: model={model!r}")
-    check_batch_size(batch_size)
-    check_whole(1, passes=passes)
-    if steps is not None:
-        check_whole(1, steps=steps)
+    whole_or_none("batch_size", batch_size)
+    whole("passes", passes)
+    whole_or_none("steps", steps)
     if not model.built:
         raise ValueError(
             "The model must be built before its batch normalization can be estimated: "
@@ -121,8 +120,7 @@ def _watched(layer: Any, i: int, found: dict, by_batch: bool) -> Iterator[None]:
             found[f"{i}/{number}"] = _moments(inputs, mask, layer.axis)
         return call(inputs, training=training and by_batch, mask=mask)
 
-    with attributes_kept(layer, "call"):
-        vars(layer)["call"] = watch
+    with attributes_set(layer, call=watch):
         yield
 
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from keras_babysit.borrowing import layers_of
 from keras_babysit.ensemble import files
-from keras_babysit.ensemble.arguments import check_batch_size, weights_of
+from keras_babysit.ensemble.arguments import weights_of
 from keras_babysit.ensemble.averaging.architecture import first_difference
 from keras_babysit.ensemble.averaging.batch_statistics import (
     batch_normalization_in,
     reestimate_batch_normalization,
 )
 from keras_babysit.ensemble.copies import copy_values, remade
+from keras_babysit.errors import whole_or_none
 
 
 def average_weights(
@@ -65,7 +66,7 @@ def average_weights(
     model.evaluate(x_test, y_test)
     ```
     """
-    check_batch_size(batch_size)
+    whole_or_none("batch_size", batch_size)
     found = files.listed("members", members)
     shares = weights_of(weights, len(found))
     models = _one_by_one(found, custom_objects)

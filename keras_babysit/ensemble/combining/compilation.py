@@ -10,9 +10,10 @@ from typing import Any
 
 import keras
 
-from keras_babysit.ensemble.outputs.forms import OutputForm, output_names
+from keras_babysit.ensemble.outputs.forms import OutputForm
 from keras_babysit.inspection import compiled
 from keras_babysit.inspection.layers import graph_of
+from keras_babysit.inspection.model import output_names
 
 #: Settings of metrics that are compared with outputs.
 _THRESHOLDS = ("threshold", "thresholds")

@@ -17,6 +17,7 @@ from keras_babysit.ensemble.outputs.combination import Combination, check_averag
 from keras_babysit.ensemble.outputs.forms import OutputForm
 from keras_babysit.ensemble.scoring.evaluation import report
 from keras_babysit.ensemble.scoring.report import EnsembleReport
+from keras_babysit.errors import whole_or_none
 
 
 class Ensemble(Functional):
@@ -148,7 +149,7 @@ class Ensemble(Functional):
         Example:
             >>> unsure = ensemble.spread(x).mutual_information > 0.3  # doctest: +SKIP
         """
-        checks.check_batch_size(batch_size)
+        whole_or_none("batch_size", batch_size)
         checks.check_inputs(x)
         apart = self._graph.apart
         made = apart.predict(x, batch_size=batch_size, verbose=verbose)

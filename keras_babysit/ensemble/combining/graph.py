@@ -18,8 +18,9 @@ from keras_babysit.ensemble.combining.inputs import shared_inputs
 from keras_babysit.ensemble.combining.layers import averaged
 from keras_babysit.ensemble.copies import copy_of, has_graph, remade
 from keras_babysit.ensemble.outputs.combination import Combination
-from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of, output_names
+from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of
 from keras_babysit.errors import first_line
+from keras_babysit.inspection.model import output_names
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,12 @@ def build(
         if id(member) not in copies:
             name = f"member_{number}"
             copies[id(member)] = copy_of(member, name) or _wrapped(member, inputs, name)
-    made = {key: copy(_as_given(inputs, copy.input)) for key, copy in copies.items()}
+    leaves = keras.tree.flatten(inputs)
+    made = {
+        # The shared inputs in the structure of the member's own.
+        key: copy(keras.tree.pack_sequence_as(copy.input, leaves))
+        for key, copy in copies.items()
+    }
     arguments.shapes_agree([made[id(member)] for member in members], "outputs")
     structure = made[id(members[0])]
     arguments.can_be_averaged(structure)
@@ -87,11 +93,6 @@ def build(
     outputs = keras.tree.pack_sequence_as(structure, flat)
     chosen = tuple(copies[key] for key in counting)
     return Graph(inputs, outputs, chosen, each, combination)
-
-
-def _as_given(inputs: Any, own: Any) -> Any:
-    """The shared inputs in the structure of a member's own."""
-    return keras.tree.pack_sequence_as(own, keras.tree.flatten(inputs))
 
 
 def _wrapped(member: keras.Model, inputs: Any, name: str) -> keras.Model:

@@ -16,11 +16,13 @@ from keras_babysit.ensemble.combining.inputs import input_names
 from keras_babysit.ensemble.combining.spread import spreads
 from keras_babysit.ensemble.outputs.averages import from_average, to_average
 from keras_babysit.ensemble.outputs.combination import Combination, check_average
-from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of, output_names
+from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of
 from keras_babysit.ensemble.outputs.predictions import of_each
 from keras_babysit.ensemble.scoring.evaluation import report
 from keras_babysit.ensemble.scoring.report import EnsembleReport
+from keras_babysit.errors import whole_or_none
 from keras_babysit.inspection.layers import graph_of
+from keras_babysit.inspection.model import output_names
 
 
 class LazyEnsemble:
@@ -159,7 +161,7 @@ class LazyEnsemble:
 
     def _each(self, x: Any, batch_size: int | None) -> Iterator[Any]:
         """What each member predicts."""
-        checks.check_batch_size(batch_size)
+        whole_or_none("batch_size", batch_size)
         checks.check_inputs(x, again="for each member")
         return of_each(self.members, x, batch_size)
 

@@ -42,12 +42,7 @@ class Spread:
 
 
 def spreads(made: Iterable[Any], combination: Combination) -> list[Spread]:
-    """Returns the spread of each output.
-
-    Args:
-        made: what each member predicts, in any structure of its outputs.
-        combination: their weights, and what that is.
-    """
+    """Returns the spread of each output."""
     predictions = [
         [probabilities(one, form) for one, form in zip(own, forms, strict=True)]
         for own, forms in zip(

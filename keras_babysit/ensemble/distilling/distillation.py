@@ -11,14 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.ensemble.arguments import check_arrays, check_batch_size, targets_of
+from keras_babysit.ensemble.arguments import check_arrays, targets_of
 from keras_babysit.ensemble.distilling.mixed_loss import (
     LABELS,
     TEACHER,
     MixedLoss,
     only,
 )
-from keras_babysit.ensemble.distilling.soft_targets import positive, soft_loss_for
+from keras_babysit.ensemble.distilling.soft_targets import POSITIVE, soft_loss_for
+from keras_babysit.errors import number, whole_or_none
 
 
 def distill(
@@ -90,9 +91,10 @@ def distill(
     ```
     """
     _check_student(student)
-    positive("temperature", temperature)
-    check_batch_size(batch_size)
-    _check_alpha(alpha)
+    number("temperature", temperature, *POSITIVE)
+    whole_or_none("batch_size", batch_size)
+    if alpha is not None:
+        number("alpha", alpha, "a number from 0 to 1", lambda v: 0 <= v <= 1)
     if fitting.get("class_weight") is not None:
         raise ValueError(
             "`distill` takes no `class_weight`, which is about labels. Pass the weight "
@@ -205,11 +207,3 @@ def _check_student(student: Any) -> None:
                 f"`{name}` of its own, which decides its loss. Received: "
                 f"{type(student).__name__}"
             )
-
-
-def _check_alpha(alpha: Any) -> None:
-    real = isinstance(alpha, (int, float, np.number)) and not isinstance(alpha, bool)
-    if alpha is not None and not (real and 0 <= alpha <= 1):
-        raise ValueError(
-            f"`alpha` must be a number from 0 to 1. Received: alpha={alpha!r}"
-        )

@@ -10,9 +10,12 @@ import numpy as np
 from keras import ops
 
 from keras_babysit.ensemble.outputs.forms import OutputForm, forms_of
+from keras_babysit.errors import number
 
 #: The smallest normal float32: probabilities below it count as it.
 _TINY = float(np.finfo(np.float32).tiny)
+#: What a temperature must be, for `errors.number`.
+POSITIVE = ("a positive finite number", lambda v: 0 < v < math.inf)
 #: How much less than 1 a float32 can be.
 _ALMOST = 2.0**-24
 
@@ -63,7 +66,7 @@ class SoftTargets(keras.losses.Loss):
         dtype: Any = None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.temperature = positive("temperature", temperature)
+        self.temperature = number("temperature", temperature, *POSITIVE)
         self.from_logits = from_logits
         self.teacher_from_logits = teacher_from_logits
 
@@ -150,16 +153,6 @@ def _are_logits(teacher: Any, outputs: np.ndarray, student: OutputForm) -> bool:
         return bool(np.any((outputs < 0) | (outputs > 1)))
     sums = np.allclose(outputs.sum(-1), 1, atol=1e-2)
     return not sums or bool(np.any(outputs < 0))
-
-
-def positive(name: str, value: Any) -> float:
-    """Returns a positive finite number as a float, or raises a `ValueError`."""
-    real = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not real or not 0 < value < math.inf:
-        raise ValueError(
-            f"`{name}` must be a positive finite number. Received: {name}={value!r}"
-        )
-    return float(value)
 
 
 def _log(p: Any) -> Any:

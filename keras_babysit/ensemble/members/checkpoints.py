@@ -12,8 +12,8 @@ import numpy as np
 from keras.src.callbacks.monitor_callback import MonitorCallback
 
 from keras_babysit.ensemble import files
-from keras_babysit.ensemble.arguments import check_whole
 from keras_babysit.ensemble.members.model_files import ModelFiles
+from keras_babysit.errors import whole, wrong
 
 
 class BestCheckpoints(ModelFiles, MonitorCallback):
@@ -67,14 +67,10 @@ class BestCheckpoints(ModelFiles, MonitorCallback):
         verbose: int = 0,
     ):
         if mode not in ("auto", "min", "max"):
-            raise ValueError(
-                f"`mode` must be 'auto', 'min' or 'max'. Received: mode={mode!r}"
-            )
-        check_whole(1, k=k)
+            raise wrong("mode", "'auto', 'min' or 'max'", mode)
+        whole("k", k)
         if not isinstance(monitor, str) or not monitor:
-            raise ValueError(
-                f"`monitor` must be the name of a metric. Received: monitor={monitor!r}"
-            )
+            raise wrong("monitor", "the name of a metric", monitor)
         super().__init__(directory, overwrite, verbose, monitor, mode)
         self.k = int(k)
         self._known: dict[str, tuple[int, float]] = {}

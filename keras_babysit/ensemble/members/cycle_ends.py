@@ -167,14 +167,7 @@ class StepEnds(Ends):
 def ends_in_fit(
     given: Any, every: int | None, model: keras.Model, params: dict[str, Any]
 ) -> Ends:
-    """Returns where cycles end in a `fit`.
-
-    Args:
-        given: a schedule, or `None` for that of the training.
-        every: or the length of cycles, in epochs.
-        model: the model that is trained.
-        params: the parameters of the `fit`.
-    """
+    """Returns where cycles end in a `fit`."""
     epochs, steps = params.get("epochs") or 1, params.get("steps")
     if every is not None:
         if every > epochs:

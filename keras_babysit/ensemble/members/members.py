@@ -19,7 +19,6 @@ import numpy as np
 
 from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.ensemble import files
-from keras_babysit.ensemble.arguments import check_whole
 from keras_babysit.ensemble.members.checkpoints import BestCheckpoints
 from keras_babysit.ensemble.members.settings import first_difference, settings_of
 from keras_babysit.ensemble.members.snapshots import SnapshotCheckpoint
@@ -29,6 +28,8 @@ from keras_babysit.ensemble.members.training import (
     listed_callbacks,
     trained,
 )
+from keras_babysit.errors import whole, wrong
+from keras_babysit.event_files.replacing import write
 
 _SETTINGS = "members.json"
 
@@ -155,7 +156,7 @@ def load_members(
     members = keras_babysit.ensemble.load_members("snapshots")
     ```
     """
-    check_whole(1, n=n)
+    whole("n", n)
     best = getattr(source, "best_models", getattr(source, "get_best_models", None))
     if best is not None:
         source = best(n)
@@ -169,12 +170,11 @@ def load_members(
 
 def _check(make_model: Any, n: Any, seed: Any, arguments: dict[str, Any]) -> None:
     if not callable(make_model) or isinstance(make_model, keras.Model):
-        raise ValueError(
-            "`make_model` must be a function that returns a new compiled model. "
-            f"Received: make_model={make_model!r}"
+        raise wrong(
+            "make_model", "a function that returns a new compiled model", make_model
         )
-    check_whole(1, n=n)
-    check_whole(0, seed=seed)
+    whole("n", n)
+    whole("seed", seed, least=0)
     known = inspect.signature(keras.Model.fit).parameters
     unknown = [name for name in arguments if name not in known]
     if unknown:
@@ -225,9 +225,8 @@ def _executor(given: Any) -> Any:
     if given == "ray":
         return RayExecutor()
     if not isinstance(given, RayExecutor):
-        raise ValueError(
-            '`executor` must be None, "ray" or a keras_babysit.search.RayExecutor. '
-            f"Received: executor={given!r}"
+        raise wrong(
+            "executor", 'None, "ray" or a keras_babysit.search.RayExecutor', given
         )
     return given
 
@@ -238,7 +237,7 @@ def _in_files(
     """Trains members that have no file, and returns all."""
     for number, result in run([job for job in jobs if not _is_done(folder, job)]):
         notes = {"start": result.start, "history": result.history}
-        files.write(_notes(folder, number), json.dumps(notes).encode())
+        write(_notes(folder, number), json.dumps(notes).encode())
         # Last, for it says that the member is done.
         files.save(result.model, _path(folder, number))
     told = [json.loads(_notes(folder, job.number).read_text()) for job in jobs]
@@ -295,7 +294,7 @@ def _check_settings(folder: Path, wanted: dict[str, str]) -> None:
                 f"{str(folder)!r} has members but not their settings, {_SETTINGS!r}. "
                 f"Use another directory. Received: {found[0].name!r} in it"
             )
-        files.write(path, json.dumps(wanted, indent=1).encode())
+        write(path, json.dumps(wanted, indent=1).encode())
         return
     difference = first_difference(json.loads(path.read_text()), wanted)
     if difference is not None:

@@ -20,13 +20,6 @@ def results_on_ray(
 ) -> Iterator[tuple[int, Result]]:
     """Trains members as Ray tasks; yields each as it is done.
 
-    Args:
-        jobs: what to train; all with the same `fit_arguments`, which are sent once.
-        executor: says where and how many at a time.
-
-    Yields:
-        The number of a member, and what came out of it.
-
     Raises:
         ValueError: if something cannot be sent to other processes.
         RuntimeError: if a process was lost again and again.

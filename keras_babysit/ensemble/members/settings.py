@@ -11,8 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.borrowing import random_numbers_kept
-from keras_babysit.ensemble.members.training import Job, made, numbered_anew
+from keras_babysit.borrowing import names_kept, random_numbers_kept
+from keras_babysit.ensemble.members.training import Job, made
 from keras_babysit.errors import first_line
 
 #: Of `fit`: how it tells, not what it does.
@@ -24,12 +24,8 @@ def settings_of(job: Job, seed: int) -> dict[str, str]:
 
     Data and the model are digests. Of datasets and generators of batches only the class
     is known, of callbacks nothing.
-
-    Args:
-        job: any of the members.
-        seed: the seed of all.
     """
-    with random_numbers_kept(), numbered_anew():
+    with random_numbers_kept(), names_kept(anew=True):
         model = made(job)
     try:
         config = keras.saving.serialize_keras_object(model)

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 
 from keras_babysit.ensemble import files
-from keras_babysit.ensemble.arguments import check_whole
 from keras_babysit.ensemble.members.cycle_ends import Ends, ends_in_fit
 from keras_babysit.ensemble.members.model_files import ModelFiles
+from keras_babysit.errors import whole_or_none
 from keras_babysit.schedules import Schedule
 
 _NAME = re.compile(r"snapshot-(\d+)-(epoch|step)-(\d+)\.keras")
@@ -93,11 +93,9 @@ class SnapshotCheckpoint(ModelFiles):
                 "keras_babysit.schedules.CosineCycles. "
                 f"Received: schedule={schedule!r}"
             )
-        counts = {"every": every, "keep": keep}
-        check_whole(1, **{k: v for k, v in counts.items() if v is not None})
         self.schedule = schedule
-        self.every = None if every is None else int(every)
-        self.keep = None if keep is None else int(keep)
+        self.every = whole_or_none("every", every)
+        self.keep = whole_or_none("keep", keep)
         self.paths: list[str] = []
         self._ends: Ends | None = None
 

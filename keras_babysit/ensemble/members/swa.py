@@ -7,10 +7,10 @@ from typing import Any
 
 import keras
 
-from keras_babysit.ensemble.arguments import check_batch_size, check_whole
 from keras_babysit.ensemble.averaging.batch_statistics import batch_normalization_in
 from keras_babysit.ensemble.averaging.weight_average import RunningMean, finish
 from keras_babysit.ensemble.copies import remade
+from keras_babysit.errors import whole, whole_or_none
 
 
 class StochasticWeightAveraging(keras.callbacks.Callback):
@@ -68,9 +68,9 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         batch_size: int | None = None,
     ):
         super().__init__()
-        check_whole(0, start_epoch=start_epoch)
-        check_whole(1, every=every)
-        check_batch_size(batch_size)
+        whole("start_epoch", start_epoch, least=0)
+        whole("every", every)
+        whole_or_none("batch_size", batch_size)
         self.start_epoch, self.every = int(start_epoch), int(every)
         self.swap, self.batch_size = swap, batch_size
         self.count = 0
@@ -96,7 +96,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
         Raises:
             ValueError: if no epoch has counted yet, or `batch_size` is out of range.
         """
-        check_batch_size(batch_size)
+        whole_or_none("batch_size", batch_size)
         if self._mean is None:
             raise ValueError(
                 "There is no average yet: no epoch from "

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
-from keras.src.backend.common import global_state
 
-from keras_babysit.borrowing import random_numbers_kept
+from keras_babysit.borrowing import names_kept, random_numbers_kept
 from keras_babysit.ensemble import files
 
 
@@ -55,7 +53,7 @@ class Trained:
 def trained(job: Job) -> Trained:
     """Trains a member; the caller's random numbers stay as they are."""
     with random_numbers_kept():
-        with numbered_anew():
+        with names_kept(anew=True):
             model = made(job)
         start = _digest(model)
         # Again, for `make_model` may have set it.
@@ -91,20 +89,6 @@ def in_bytes(job: Job) -> tuple[bytes, dict[str, list[float]], str]:
         path = Path(folder) / "member.keras"
         files.save(result.model, path)
         return path.read_bytes(), result.history, result.start
-
-
-@contextlib.contextmanager
-def numbered_anew() -> Iterator[None]:
-    """Keras numbers layers from the start, and later goes on as it would have.
-
-    So a member's layers have the same names whatever was made before it.
-    """
-    known = global_state.get_global_attribute("object_name_uids")
-    global_state.set_global_attribute("object_name_uids", None)
-    try:
-        yield
-    finally:
-        global_state.set_global_attribute("object_name_uids", known)
 
 
 def listed_callbacks(callbacks: Any) -> list:

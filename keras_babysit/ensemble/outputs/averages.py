@@ -26,13 +26,7 @@ def probabilities(values: Any, form: OutputForm) -> np.ndarray:
 
 
 def to_average(value: Any, form: OutputForm, average: str) -> np.ndarray:
-    """Returns what is averaged of one member's output, float64.
-
-    Args:
-        value: what the member puts out.
-        form: what that is.
-        average: `"probabilities"`, `"geometric"`, `"logits"` or `"mean"`.
-    """
+    """Returns what is averaged of one member's output, float64."""
     if average == "probabilities":
         return probabilities(value, form)
     z = np.asarray(value, float)

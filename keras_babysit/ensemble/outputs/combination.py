@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_babysit.ensemble.outputs.averages import from_average, to_average
 from keras_babysit.ensemble.outputs.forms import OutputForm, agreed
+from keras_babysit.errors import wrong
 
 #: What `average` may be.
 AVERAGES = ("probabilities", "logits", "geometric", "mean")
@@ -39,13 +40,7 @@ class Combination:
         weights: np.ndarray,
         average: str | None = None,
     ) -> Combination:
-        """Returns the average of those members whose weight is not 0.
-
-        Args:
-            forms: of each member, what its outputs are.
-            weights: of each member, summing to one.
-            average: one of `AVERAGES`; `None` for what goes with the outputs.
-        """
+        """Returns the average of those members whose weight is not 0."""
         forms = agreed(forms)
         if average not in (None, "mean"):
             _check_classes(str(average), forms)
@@ -88,11 +83,7 @@ class Combination:
         return from_average(np.asarray(total), self.forms[0][at].kind, how)
 
     def only(self, chosen: Sequence[int]) -> Combination:
-        """Returns the average of some of its members, by their weights.
-
-        Args:
-            chosen: their indices.
-        """
+        """Returns the average of some of its members, by their weights."""
         weights = self.weights[list(chosen)]
         return dataclasses.replace(
             self,
@@ -112,19 +103,14 @@ class Combination:
                 f"output={output!r}"
             )
         if output not in names:
-            raise ValueError(
-                f"`output` must be one of the outputs {names}. Received: "
-                f"output={output!r}"
-            )
+            raise wrong("output", f"one of the outputs {names}", output)
         return names.index(output)
 
 
 def check_average(average: str | None) -> None:
     """Makes sure that there is such an average; `None` is the usual one."""
     if average is not None and average not in AVERAGES:
-        raise ValueError(
-            f"`average` must be one of {list(AVERAGES)}. Received: average={average!r}"
-        )
+        raise wrong("average", f"one of {list(AVERAGES)}", average)
 
 
 def _chosen(average: str | None, forms: Sequence[OutputForm]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 
 import keras
 
+from keras_babysit.errors import wrong
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection import compiled
 from keras_babysit.inspection.layers import activation_of, graph_of, inner, kind_of
-from keras_babysit.inspection.model import AFFINE, MOVING
+from keras_babysit.inspection.model import AFFINE, MOVING, output_names
 
 #: Losses of one class out of several.
 CATEGORICAL = frozenset(
@@ -85,10 +86,7 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
             there is more than one unit (and no binary loss); `False` makes none.
     """
     if not (from_logits is None or isinstance(from_logits, bool)):
-        raise ValueError(
-            "`from_logits` must be True, False or None. Received: "
-            f"from_logits={from_logits!r}"
-        )
+        raise wrong("from_logits", "True, False or None", from_logits)
     # An ensemble's own: what its weighted sum comes to, no graph tells.
     own = getattr(model, "output_forms", None)
     if own is not None:
@@ -107,16 +105,6 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
         name = names[index] if len(names) > 1 else ""
         forms.append(_form(name, activation, units, loss, from_logits))
     return forms
-
-
-def output_names(model: keras.Model) -> list[str]:
-    """Returns the outputs' names as `compile` has them: keys, or layers' names."""
-    graph = graph_of(model)
-    struct = getattr(graph, "output", None)
-    if isinstance(struct, Mapping):
-        keys = {id(t): str(key) for key, t in struct.items()}
-        return [keys[id(t)] for t in graph.outputs]
-    return [str(name) for name in graph.output_names]
 
 
 def last_activation(tensor: Any) -> str | None:
@@ -175,9 +163,6 @@ def agreed(forms: Sequence[Sequence[OutputForm]]) -> list[list[OutputForm]]:
 
     What nothing is known of, as of a model that was loaded without being compiled,
     counts as what the other members put out.
-
-    Args:
-        forms: those of each member.
     """
     columns = [_agreed(column) for column in zip(*forms, strict=True)]
     return [list(row) for row in zip(*columns, strict=True)]

@@ -17,13 +17,7 @@ _ENSEMBLE, _MEMBER, _COST = "#0072B2", "#999999", "#D55E00"
 def curves(
     members: Sequence[Row], sizes: Sequence[Row], seconds_as_one: float
 ) -> Figure:
-    """Returns a picture of what ensembles are worth, and of what they cost.
-
-    Args:
-        members: a row for each member.
-        sizes: a row for each number of members, from 1.
-        seconds_as_one: time of all members as one model; NaN if not known.
-    """
+    """Returns a picture of what ensembles are worth, and of what they cost."""
     names = [name for name in sizes[-1].scores if name in TITLES]
     axes = [_score(name, members, sizes) for name in names]
     axes.append(_cost(sizes, seconds_as_one))

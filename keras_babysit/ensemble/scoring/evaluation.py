@@ -18,6 +18,7 @@ from keras_babysit.ensemble.scoring.class_order import another_order
 from keras_babysit.ensemble.scoring.measurement import Measured, source_of, timed
 from keras_babysit.ensemble.scoring.report import EnsembleReport
 from keras_babysit.ensemble.scoring.rows import Row
+from keras_babysit.errors import whole, whole_or_none
 
 #: Of more ensembles of one size than that, so many are drawn.
 _SUBSETS = 50
@@ -81,9 +82,9 @@ def report(
         CS231n, "Model ensembles": performance improves with the number of models, with
         diminishing returns.
     """
-    arguments.check_whole(1, subsets=subsets)
-    arguments.check_whole(0, seed=seed)
-    arguments.check_batch_size(batch_size)
+    whole("subsets", subsets)
+    whole("seed", seed, least=0)
+    whole_or_none("batch_size", batch_size)
     count = arguments.check_arrays(x)
     targets = arguments.targets_of(y, count)
     source = source_of(members, output, from_logits)
@@ -94,7 +95,7 @@ def report(
     groups = [
         _groups(len(found), size, subsets, rng) for size in range(1, len(found) + 1)
     ]
-    whole = isinstance(members, keras.Model)
+    in_one = isinstance(members, keras.Model)
     kind = found[0].form.kind
     made = [] if kind == "values" else [one.probabilities for one in found]
     return EnsembleReport(
@@ -103,7 +104,7 @@ def report(
         members=tuple(_member_rows(found, combination, targets)),
         sizes=tuple(_size_row(g, found, combination, at, targets) for g in groups),
         average=combination.averages[at],
-        seconds_as_one=timed(members, x, batch_size)[1] if whole else math.nan,
+        seconds_as_one=timed(members, x, batch_size)[1] if in_one else math.nan,
         disagreement=metrics.disagreement(made, kind=kind) if made else math.nan,
         notes=tuple(_notes(made, combination.numbers, targets, kind)),
     )

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.ensemble.arguments import check_whole
 from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.ensemble.scoring.validation import (
     Validation,
     as_values,
     validation_of,
 )
-from keras_babysit.errors import installing
+from keras_babysit.errors import installing, whole
 
 #: A loss of predictions and targets, less is better.
 Loss = Callable[[Any, Any], float]
@@ -83,8 +82,9 @@ def greedy_weights(
         Caruana, Niculescu-Mizil, Crew and Ksikes: Ensemble Selection from Libraries of
         Models (2004): selection with replacement, bagging.
     """
-    check_whole(1, rounds=rounds)
-    check_whole(0, bags=bags, seed=seed)
+    whole("rounds", rounds)
+    whole("bags", bags, least=0)
+    whole("seed", seed, least=0)
     data = validation_of(members, x, y, output, from_logits, batch_size)
     measure = _measure(loss, data)
     n = len(data.predictions)

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_babysit.ensemble.arguments import check_whole
+from keras_babysit.errors import whole, wrong
 
 #: Probabilities below it count as it, as in Keras's losses: one float32 zero would
 #: make the mean infinite.
@@ -87,7 +87,7 @@ def calibration_error(
         Guo, Pleiss, Sun and Weinberger: On Calibration of Modern Neural Networks
         (2017), eq. 5.
     """
-    check_whole(1, bins=bins)
+    whole("bins", bins)
     p, y = checked(probabilities, labels, kind)
     confidence, right = p.max(1), p.argmax(1) == y
     edges = np.linspace(0.0, 1.0, bins + 1)[1:-1]
@@ -114,10 +114,6 @@ def brier(probabilities: Any, labels: Any, *, kind: str | None = None) -> float:
 def disagreement(predictions: Any, *, kind: str | None = None) -> float:
     """Returns how often two members predict different classes, the mean of all pairs.
 
-    Args:
-        predictions: probabilities, with an axis for the members before the others.
-        kind: of them.
-
     Returns:
         A float in [0, 1]; NaN for one member.
 
@@ -134,10 +130,6 @@ def disagreement(predictions: Any, *, kind: str | None = None) -> float:
 
 def rmse(predictions: Any, targets: Any) -> float:
     """Returns the root of the mean squared error, in the targets' unit.
-
-    Args:
-        predictions: float array of any shape.
-        targets: array of as many values.
 
     Raises:
         ValueError: for other shapes, or values that are not finite.
@@ -195,9 +187,7 @@ def noise_variance(predictions: Any, targets: Any, spread: Any = 0.0) -> float:
 def kind_of(probabilities: Any, kind: str | None = None) -> str:
     """Returns `"binary"` or `"categorical"`: as given, or else by the last axis."""
     if kind not in (None, "binary", "categorical"):
-        raise ValueError(
-            f'`kind` must be "binary" or "categorical". Received: kind={kind!r}'
-        )
+        raise wrong("kind", '"binary" or "categorical"', kind)
     shape = np.shape(probabilities)
     return kind or ("binary" if len(shape) < 2 or shape[-1] == 1 else "categorical")
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras_babysit.ensemble import arguments
 from keras_babysit.ensemble.scoring import metrics
 from keras_babysit.ensemble.scoring.measurement import source_of
+from keras_babysit.errors import whole_or_none
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,8 @@ def validation_of(
     from_logits: bool | None = None,
     batch_size: int | None = None,
 ) -> Validation:
-    """Returns what members predict, and what they should.
-
-    Args:
-        members: models, an `Ensemble`, or an array of predictions.
-        x: inputs; `None` with predictions.
-        y: labels or values.
-        output: name of the output that is looked at, if there are several.
-        from_logits: see `Ensemble`.
-        batch_size: of prediction.
-    """
-    arguments.check_batch_size(batch_size)
+    """Returns what members predict, and what they should."""
+    whole_or_none("batch_size", batch_size)
     if _are_predictions(members):
         if x is not None:
             raise ValueError(

@@ -94,7 +94,8 @@ def since_start(history: RunHistory) -> Start:
     """Returns what the kernels did since the first observed step."""
     window = history.window("weight.norm", 1)
     first = history.first_step
-    if first is None or len(first.variables) != len(window.places):
+    known = first is not None and len(first.variables) == len(window.places)
+    if first is None or not known or not len(window.values):
         return Start(math.nan, math.nan)
     at = kernels(window.places)
     ratio = [first.variables[i].update_ratio or math.nan for i in at]

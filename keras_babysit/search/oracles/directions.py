@@ -30,11 +30,7 @@ _EITHER = {"cosinesimilarity", "mean", "metric", "sum"}
 
 
 def direction_of(name: str) -> str | None:
-    """Returns `"min"` or `"max"` for what `fit` logs; `None` if it cannot be told.
-
-    Args:
-        name: such as `"val_accuracy"`.
-    """
+    """Returns `"min"` or `"max"` for what `fit` logs; `None` if it cannot be told."""
     plain = name.removeprefix("val_").removeprefix("weighted_")
     plain = plain.replace("_", "").lower()
     if plain in _HIGH:

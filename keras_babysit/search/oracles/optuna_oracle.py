@@ -15,8 +15,7 @@ import optuna
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
-from keras_babysit.errors import installing
-from keras_babysit.search.numeric import check_count
+from keras_babysit.errors import installing, whole_or_none
 from keras_babysit.search.oracles.directions import with_directions
 from keras_babysit.search.space import optuna_space, scales
 
@@ -120,10 +119,8 @@ class OptunaOracle(KeepsValues):
         max_retries_per_trial: int = 0,
         max_consecutive_failed_trials: int = 3,
     ):
-        if max_trials is not None:
-            check_count("`max_trials`", max_trials)
-        if seed is not None:
-            check_count("`seed`", seed, least=0)
+        whole_or_none("max_trials", max_trials)
+        whole_or_none("seed", seed, least=0)
         super().__init__(
             objective=with_directions(objective),
             max_trials=max_trials,

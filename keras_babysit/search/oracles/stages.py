@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_babysit.search.numeric import check_count, is_number
+from keras_babysit.errors import is_number, whole, wrong
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ class Stage:
 
     def __post_init__(self) -> None:
         for name in ("trials", "epochs"):
-            check_count(f"`{name}` of a stage", getattr(self, name), name)
+            whole(name, getattr(self, name))
         if self.promoted is not None:
-            check_count("`promoted` of a stage", self.promoted, "promoted", least=0)
+            whole("promoted", self.promoted, least=0)
             if self.promoted > self.trials:
                 raise ValueError(
                     "`promoted` must not be greater than `trials`: the promoted trials "
@@ -91,7 +91,7 @@ def coarse_to_fine(
     coarse_to_fine(20, (1, 5, 30))  # 20 trials of 1 epoch, 10 of 5, 5 of 30.
     ```
     """
-    check_count("`trials`", trials)
+    whole("trials", trials)
     if isinstance(epochs, numbers.Integral):
         epochs = (int(epochs),)
     halves = [max(1, trials // 2**index) for index in range(len(epochs))]
@@ -120,9 +120,7 @@ def grid_then_random(
     """
     for name, value in (("trials", trials), ("epochs", epochs)):
         if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
-            raise ValueError(
-                f"`{name}` must be two positive integers. Received: {name}={value!r}"
-            )
+            raise wrong(name, "two positive integers", value)
     first = Stage(trials[0], epochs[0], "grid")
     return parsed((first, Stage(trials[1], epochs[1], "random")))
 
@@ -142,9 +140,9 @@ def parsed(
     """
     if stages is None:
         trials = 10 if max_trials is None else max_trials
-        check_count("`max_trials`", trials)
+        whole("max_trials", trials)
         trained = 10 if epochs is None else epochs
-        check_count("`epochs`", trained)
+        whole("epochs", trained)
         return (Stage(int(trials), int(trained)),)
     if max_trials is not None or epochs is not None:
         given = "max_trials" if max_trials is not None else "epochs"
@@ -154,9 +152,8 @@ def parsed(
             f"{max_trials if max_trials is not None else epochs!r}, stages={stages!r}"
         )
     if isinstance(stages, str) or not isinstance(stages, Sequence) or not stages:
-        raise ValueError(
-            "`stages` must be a list of at least one Stage or (trials, epochs). "
-            f"Received: stages={stages!r}"
+        raise wrong(
+            "stages", "a list of at least one Stage or (trials, epochs)", stages
         )
     made = tuple(_stage(stage) for stage in stages)
     for before, after in itertools.pairwise(made):

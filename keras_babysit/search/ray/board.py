@@ -32,9 +32,6 @@ class Board:
     A worker hangs up its epochs there and goes on with what it finds: it never waits
     for the driver, which may be busy choosing the next trial. So a decision to stop may
     reach a worker an epoch late. If the board's process dies, Ray starts an empty one.
-
-    Args:
-        directory: the search's folder, as the driver sees it.
     """
 
     def __init__(self, directory: str):

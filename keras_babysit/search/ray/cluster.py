@@ -10,7 +10,7 @@ import socket
 import warnings
 from typing import Any
 
-from keras_babysit.errors import installing
+from keras_babysit.errors import installing, wrong
 
 #: Files are written by, and to, the machine of the program.
 NO_CLIENT = (
@@ -22,11 +22,7 @@ _PATIENCE = 5.0
 
 
 def import_ray() -> Any:
-    """Returns Ray's module.
-
-    Raises:
-        ImportError: if it is not installed.
-    """
+    """Returns Ray's module."""
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -40,19 +36,12 @@ def import_ray() -> Any:
 
 
 def check_number(name: str, value: Any, least: float) -> None:
-    """Checks an amount of processors or GPUs, as Ray wants it.
-
-    Raises:
-        ValueError: if it is neither a whole number nor a share of one.
-    """
+    """Checks an amount of processors or GPUs, as Ray wants it."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     amount = float(value) if is_number else math.nan
     if not least <= amount < math.inf or (amount > 1 and amount % 1):
         kind = "a positive" if least > 0 else "0, a positive"
-        raise ValueError(
-            f"`{name}` must be {kind} whole number or a share of one, such as 0.5. "
-            f"Received: {name}={value!r}"
-        )
+        raise wrong(name, f"{kind} whole number or a share of one, such as 0.5", value)
 
 
 def connect(address: str | None, cpus: float | None) -> str:
@@ -124,12 +113,6 @@ def room(cpus: float, gpus: float) -> int:
 
 def capacity(workers: int | None, cpus: float, gpus: float, grows: bool) -> int:
     """Returns how many trials may run at a time.
-
-    Args:
-        workers: what was asked for; as many as fit by default.
-        cpus: processors of a trial.
-        gpus: its GPUs.
-        grows: whether machines may join the cluster yet.
 
     Raises:
         ValueError: if none will ever fit.

@@ -11,8 +11,8 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.search import store
-from keras_babysit.search.numeric import check_count
+from keras_babysit.errors import whole_or_none
+from keras_babysit.event_files.replacing import write
 from keras_babysit.search.ray import cluster, mirror, setup, worker
 from keras_babysit.search.ray.board import Board
 from keras_babysit.search.trial.executors import Lost
@@ -74,8 +74,7 @@ class RayExecutor:
         address: str | None = None,
     ):
         cluster.import_ray()
-        if workers is not None:
-            check_count("`workers`", workers)
+        whole_or_none("workers", workers)
         cluster.check_number("cpus_per_trial", cpus_per_trial, least=1e-4)
         cluster.check_number("gpus_per_trial", gpus_per_trial, least=0.0)
         if (address or os.environ.get("RAY_ADDRESS") or "").startswith("ray://"):
@@ -115,7 +114,7 @@ class RayExecutor:
             self._payload = ray.put((self._run_trial, *_packed(work)))
             driver = uuid.uuid4().hex
             self._setup = setup.setup_of(self._directory, driver, cpus, gpus)
-            store.write(Path(self._directory) / mirror.DRIVER, driver)
+            write(Path(self._directory) / mirror.DRIVER, driver)
             self._board = cluster.actor_here(Board, self._directory)
         except BaseException:
             self.close()

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from keras_babysit.event_files import replacing
+
 #: In the search's folder while workers run: which driver they belong to. A worker that
 #: finds the same there sees the driver's folder; one that finds another is an orphan.
 DRIVER = "driver"
@@ -57,15 +59,9 @@ def write(folder: Path, files: Files, gone: Iterable[str] = ()) -> None:
     """
     failed = None
     for name, content in files.items():
-        path = folder / name
-        beside = path.with_name(f"{path.name}.{os.getpid()}.new")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(content)
-            os.replace(beside, path)
+            replacing.write(folder / name, content, sync=False)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
             failed = failed or error
     for name in gone:
         (folder / name).unlink(missing_ok=True)
@@ -74,7 +70,5 @@ def write(folder: Path, files: Files, gone: Iterable[str] = ()) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    # Files that are being written have names that end so.
-    return sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix != ".new"
-    )
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [path for path in found if not path.name.startswith(replacing.PARTIAL)]

@@ -94,12 +94,7 @@ def packed(work: Any, parts: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def environment_of(cpus: float, gpus: float) -> dict[str, str]:
-    """Returns variables with which frameworks take no more than a trial's share.
-
-    Args:
-        cpus: processors of a trial.
-        gpus: and its GPUs; for a share of one, memory is taken as it is needed.
-    """
+    """Returns variables with which frameworks take no more than a trial's share."""
     threads = str(max(1, int(cpus)))
     ours = {
         "OMP_NUM_THREADS": threads,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from keras_babysit.search.numeric import is_number
+from keras_babysit.errors import is_number
 from keras_babysit.search.results.table import shown
 from keras_babysit.search.trials import Trial
 

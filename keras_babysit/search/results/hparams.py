@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as api
 
 from keras_babysit.document import markdown
-from keras_babysit.event_files import writer as files
+from keras_babysit.event_files import replacing, summaries
+from keras_babysit.event_files.frames import framed
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.store import EVENTS, LOGS, Store, lines_of, started
 from keras_babysit.search.trials import Objective, Outcome, Trial, outcome_of
@@ -47,11 +47,7 @@ _PLAIN = bool | int | float | str
 
 
 class HParams:
-    """The tab of one search.
-
-    Args:
-        store: the search's folder.
-    """
+    """The tab of one search."""
 
     def __init__(self, store: Store):
         self._store = store
@@ -157,12 +153,12 @@ def _write_end(path: Path, outcome: Outcome, time: float, objective: Objective) 
     numbers = {**outcome.metrics, objective.name: outcome.score}
     numbers |= {name: getattr(outcome, name) for name in _ABOUT}
     values = [
-        files.scalar(f"{METRIC}{name}", float(value))
+        summaries.scalar(f"{METRIC}{name}", float(value))
         for name, value in numbers.items()
         if value is not None and math.isfinite(value)
     ]
     reason = f": {markdown.escaped(outcome.reason)}" if outcome.reason else ""
-    values.append(files.text(f"{METRIC}outcome", f"**{outcome.status}**{reason}"))
+    values.append(summaries.text(f"{METRIC}outcome", f"**{outcome.status}**{reason}"))
     has_score = outcome.score is not None and math.isfinite(outcome.score)
     is_success = outcome.status == "completed" or (
         outcome.status == "stopped" and has_score
@@ -253,13 +249,8 @@ def _write(path: Path, time: float, values: list[Any], step: int = 0) -> None:
     summary = summary_pb2.Summary(value=values)
     event = event_pb2.Event(wall_time=time, step=step, summary=summary)
     content = b"".join(
-        files.framed(one.SerializeToString(deterministic=True))
-        for one in (version, event)
+        framed(one.SerializeToString(deterministic=True)) for one in (version, event)
     )
     if path.exists() and path.read_bytes() == content:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Without "tfevents" in its name, TensorBoard does not read half of it.
-    beside = path.with_name(f"hparams.{os.getpid()}.new")
-    beside.write_bytes(content)
-    os.replace(beside, path)
+    replacing.write(path, content, sync=False)

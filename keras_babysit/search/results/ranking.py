@@ -195,12 +195,7 @@ def verdict(trials: Iterable[Trial], objective: Objective) -> str:
 
 
 def chance_of_luck(a: Sequence[float], b: Sequence[float]) -> float:
-    """Chance that samples of equal means differ as much as these, by Welch's t-test.
-
-    Args:
-        a: at least two numbers.
-        b: likewise.
-    """
+    """Chance that samples of equal means differ as much as these, by Welch's t-test."""
     from scipy import stats
 
     if len({*a}) == len({*b}) == 1:  # Without any spread the test has no answer.

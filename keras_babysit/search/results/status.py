@@ -165,9 +165,6 @@ class Status(Shown):
 def read_status(directory: str | os.PathLike) -> Status:
     """Reads a search's folder; changes nothing in it, whoever is writing there.
 
-    Args:
-        directory: the folder, `directory/project_name` of the search.
-
     Raises:
         ValueError: if there is no search in the folder.
     """

@@ -82,10 +82,6 @@ def frame(trials: Iterable[Trial], objective: Objective | None = None) -> Any:
     list the columns of hyperparameters and metrics; `frame.attrs["objective"]` and
     `frame.attrs["direction"]` say what the score is.
 
-    Args:
-        trials: the trials.
-        objective: what is searched for.
-
     Raises:
         ImportError: if pandas is not installed.
 
@@ -140,12 +136,7 @@ def spread(scores: Sequence[float]) -> float | None:
 
 
 def said(values: Mapping[str, Any], most: int | None = None) -> str:
-    """Returns hyperparameters in words: `"learning_rate 3.1e-4, units 64"`.
-
-    Args:
-        values: name to value.
-        most: name at most so many.
-    """
+    """Returns hyperparameters in words: `"learning_rate 3.1e-4, units 64"`."""
     parts = [f"{clean(name)} {shown(value)}" for name, value in values.items()]
     if most is not None and len(parts) > most:
         parts = [*parts[:most], f"and {len(parts) - most} more"]

@@ -10,8 +10,8 @@ from typing import Any
 import keras_tuner
 from scipy import stats
 
+from keras_babysit.errors import is_number
 from keras_babysit.records import Finding
-from keras_babysit.search.numeric import is_number
 from keras_babysit.search.space import scales
 
 types = scales.types

@@ -23,11 +23,7 @@ class FromFunction(keras_tuner.HyperModel):
 
 
 def hypermodel_of(given: Any) -> keras_tuner.HyperModel:
-    """Returns a `keras_tuner.HyperModel` of what the user gave.
-
-    Raises:
-        ValueError: if it is neither a hypermodel nor a function.
-    """
+    """Returns a `keras_tuner.HyperModel` of what the user gave."""
     is_class = isinstance(given, type)
     if is_class or not (isinstance(given, keras_tuner.HyperModel) or callable(given)):
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.search.numeric import is_number
+from keras_babysit.errors import is_number
 from keras_babysit.search.space import scales
 
 types = scales.types

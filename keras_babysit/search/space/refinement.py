@@ -31,11 +31,6 @@ def border_findings(
 
     An end that the search itself had moved inwards is an `"info"`: the range to try is
     then within the user's own.
-
-    Args:
-        space: the space of the stage.
-        ranked: its trials that have a score, best first.
-        first: the space that the search began with.
     """
     return [_of_stage(finding, first) for finding in _borders(space, ranked)]
 

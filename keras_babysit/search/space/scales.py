@@ -10,7 +10,7 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.search.numeric import is_number
+from keras_babysit.errors import is_number
 
 types = keras_tuner.engine.hyperparameters
 
@@ -147,11 +147,7 @@ def found_values(best: Any) -> list[Mapping[str, Any]]:
 
 
 def values_of(hp: Any, found: Iterable[Mapping[str, Any]]) -> list[Any]:
-    """Returns the hyperparameter's values in the trials in which it was active.
-
-    Raises:
-        ValueError: if a value of a numerical one is not a finite number.
-    """
+    """Returns the hyperparameter's values in the trials in which it was active."""
     values = [f[hp.name] for f in found if hp.name in f and is_active(hp, f)]
     for value in values:
         if not is_number(value):

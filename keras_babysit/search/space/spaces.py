@@ -13,8 +13,8 @@ from typing import Any
 
 import keras_tuner
 
+from keras_babysit.errors import is_number
 from keras_babysit.records import Finding
-from keras_babysit.search.numeric import is_number
 
 types = keras_tuner.engine.hyperparameters
 

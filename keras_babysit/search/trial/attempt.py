@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_babysit.document.words import count
+from keras_babysit.event_files.replacing import write
 from keras_babysit.records import Finding
 from keras_babysit.search.results import ranking
 from keras_babysit.search.store import (
@@ -21,7 +22,6 @@ from keras_babysit.search.store import (
     LOGS,
     Store,
     append_line,
-    write,
 )
 from keras_babysit.search.trial import resume
 from keras_babysit.search.trial.callbacks import Ended, EpochEnd, TrialBabysitter

@@ -25,12 +25,7 @@ EVERY = 100
 
 
 class Ended(BaseException):
-    """Ends a trial at once; not an `Exception`, which a user's `fit` might catch.
-
-    Args:
-        status: of the trial, `"stopped"` or `"failed"`.
-        reason: why, in one line.
-    """
+    """Ends a trial at once; not an `Exception`, which a user's `fit` might catch."""
 
     def __init__(self, status: str, reason: str):
         super().__init__(reason)
@@ -89,11 +84,7 @@ class TrialBabysitter(Babysitter):
         super().receive(record)
 
     def save(self) -> None:
-        """Adds what is new to the file.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
+        """Adds what is new to the file."""
         new, self._unsaved = self._unsaved, []
         record_file.append(self._kept, new)
 

@@ -15,8 +15,9 @@ import keras
 import keras_tuner
 
 from keras_babysit.borrowing import layers_of, random_numbers_kept
+from keras_babysit.event_files.replacing import replacing, write
 from keras_babysit.search.space.scales import with_values
-from keras_babysit.search.store import CHECKPOINTS, Store, write
+from keras_babysit.search.store import CHECKPOINTS, Store
 from keras_babysit.search.trials import Objective, Trial, to_json
 
 #: A whole model, and what there is where it cannot be saved whole.
@@ -28,11 +29,7 @@ _BESIDE = ".json"
 
 
 class Checkpoints:
-    """The checkpoints of one trial.
-
-    Args:
-        folder: of the trial.
-    """
+    """The checkpoints of one trial."""
 
     def __init__(self, folder: Path):
         self.folder = folder / CHECKPOINTS
@@ -45,9 +42,6 @@ class Checkpoints:
                 cannot be, its weights.
             stem: name of the file but for its suffix, see `stem_of`.
             beside: what else is to be known of it, that JSON can hold.
-
-        Returns:
-            Its name.
 
         Raises:
             OSError: if the disk is full, or cannot be written.
@@ -64,16 +58,9 @@ class Checkpoints:
         return name
 
     def _saved(self, model: keras.Model, stem: str, suffix: str) -> str:
-        unfinished = self.folder / f"unfinished-{os.getpid()}{suffix}"
-        try:
-            if suffix == _WHOLE:
-                model.save(unfinished)
-            else:
-                model.save_weights(unfinished)
-            os.replace(unfinished, self.folder / (stem + suffix))
-        finally:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        with replacing(self.folder / (stem + suffix), sync=False) as partial:
+            save = model.save if suffix == _WHOLE else model.save_weights
+            save(partial)
         return stem + suffix
 
     def beside(self, name: str) -> dict[str, Any] | None:
@@ -122,15 +109,6 @@ def load_model(
     A model that was saved whole is loaded as `keras.models.load_model` does it. One
     that has parts that Keras cannot load by their names is built by the hypermodel
     and gets the weights.
-
-    Args:
-        store_directory: folder of the search.
-        trial: one that has ended.
-        hypermodel: with a `build` that takes `HyperParameters`.
-        space: `HyperParameters.get_config()` of the trial's stage.
-
-    Returns:
-        The model, compiled if the hypermodel compiles it.
 
     Raises:
         ValueError: if the trial has no checkpoint, or none that fits the hypermodel.

@@ -13,7 +13,8 @@ import numpy as np
 from keras.src.trainers.data_adapters.array_slicing import can_slice_array
 
 from keras_babysit.callbacks.babysitter import Babysitter
-from keras_babysit.search.numeric import check_count
+from keras_babysit.errors import whole
+from keras_babysit.inspection.rows import leaves
 from keras_babysit.search.trials import Objective
 
 #: Arguments of `fit` that hold one entry a sample.
@@ -29,13 +30,6 @@ def check_arguments(
     own_fit: bool = False,
 ) -> None:
     """Makes sure that trials can be trained with these arguments of `fit`.
-
-    Args:
-        arguments: what `fit` is to be called with, by name.
-        folds: number of folds, or `None` for validation data as `fit` takes it.
-        objective: what is searched for.
-        own_fit: whether the hypermodel has a `fit` of its own, which may find its
-            data by itself.
 
     Raises:
         ValueError: if there is no data, its parts differ in length, it can be read
@@ -80,9 +74,9 @@ def _check_can_begin_again(name: str, data: Any) -> None:
 
 def _check_lengths(arguments: Mapping[str, Any]) -> None:
     lengths = {
-        f"{name}{place}": _length(leaf)
+        place: _length(leaf)
         for name in _BY_SAMPLE
-        for place, leaf in _leaves(arguments.get(name))
+        for place, leaf in leaves(name, arguments.get(name))
     }
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
@@ -100,7 +94,7 @@ def _check_split(arguments: Mapping[str, Any]) -> None:
         lengths = [
             _length(leaf)
             for part in given
-            for _, leaf in _leaves(part)
+            for _, leaf in leaves("", part)
             if _is_array(leaf)
         ]
         if len(set(lengths)) > 1:
@@ -119,7 +113,7 @@ def _check_split(arguments: Mapping[str, Any]) -> None:
 
 
 def _check_folds(arguments: Mapping[str, Any], folds: int) -> None:
-    check_count("`folds`", folds, least=2)
+    whole("folds", folds, least=2)
     for name in ("validation_data", "validation_split"):
         given = arguments.get(name)
         if given is not None and not (name == "validation_split" and not given):
@@ -207,12 +201,6 @@ def for_own_fit(
 
     Data that is not there is left out. `x` and `y` have their names, but where `fit`
     calls them something else they come first, as with KerasTuner.
-
-    Args:
-        fit: the bound method.
-        hp: its first argument,
-        model: and its second one.
-        arguments: of `fit`, by name.
     """
     given = {k: v for k, v in arguments.items() if k not in _BY_SAMPLE or v is not None}
     first = [given[name] for name in ("x", "y") if name in given]
@@ -235,13 +223,15 @@ def _can_bind(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
 
 def are_arrays(arguments: Mapping[str, Any]) -> bool:
     """Whether the data is arrays, not a dataset or the like."""
-    found = [leaf for name in _BY_SAMPLE for _, leaf in _leaves(arguments.get(name))]
+    found = [
+        leaf for name in _BY_SAMPLE for _, leaf in leaves(name, arguments.get(name))
+    ]
     return bool(found) and all(_is_array(leaf) for leaf in found)
 
 
 def number_of_samples(arguments: Mapping[str, Any]) -> int:
     """Returns how many samples the arrays have."""
-    return _length(next(leaf for _, leaf in _leaves(arguments["x"])))
+    return _length(next(leaf for _, leaf in leaves("x", arguments["x"])))
 
 
 def of_fold(
@@ -251,12 +241,6 @@ def of_fold(
 
     Which samples are in a fold depends on the seed and the number of samples only, and
     on the labels where `y` is integers: then each fold has its share of every class.
-
-    Args:
-        arguments: of `fit`, with arrays.
-        folds: how many folds there are.
-        fold: which one validates, from 0.
-        seed: of the permutation.
 
     Returns:
         Arguments with `validation_data`; what is nested stays so.
@@ -306,15 +290,6 @@ def _labels(arguments: Mapping[str, Any]) -> np.ndarray | None:
     if labels.size != len(labels) or labels.dtype.kind not in "iub":
         return None
     return labels.reshape(-1)
-
-
-def _leaves(nested: Any) -> Iterator[tuple[str, Any]]:
-    """Yields what a structure holds, each with the expression that leads to it."""
-    if nested is None:
-        return
-    for path, leaf in keras.tree.flatten_with_path(nested):
-        if leaf is not None:
-            yield "".join(f"[{key!r}]" for key in path), leaf
 
 
 def _is_array(leaf: Any) -> bool:

@@ -8,21 +8,16 @@ import logging
 import re
 import sysconfig
 import traceback
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from keras.src.backend.common import global_state
-
 from keras_babysit.backend import load
-from keras_babysit.borrowing import random_numbers_kept
+from keras_babysit.borrowing import names_kept, random_numbers_kept
 
 #: Longer reasons are cut off.
 _LONGEST = 400
 #: Colours of Keras's messages.
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
-#: Keras counts in it how often it has given each name.
-_NAMES = "object_name_uids"
 #: Frames in files below these are not the user's.
 _OTHERS = tuple(
     {
@@ -52,18 +47,15 @@ def isolated() -> Iterator[None]:
     of each model in memory, and forgets what is the caller's: the global dtype policy,
     the distribution, the seed, the counts of names.
     """
-    names = global_state.get_global_attribute(_NAMES)
     backend = load("memory")
     log = logging.getLogger("tensorflow")
-    with random_numbers_kept():
-        global_state.set_global_attribute(_NAMES, defaultdict(int))
+    with random_numbers_kept(), names_kept(anew=True):
         log.addFilter(_is_worth_saying)
         try:
             with backend.gradients_forgotten():
                 yield
         finally:
             log.removeFilter(_is_worth_saying)
-            global_state.set_global_attribute(_NAMES, names)
             gc.collect()
 
 

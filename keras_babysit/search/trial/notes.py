@@ -10,9 +10,6 @@ from pathlib import Path
 class Notes:
     """Notes of one trial, one line each.
 
-    Args:
-        folder: of the trial.
-
     Attributes:
         lines: the notes so far.
     """
@@ -31,11 +28,7 @@ class Notes:
             self.trouble(error)
 
     def trouble(self, error: OSError) -> None:
-        """Takes note of files that cannot be written: once, of a full disk is no end.
-
-        Args:
-            error: what writing has raised.
-        """
+        """Notes that files cannot be written: once, for of a full disk is no end."""
         if not self._in_trouble:
             self._in_trouble = True
             what = error.strerror or str(error)

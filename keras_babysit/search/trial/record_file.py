@@ -34,11 +34,7 @@ Record = records.StepRecord | records.EpochRecord
 
 
 def append(path: Path, new: Iterable[Record]) -> None:
-    """Adds records to a file.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+    """Adds records to a file."""
     with open(path, "a", encoding="utf-8") as file:
         file.write("".join(f"{json.dumps(_encoded(record))}\n" for record in new))
 

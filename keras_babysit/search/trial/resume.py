@@ -93,12 +93,7 @@ def _is_complete(before: list[EpochResult], own: list[EpochResult]) -> bool:
 
 
 def obstacle(arguments: Mapping[str, Any], own_fit: bool) -> str:
-    """Returns why a trial could end differently if it went on; `""` if it cannot.
-
-    Args:
-        arguments: of `fit`.
-        own_fit: whether the hypermodel has a `fit` of its own.
-    """
+    """Returns why a trial could end differently if it went on; `""` if it cannot."""
     if own_fit:
         return "the hypermodel has a `fit` of its own"
     if not are_arrays(arguments):
@@ -155,11 +150,7 @@ def state_of(model: keras.Model) -> dict[str, Any]:
 
 
 def restore(model: keras.Model, path: Any, state: Mapping[str, Any]) -> None:
-    """Puts a built, compiled model where it was when a checkpoint was written.
-
-    Raises:
-        ValueError: if it does not fit.
-    """
+    """Puts a built, compiled model where it was when a checkpoint was written."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     model.load_weights(path)

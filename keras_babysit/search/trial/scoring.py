@@ -91,11 +91,7 @@ def missing(epochs: Sequence[EpochResult], objective: Objective) -> str:
 def score_of_returned(
     results: Sequence[Mapping[str, float]], objective: Objective
 ) -> Score | None:
-    """Returns the score of a trial from what `returned_by` found for each fold.
-
-    Returns:
-        The score; `None` if nothing was returned.
-    """
+    """Returns the score of a trial from what `returned_by` found for each fold."""
     if not results:
         return None
     if any(value_of(metrics, objective) is None for metrics in results):

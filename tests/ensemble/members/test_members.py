@@ -275,7 +275,7 @@ BAD = {
         "must return a new model each time",
     ),
     "n": ({"n": 0}, ValueError, "`n` must be a positive integer"),
-    "seed": ({"seed": -1}, ValueError, "`seed` must be an integer"),
+    "seed": ({"seed": -1}, ValueError, "`seed` must be a non-negative integer"),
     "argument": ({"epoch": 3}, TypeError, "`fit` has no argument 'epoch'"),
     "x": ({"x": None}, ValueError, "nothing to train on"),
     "generator": ({"x": (i for i in ())}, ValueError, "can be read by one member only"),

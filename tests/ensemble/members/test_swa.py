@@ -151,8 +151,8 @@ def test_without_data_batch_normalization_is_told_of():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"start_epoch": -1}, "`start_epoch` must be an integer of 0 or more"),
-        ({"start_epoch": 0.75}, "`start_epoch` must be an integer"),
+        ({"start_epoch": -1}, "`start_epoch` must be a non-negative integer"),
+        ({"start_epoch": 0.75}, "`start_epoch` must be a non-negative integer"),
         ({"every": 0}, "`every` must be a positive integer"),
         ({"batch_size": True}, "`batch_size` must be a positive integer"),
     ],

@@ -244,7 +244,10 @@ def test_refuses(classifiers, data):
         (lambda: report(classifiers, x, None), "`y` must be labels"),
         (lambda: report(classifiers, iter(x), y), "`x` must be arrays"),
         (lambda: report(classifiers, x, y, subsets=0), "`subsets` must be"),
-        (lambda: report(classifiers, x, y, seed="a"), "`seed` must be an integer"),
+        (
+            lambda: report(classifiers, x, y, seed="a"),
+            "`seed` must be a non-negative integer",
+        ),
         (lambda: report(classifiers, x, y, output="a"), "leave `output` out"),
         (lambda: report(classifiers, x[:0], y[:0]), "at least one sample"),
         (lambda: report(classifiers, x, y[:5]), "`y` must have a label or target"),

@@ -372,7 +372,7 @@ def test_mirrored_files(tmp_path):
     assert mirror.changed(before, mirror.stamps(one)) == ([], [])
     (one / "a" / "b").write_bytes(b"longer")
     (one / "c").unlink()
-    (one / "half.1.new").write_bytes(b"")
+    (one / ".partial-1.bin").write_bytes(b"")
     new, gone = mirror.changed(before, mirror.stamps(one))
     assert (new, gone) == (["a/b"], ["c"])
     mirror.write(two, {"c": b"2"})

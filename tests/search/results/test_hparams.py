@@ -18,7 +18,8 @@ from tensorboard.plugins.hparams import (
     list_session_groups,
 )
 
-from keras_babysit.event_files import writer as files
+from keras_babysit.event_files import summaries
+from keras_babysit.event_files.writer import EventFile
 from keras_babysit.search.results.hparams import END, EXPERIMENT, METRIC, START, HParams
 
 STATUSES = {
@@ -166,7 +167,7 @@ def test_again_changes_nothing(store):
     HParams(store).update()
     assert contents(store.directory) == before
     assert len(before) == 1 + 2 * len(store.trials())
-    assert not list(store.directory.rglob("*.new"))
+    assert not list(store.directory.rglob(".partial-*"))
 
 
 def test_a_search_that_was_killed_and_goes_on(store, tmp_path):
@@ -226,8 +227,8 @@ def test_half_a_line_is_read_when_it_is_whole(tmp_path):
 def test_babysitters_own_files_are_no_metrics(tmp_path):
     _, events, _, _ = made.made_up()
     store = made.stored(tmp_path, events=events[:5])
-    own = files.EventFile(store.folder(0) / "logs" / "train")
-    own.add(lambda: [files.scalar("update_ratio/dense/kernel", 1e-3)], 1)
+    own = EventFile(store.folder(0) / "logs" / "train")
+    own.add(lambda: [summaries.scalar("update_ratio/dense/kernel", 1e-3)], 1)
     own.close()
     HParams(store).update()
     tags = {info.name.tag for info in Board(tmp_path).experiment.metric_infos}

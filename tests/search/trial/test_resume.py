@@ -17,7 +17,7 @@ from keras_babysit.search.trial import resume
 from keras_babysit.search.trial.checkpoints import load_model
 from keras_babysit.search.trial.runner import run_trial
 from keras_babysit.search.trial.task import Work
-from keras_babysit.search.trials import EpochResult, Objective, Trial, plain
+from keras_babysit.search.trials import EpochResult, Objective, Trial, to_json
 
 pytestmark = pytest.mark.usefixtures("optimized_graphs")
 
@@ -108,7 +108,7 @@ def weights(task, outcome):
 
 def same(a, b):
     """Whether two outcomes agree in all but the time they took."""
-    return plain(a) | {"seconds": 0} == plain(b) | {"seconds": 0}
+    return to_json(a) | {"seconds": 0} == to_json(b) | {"seconds": 0}
 
 
 def assert_same_as_unbroken(tmp_path, after, make):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.document.plots import Axes, Drawing, Figure
-from keras_babysit.document.words import clean
+from keras_babysit.document.words import clean, cut
 from keras_babysit.search.results.plots.axes import (
     BEST,
     FAILED,
@@ -139,12 +139,11 @@ def _draw_colours(axes: Any, x: float, direction: str) -> None:
 def _label(axes: Any, x: float, y: float, text: str, colour: str) -> None:
     from matplotlib import patheffects
 
-    cut = text if len(text) <= _TITLE else f"{text[: _TITLE - 1]}…"
     white = patheffects.withStroke(linewidth=3, foreground="white", alpha=0.85)
     axes.text(
         x - 0.05,
         y,
-        clean(cut),
+        clean(cut(text, _TITLE)),
         ha="right",
         va="center",
         fontsize=8.5,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.document.plots import Axes, Drawing, Figure
-from keras_babysit.document.words import clean, count
+from keras_babysit.document.words import clean, count, cut
 from keras_babysit.search.results.plots.axes import (
     BEST,
     FAILED,
@@ -97,8 +97,7 @@ def _fitting(
 ) -> tuple[tuple[float, str], ...]:
     """Labels of choices cut to what has room side by side."""
     most = max(4, 34 // max(len(found), 1)) if choices else 34
-    cut = [(p, t if len(t) <= most else f"{t[: most - 1]}…") for p, t in found]
-    return tuple(cut)
+    return tuple((place, cut(text, most)) for place, text in found)
 
 
 def _shade(stage: int, last: int) -> tuple[float, ...]:
