@@ -138,6 +138,9 @@ class Babysitter(keras.callbacks.Callback):
     @property
     def report(self) -> Report:
         """What was found so far, with the numbers of each layer."""
+        if self._watch is not None:
+            # After Ctrl-C nothing else asks for the last observed step.
+            self._watch.settle()
         return make_report(
             self.history,
             self._diagnosis.findings,

@@ -33,4 +33,4 @@ def read(found: Sequence[Described]) -> Reading:
     return reading
 
 
-PROBE = Probe("gradients", of="gradients", describer=lambda view: rows.TABLE, read=read)
+PROBE = Probe("gradients", of="gradients", describer=rows.describer, read=read)

@@ -69,6 +69,10 @@ class Reading:
     step: dict[str, Any] = field(default_factory=dict)
 
 
+def _no_units(view: View) -> int:
+    return 0
+
+
 @dataclass(frozen=True)
 class Probe:
     """Measures one quantity.
@@ -90,7 +94,7 @@ class Probe:
     name: str
     of: str = ""
     describer: Callable[[View], Describer] | None = None
-    units: Callable[[View], int] = lambda view: 0
+    units: Callable[[View], int] = _no_units
     read: Callable[[Sequence[Described]], Reading] | None = None
     epoch: Callable[[EpochView], dict[str, Any]] | None = None
 

@@ -163,6 +163,13 @@ class Watch:
             subscriber.receive(self.cost())
         self.times.add_extra(now() - began)
 
+    def settle(self) -> None:
+        """Hands out what is pending."""
+        try:
+            self._fetch()
+        except Exception as e:
+            self.fail(e)
+
     def end(self) -> None:
         """Hands out what is pending; the watch is over."""
         self._fetch()

@@ -93,6 +93,19 @@ def test_an_error_of_an_interrupted_fit_is_not_the_next_ones(tmp_path, plain):
     assert babysitter.history.last_step is not None
 
 
+def test_the_last_step_before_an_interruption_is_reported(tmp_path):
+    def interrupt(batch, logs):
+        if batch == 2:
+            raise KeyboardInterrupt
+
+    stop = keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)
+    babysitter = Babysitter(tmp_path, every=1, verbose=0)
+    with pytest.raises(KeyboardInterrupt):
+        fit([babysitter, stop], batch_size=16)
+    assert babysitter.report.steps == 3
+    assert babysitter.history.last_step.step == 2
+
+
 def test_what_on_finding_raises_is_the_users(tmp_path):
     class MineError(Exception):
         pass
