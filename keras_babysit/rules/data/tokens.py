@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from keras_babysit.history import RunHistory
@@ -45,12 +46,12 @@ def tokens_out_of_range(history: RunHistory) -> Iterator[Sign]:
             rows = next((w.shape[0] for w in layer.weights if "embed" in w.role), 0)
             if layer.kind != "Embedding" or not rows or 0 <= x.min <= x.max < rows:
                 continue
-            if x.dtype == "string" or not x.max == x.max:
+            if x.dtype == "string" or math.isnan(x.max):
                 continue
             yield Sign(
                 where=layer.path,
-                seen=f"tokens of `{x.name}` from {number(x.min)} to {number(x.max)}, and "
-                f"{rows:,} rows",
+                seen=f"tokens of `{x.name}` from {number(x.min)} to {number(x.max)}, "
+                f"and {rows:,} rows",
                 cause="The Embedding has no row for some of the tokens",
                 action=f"use `Embedding({int(x.max) + 1}, ...)`"
                 if x.min >= 0
