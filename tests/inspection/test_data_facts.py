@@ -302,8 +302,8 @@ def test_batches_are_bounded():
     assert sample.full
     assert sample.facts().inputs[0].scanned == 2048
     sample = BatchSample()
-    for _ in range(200):
-        sample.add(np.zeros((1, 2)))
+    for i in range(200):
+        sample.add(np.full((1, 2), float(i)))
     assert sample.facts().inputs[0].seen == data.BATCHES
 
 

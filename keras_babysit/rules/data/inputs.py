@@ -278,10 +278,12 @@ def constant_features(
         unused = constant.size > 0 and bool((x.feature_max[constant] == 0).all())
         # Words or border pixels that a sample of this size need not hold.
         rare = x.features >= 20 and (share <= zeros or 4 * x.features > x.seen)
-        # Of sequences, a step is no feature: they end in padding.
-        steps = len(x.shape) == 2 or bool(kinds(history.model) & LOOKUPS)
-        padding = steps and x.padded > 0
-        if share == 0 or (unused and (rare or padding) and x not in dead):
+        # A step of tokens is no feature, and sequences end in padding.
+        looked_up = bool(kinds(history.model) & LOOKUPS)
+        tokens = x.whole and len(x.shape) == 1 and looked_up
+        padding = tokens or (len(x.shape) == 2 and x.padded > 0)
+        unused = unused and (rare or padding)
+        if share == 0 or ((unused or tokens) and x not in dead):
             continue  # Words, border pixels, or the padding of sequences.
         if x not in dead and len(x.shape) != 1 and share < most:
             continue

@@ -87,6 +87,11 @@ def may_mend(model: ModelFacts | None, name: str) -> bool:
     return not met or any(family(layer) not in known for layer in met)
 
 
+def met(model: ModelFacts, name: str) -> list[LayerFacts]:
+    """Returns the first layers to see an input that do more than hand it on."""
+    return _met(model, name)[0]
+
+
 _After = dict[str, list[LayerFacts]]
 
 

@@ -141,7 +141,8 @@ def well_trained(history: RunHistory, bar: float = 0.9, known: float = 0.0) -> s
     """Says what a model has reached that is good; `""` if it is not, or nothing tells.
 
     Good is a skill of `bar` in validation, and nearly that in training, of the last
-    two epochs: by the accuracy if there is one, or else by the loss.
+    two epochs, by the accuracy. Where there is none, by the loss, of which a third of
+    what is left to `bar` may be left.
 
     Args:
         history: the history.
@@ -158,6 +159,7 @@ def well_trained(history: RunHistory, bar: float = 0.9, known: float = 0.0) -> s
         skills = [(v - least) / (1 - least) for v in (train, val)] if least < 1 else []
     else:
         skills = [_skill_of_loss(v, history, least) for v in (train, val)]
+        bar = 1 - (1 - bar) / 3
     if not skills or len(skills[0]) < 2:
         return ""
     by = skills[1] if len(skills[1]) >= 2 else skills[0]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support import histories as H
 
-from keras_babysit.facts import LayerFacts
+from keras_babysit.facts import LayerFacts, WeightFacts
 from keras_babysit.inspection.data import BatchSample, Fed, arrays, data_facts
-from keras_babysit.rules.data import padding, samples, stream, targets
+from keras_babysit.rules.data import padding, samples, stream, targets, tokens
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(640, 8)).astype("float32")
@@ -40,8 +40,7 @@ def test_the_same_batch():
 
 
 def test_a_small_buffer():
-    order = np.argsort(Y + RNG.normal(scale=0.7, size=len(Y)))
-    order = np.concatenate(RNG.permutation(np.split(order, 20)))
+    order = np.argsort(Y + RNG.normal(scale=0.45, size=len(Y)))
     assert stream.barely_shuffled.signs(seen(batches(order)))
     assert not stream.barely_shuffled.signs(seen(batches()))
 
@@ -112,3 +111,18 @@ def test_padding():
     assert not rule.signs(of(x, y, model=recurrent(masks=True)))
     assert not rule.signs(of(x, y, model=recurrent(shape=(60, 16))))
     assert not rule.signs(of(x, y, model=recurrent(kind="Bidirectional")))
+
+
+def test_tokens_beyond_the_embedding():
+    lookup = LayerFacts(
+        "words",
+        "Embedding",
+        inputs=("in",),
+        weights=(WeightFacts("words/e", "embeddings", (50, 8), True, 0, 1, -1, 1),),
+    )
+    chain = (LayerFacts("in", "InputLayer", inputs=()), lookup)
+    model = dataclasses.replace(H.class_model(), layers=chain, graph_known=True)
+    x, y = RNG.integers(0, 50, (100, 6)), RNG.integers(0, 2, 100)
+    assert not tokens.tokens_out_of_range.signs(of(x, y, model=model))
+    (sign,) = tokens.tokens_out_of_range.signs(of(x + 1 * (x == 49), y, model=model))
+    assert "Embedding(51" in sign.action
