@@ -8,6 +8,7 @@ need a check.
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -152,6 +153,26 @@ def random_numbers_kept() -> Iterator[None]:
             global_state.set_global_attribute(name, value)
         if of_keras is not None:
             of_keras.state.assign(seed)
+
+
+def learning_rate(optimizer: Any, step: Any = None) -> Any:
+    """Returns the rate of an update: a tensor, or a variable.
+
+    A schedule of the user's own may count its calls or draw random numbers: a copy of
+    it is asked, and the random numbers are put back.
+
+    Args:
+        optimizer: a Keras optimizer.
+        step: number of updates before it; those so far by default.
+    """
+    schedule = getattr(optimizer, "_learning_rate", None)
+    if not isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+        return optimizer.learning_rate
+    step = optimizer._iterations if step is None else step
+    if type(schedule).__module__.startswith("keras."):
+        return schedule(step)
+    with random_numbers_kept():
+        return copy.copy(schedule)(step)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit.borrowing import learning_rate
 from keras_babysit.facts import LossFacts, OptimizerFacts
 
 #: Keras's classes whose snake case is not the name of the function.
@@ -239,7 +240,7 @@ def _optimizer_name(optimizer: Any) -> str:
 
 def _learning_rate(optimizer: Any) -> float:
     try:
-        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        rate = float(keras.ops.convert_to_numpy(learning_rate(optimizer)))
         return float(f"{rate:.7g}")  # 0.01, not the float32 next to it.
     except Exception:
         return float("nan")

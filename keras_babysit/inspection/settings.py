@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_babysit.borrowing import learning_rate
 from keras_babysit.facts import CallbackFacts, FitFacts, ScheduleFacts
 from keras_babysit.inspection.fit import arguments_of
 
@@ -113,9 +113,10 @@ def _schedule(
     begin = int(keras.ops.convert_to_numpy(optimizer._iterations))
     run = int(batches) * epochs
     at = _points(begin, run)
-    # A copy: one that counts its calls must not count these.
-    rate = copy.copy(schedule)
-    rates = [float(keras.ops.convert_to_numpy(rate(_like(optimizer, t)))) for t in at]
+    rates = [
+        float(keras.ops.convert_to_numpy(learning_rate(optimizer, _like(optimizer, t))))
+        for t in at
+    ]
     return ScheduleFacts(at.astype(float), np.array(rates), begin, begin + run)
 
 

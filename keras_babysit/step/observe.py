@@ -16,7 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.borrowing import random_numbers_kept
+from keras_babysit.borrowing import learning_rate, random_numbers_kept
 from keras_babysit.probes.probe import Described, Probe, View, unique
 from keras_babysit.step.eager import Eagerly
 from keras_babysit.step.execution import Execution, now
@@ -347,8 +347,7 @@ class ObservedStep:
             seen.tracked = self._track()
         for optimizer in optimizers_of(self.model):
             if seen.rate is None:
-                rate = optimizer.learning_rate
-                seen.rate = self._backend.value_of(rate)
+                seen.rate = self._backend.value_of(learning_rate(optimizer))
             scale = getattr(optimizer, "dynamic_scale", None)
             if scale is None:
                 scale = optimizer.loss_scale_factor

@@ -369,3 +369,27 @@ def test_an_error_while_the_step_is_traced_is_the_users_own(tmp_path):
             verbose=0,
             callbacks=[Babysitter(tmp_path, verbose=0)],
         )
+
+
+def test_a_schedule_that_draws_and_counts_is_left_as_it_is(tmp_path):
+    class Drawing(keras.optimizers.schedules.LearningRateSchedule):
+        calls = 0
+
+        def __call__(self, step):
+            self.calls += 1
+            return 0.1 * float(np.random.random()) + 0.0 * keras.ops.cast(
+                step, "float32"
+            )
+
+    def fit(*callbacks):
+        keras.utils.set_random_seed(0)
+        model, schedule = models.mlp()[0], Drawing()
+        model.compile(keras.optimizers.SGD(schedule), "mse")
+        x, y = np.ones((8, 12)), np.ones((8, 5))
+        model.fit(x, y, batch_size=4, verbose=0, callbacks=callbacks)
+        return models.state(model), np.random.random()
+
+    plain, watched = fit(), fit(Babysitter(tmp_path, every=1, verbose=0))
+    assert watched[1] == plain[1]
+    for a, b in zip(watched[0], plain[0], strict=True):
+        np.testing.assert_array_equal(a, b)
