@@ -146,6 +146,7 @@ class OptimizerFacts:
         momentum: its momentum, 0 where it has none.
         weight_decay: its weight decay, 0 where it has none.
         clips: whether it clips gradients.
+        unknown: paths of trainable weights that were none when it was built.
     """
 
     name: str
@@ -154,6 +155,7 @@ class OptimizerFacts:
     momentum: float = 0.0
     weight_decay: float = 0.0
     clips: bool = False
+    unknown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -215,8 +215,9 @@ def _metric_object(metric: Any) -> str:
 # ---------------------------------------------------------------------- optimizer
 
 
-def optimizer_facts(optimizer: Any) -> OptimizerFacts | None:
-    """Returns the facts of an optimizer, of the inner one of a wrapper."""
+def optimizer_facts(model: Any) -> OptimizerFacts | None:
+    """Returns the facts of a model's optimizer, of the inner one of a wrapper."""
+    optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not isinstance(optimizer, keras.optimizers.Optimizer):
         return None
@@ -229,6 +230,22 @@ def optimizer_facts(optimizer: Any) -> OptimizerFacts | None:
         momentum=_number(getattr(optimizer, "momentum", 0.0)),
         weight_decay=_number(getattr(optimizer, "weight_decay", 0.0)),
         clips=any(getattr(optimizer, name, None) is not None for name in clips),
+        unknown=_unknown(optimizer, model),
+    )
+
+
+def _unknown(optimizer: Any, model: Any) -> tuple[str, ...]:
+    """Trainable weights that an optimizer which has been built does not have."""
+    if not optimizer.built:
+        return ()
+    known = {id(v) for v in optimizer._trainable_variables}
+    trained = [id(v) in known for v in model.trainable_variables]
+    if not any(trained):
+        return ()  # It is of other variables altogether.
+    return tuple(
+        v.path
+        for v, one in zip(model.trainable_variables, trained, strict=True)
+        if not one
     )
 
 

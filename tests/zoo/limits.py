@@ -245,3 +245,73 @@ def weights_sum_to_one_in_diagnosis(bad):
     return weighted(
         bad, data.breast_cancer(), model, SGD(0.1), BCE, 12, metrics=["accuracy"]
     )
+
+
+# Unfrozen after `compile`: nothing says that these layers are still not trained.
+
+
+def second_stage(model, parts, bad, again, fit):
+    """Trains with some parts frozen, then unfreezes them."""
+    for part in parts:
+        part.trainable = False
+    again()
+    x, y = fit["x"][:256], fit["y"][:256]
+    model.fit(x, y, epochs=1, verbose=0)
+    for part in parts:
+        part.trainable = True
+    if not bad:
+        again()
+    return model, fit
+
+
+@pair("cnn multi-class", "unfrozen-without-compile", FLAT, reaches="val_accuracy > 0.8")
+def backbone_unfrozen_without_compile(bad):
+    base = net(
+        (8, 8, 1),
+        L.Conv2D(16, 3, activation="relu"),
+        L.Conv2D(32, 3, activation="relu"),
+        L.GlobalAveragePooling2D(),
+    )
+    model = net((8, 8, 1), base, L.Dense(10, activation="softmax"))
+    fit = fitting(data.images(), 20)
+    return second_stage(
+        model,
+        [base],
+        bad,
+        lambda: model.compile(Adam(3e-3), SPARSE, metrics=["accuracy"]),
+        fit,
+    )
+
+
+@pair("mlp binary", "unfrozen-without-compile", FLAT, reaches="val_accuracy > 0.9")
+def hidden_layers_unfrozen_without_compile(bad):
+    model = net(
+        (30,),
+        L.Dense(32, activation="tanh"),
+        L.Dense(32, activation="tanh"),
+        L.Dense(1, activation="sigmoid"),
+    )
+    return second_stage(
+        model,
+        model.layers[:2],
+        bad,
+        lambda: model.compile(SGD(0.1), BCE, metrics=["accuracy"]),
+        fitting(data.breast_cancer(), 15),
+    )
+
+
+@pair("rnn binary", "unfrozen-without-compile", FLAT, reaches="val_accuracy > 0.8")
+def embedding_unfrozen_without_compile(bad):
+    model = net(
+        (16,),
+        L.Embedding(data.VOCABULARY, 16),
+        L.LSTM(16),
+        L.Dense(1, activation="sigmoid"),
+    )
+    return second_stage(
+        model,
+        model.layers[:1],
+        bad,
+        lambda: model.compile(Adam(5e-3), BCE, metrics=["accuracy"]),
+        fitting(data.reviews(), 12),
+    )

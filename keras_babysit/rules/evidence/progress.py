@@ -31,7 +31,7 @@ _ACCURACY_LOGS = (
     "categorical_accuracy",
     "sparse_categorical_accuracy",
 )
-#: Observed losses that are taken together where there are no epochs to go by.
+#: Observed losses, on average, that are taken together where there are no epochs.
 _BLOCK = 10
 
 
@@ -41,8 +41,8 @@ class Progress(NamedTuple):
     Attributes:
         epochs: epochs finished.
         updates: optimizer updates since the first record.
-        losses: finite training losses by epoch, or medians of ten observed batches
-            each while there are no three epochs.
+        losses: finite training losses by epoch, or medians of observed batches over
+            equal spans of steps while there are no three epochs.
         start: loss before the first update; NaN if that was not seen.
         reference: loss of the best constant prediction, or else `start`.
         skill: of late, the best that loss or a metric says; NaN if nothing does.
@@ -113,8 +113,9 @@ def _progress(history: RunHistory) -> Progress:
     start = float(batches[0, 2]) if len(batches) and batches[0, 0] == 0 else math.nan
     known = constant_loss(history)
     reference = start if math.isnan(known) else known
-    by_batch = epochs < 3 and len(batches) >= 2 * _BLOCK
-    losses = _blocks(batches[:, 2]) if by_batch else logged[:, 2]
+    blocks = _blocks(batches) if epochs < 3 else batches[:0, 2]
+    by_batch = len(blocks) >= 2
+    losses = blocks if by_batch else logged[:, 2]
     tracks = [_skill_of_loss(losses, history, reference)]
     if not by_batch:
         tracks += _metrics(history)
@@ -188,9 +189,19 @@ def _series(history: RunHistory, quantity: str) -> np.ndarray:
         return np.zeros((0, 3))
 
 
-def _blocks(values: np.ndarray) -> np.ndarray:
-    whole = len(values) // _BLOCK * _BLOCK
-    return np.median(values[len(values) - whole :].reshape(-1, _BLOCK), axis=1)
+def _blocks(batches: np.ndarray) -> np.ndarray:
+    """Medians of the batches' losses over equal spans of steps; none if too few.
+
+    Early steps are observed more densely than later ones. As many spans are taken as
+    have five observed steps each, of one for ten at most.
+    """
+    steps, losses = batches[:, 0], batches[:, 2]
+    for n in range(len(steps) // _BLOCK, 1, -1):
+        edges = np.linspace(steps[0], steps[-1] + 1, n + 1)
+        at = np.searchsorted(steps, edges)
+        if np.diff(at).min() >= _BLOCK // 2:
+            return np.array([np.median(part) for part in np.split(losses, at[1:-1])])
+    return np.zeros(0)
 
 
 def _late(track: np.ndarray) -> float:

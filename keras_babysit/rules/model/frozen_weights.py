@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules.evidence.phrases import count, names
 from keras_babysit.rules.rule import Sign, rule
 
 
@@ -56,6 +57,52 @@ def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
         action="load weights first, or set `trainable = True` before `compile`",
         alternatives=("keep it if random features are what you want",),
         evidence={"layers": len(random)},
+    )
+
+
+@rule(
+    kind="limit",
+    severity="warning",
+    when="start",
+    since="Keras's guide to transfer learning",
+    refutable=True,
+)
+def unfrozen_without_compile(history: RunHistory) -> Iterator[Sign]:
+    """Layers were unfrozen after `compile`, and are still not trained.
+
+    What it sees:
+        Trainable weights that the model's optimizer does not have, although it was
+        built for others of the same model. Models with a `train_step` of their own may
+        train parts by turns and are left out.
+
+    Why it matters:
+        `compile` decides what is trained. Layers that are unfrozen later stay as they
+        are, and nothing says so.
+
+    What to do:
+        Compile again after changing `trainable`.
+
+    When it is wrong:
+        No case is known.
+
+    References:
+        Keras guide, Transfer learning and fine-tuning.
+    """
+    model = history.model
+    optimizer = model.optimizer if model is not None else None
+    if model is None or optimizer is None or model.custom_train_step:
+        return
+    unknown = optimizer.unknown
+    if not unknown:
+        return
+    layers = dict.fromkeys(path.rpartition("/")[0] or path for path in unknown)
+    yield Sign(
+        where=next(iter(layers)),
+        seen=f"`trainable` is True, but the optimizer was built without "
+        f"{count(len(unknown), 'weight')} of {names(list(layers))}",
+        cause="They were unfrozen after `compile`, and stay as they are",
+        action="call `compile` again, with a new optimizer, after changing `trainable`",
+        evidence={"weights": len(unknown), "layers": len(layers)},
     )
 
 

@@ -213,6 +213,21 @@ def test_weights_that_are_not_finite():
     assert told(model) == {"bad-initialization": "error"}
 
 
+def test_unfrozen_without_compile():
+    first = dense(32, "relu")
+    first.trainable = False
+    model = mlp(dense(10, "softmax"), hidden=[first], loss=SCCE)
+    first = model.layers[0]
+    first.bias.assign(np.full(32, 0.5))  # It was trained before.
+    first.kernel.assign(RNG.standard_t(2, size=(16, 32)) * 0.1)
+    model.optimizer.build(model.trainable_variables)
+    assert not told(model)
+    first.trainable = True
+    assert told(model) == {"unfrozen-without-compile": "warning"}
+    model.compile("adam", SCCE)
+    assert not told(model)
+
+
 def test_frozen_untrained_layer():
     frozen = dense(32, "relu")
     frozen.trainable = False
