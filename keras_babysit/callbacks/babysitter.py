@@ -158,13 +158,19 @@ class Babysitter(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the event files and joins the other callbacks of ours."""
-        load("step")
-        began = watch.now()
         self._is_aside, self._users_error, self._stopped = False, None, ""
         # What an interrupted `fit` left behind; its errors were of that one.
         with contextlib.suppress(Exception):
             self._close_sink()
         try:
+            load("step")
+        except (ImportError, ValueError):
+            raise  # There is nothing that could be done with this backend.
+        except Exception as e:
+            self.step_aside(e)
+            return
+        try:
+            began = watch.now()
             self._sink = self._open_sink()
             self._console = ConsoleSink(self.verbose)
             self._watch = watch.join(self, self._watch)
