@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,7 @@ class Report(Shown):
         stopped: why the training was stopped early; `""` if it was not.
         notes: further lines, for example of what was repaired.
         damaged: number of records of its event files that could not be read.
+        unasked: what rules could not be asked of, as sentences.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -55,6 +56,7 @@ class Report(Shown):
     stopped: str = ""
     notes: tuple[str, ...] = ()
     damaged: int = 0
+    unasked: tuple[str, ...] = ()
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -91,6 +93,7 @@ class Report(Shown):
                 "logs": {k: float(v) for k, v in values["logs"].items()},
                 "epochs": float(values["epochs"]),
                 "notes": tuple(values["notes"]),
+                "unasked": tuple(values.get("unasked", ())),
             }
         )
 
@@ -155,7 +158,7 @@ class Report(Shown):
             *paragraphs(self._damage, tone="warning"),
             *(group.card for group in self.groups),
             table(self.layers),
-            *paragraphs(self.cost_line, tone="faint"),
+            *paragraphs(self.cost_line, *self.unasked, tone="faint"),
         ]
 
     def brief(self) -> list[Block]:
@@ -169,8 +172,9 @@ class Report(Shown):
                 kept = [block for block in kept if not isinstance(block, Table)]
             return kept
         words = spans(self.headline.text)
-        cost = (Span(f" {self.cost_line}", "faint"),) if self.cost_line else ()
-        return [Heading((*words, *cost), tone=self.headline.tone)]
+        more = " ".join(line for line in (self.cost_line, *self.unasked) if line)
+        faint = (Span(f" {more}", "faint"),) if more else ()
+        return [Heading((*words, *faint), tone=self.headline.tone)]
 
     @property
     def _damage(self) -> str:
@@ -221,7 +225,18 @@ def make_report(
         cost=cost,
         stopped=stopped,
         notes=tuple(notes),
+        unasked=tuple(_unasked(history)),
     )
+
+
+def _unasked(history: RunHistory) -> Iterator[str]:
+    """What rules could not be asked of, at the end of a run."""
+    if not history.ended or history.last_epoch is None:
+        return
+    if history.data is None or not history.data.inputs:
+        yield "The training data were not seen: rules about them could not be asked."
+    if history.model is None:
+        yield "The model's layers were not seen: rules about them could not be asked."
 
 
 def _known(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:

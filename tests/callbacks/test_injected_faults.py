@@ -91,7 +91,7 @@ def watched(fit, path, calls):
         warnings.simplefilter("always")
         found = fit(Babysitter(path, every=2, verbose=0), calls=calls)
     said = [str(w.message) for w in caught]
-    return found, [message for message in said if "Babysitter" in message]
+    return found, [message for message in said if "babysit" in message.lower()]
 
 
 def same(found, plain):

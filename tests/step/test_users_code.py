@@ -10,7 +10,7 @@ from keras import layers as L
 from support import models
 
 from keras_babysit import Babysitter
-from keras_babysit.backend.tensorflow import pruning
+from keras_babysit.backend.tensorflow import derivation, pruning
 
 X, Y = models.images((6,))
 
@@ -144,6 +144,17 @@ def test_what_python_computes_in_the_step_is_not_computed_again(tmp_path):
     assert not record.layers
     assert record.loss is not None
     assert all(v.update_ratio is not None for v in record.variables)
+
+
+def test_too_little_memory_to_measure(tmp_path, monkeypatch):
+    def fail(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "out of memory")
+
+    monkeypatch.setattr(derivation.Measuring, "__call__", fail)
+    callback, warned = check(tmp_path, small)
+    (warning,) = warned
+    assert "measuring them failed: ResourceExhaustedError" in warning
+    assert callback.history.last_step.loss is not None
 
 
 def test_seeded_random_numbers_of_tensorflow(tmp_path):
