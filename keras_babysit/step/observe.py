@@ -242,9 +242,16 @@ class ObservedStep:
         own = None
         if function is None:
             own = self._backend.new_function(self.model)
+            run = self._backend.Tracing(own).run
             recorder = Recorder(self.model, self._backend, recorded)
             with random_numbers_kept(), recorder.recording():
-                self._backend.Tracing(own).run(iterator)
+                try:
+                    run(iterator)
+                except Exception as e:  # The user's code, as it would be now.
+                    raise self._backend.NotDerivableError(
+                        f"tracing the step once more failed ({explain(e)}); compile "
+                        "the model again if it was changed since"
+                    ) from e
             recorded.check()
         graphs = {
             id(self._backend.graph_of(tensor))

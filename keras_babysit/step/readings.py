@@ -12,7 +12,8 @@ from keras_babysit.probes.probe import Probe, Reading
 from keras_babysit.records import LayerStats, StepRecord, VariableStats
 from keras_babysit.step.observe import Fetched
 
-#: Observed steps over which a unit has to be zero to count as dead.
+#: Full observations over which a unit has to be zero to count as dead, at most; the
+#: later half of all while there were fewer than twice as many.
 DEAD_WINDOW = 20
 
 
@@ -20,7 +21,8 @@ class Readings:
     """Makes records of observed steps, which some units are watched over."""
 
     def __init__(self) -> None:
-        self._alive: dict[str, deque[np.ndarray]] = {}
+        # By layer: how often it was seen, and which units were alive of late.
+        self._alive: dict[str, tuple[int, deque[np.ndarray]]] = {}
 
     def records(
         self,
@@ -68,8 +70,12 @@ class Readings:
         return reading
 
     def _dead(self, path: str, alive: np.ndarray) -> dict[str, Any]:
-        window = self._alive.setdefault(path, deque(maxlen=DEAD_WINDOW))
-        window.append(alive)
+        seen, known = self._alive.get(path, (0, deque(maxlen=DEAD_WINDOW)))
+        known.append(alive)
+        self._alive[path] = seen + 1, known
+        # Early on the later half of them: units that died after the first steps, when
+        # they were alive, would not show in a short run.
+        window = list(known)[-max(1, -(-(seen + 1) // 2)) :]
         return {
             "dead_fraction": float(1 - np.any(window, axis=0).mean()),
             "dead_window": len(window),

@@ -210,6 +210,20 @@ def test_a_function_of_another_model_than_there_is_now_is_not_looked_into(tmp_pa
     assert not ours.history.last_step.layers
 
 
+def test_a_step_that_cannot_be_traced_again(tmp_path):
+    model, (x, y) = small(), (np.ones((8, 6)), np.ones((8, 5)))
+    frozen = model.layers[0]
+    frozen.trainable = False
+    model.compile("adam", "mse")
+    model.fit(x, y, verbose=0)
+    frozen.trainable = True  # Keras's optimizer does not know its weights.
+    callback = Babysitter(tmp_path, verbose=0)
+    with pytest.warns(UserWarning, match="tracing the step once more failed"):
+        model.fit(x, y, epochs=2, verbose=0, callbacks=[callback])
+    assert callback.history.last_step.loss is not None
+    assert "unfrozen-without-compile" in [f.rule for f in callback.report.findings]
+
+
 def test_a_new_train_function_is_observed_anew(tmp_path):
     def change(model, epoch):
         if epoch == 1:

@@ -255,8 +255,7 @@ def second_stage(model, parts, bad, again, fit):
     for part in parts:
         part.trainable = False
     again()
-    x, y = fit["x"][:256], fit["y"][:256]
-    model.fit(x, y, epochs=1, verbose=0)
+    model.fit(**{**fit, "epochs": 1}, verbose=0)
     for part in parts:
         part.trainable = True
     if not bad:

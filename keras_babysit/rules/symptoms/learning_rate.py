@@ -189,11 +189,12 @@ def learning_rate_too_high(
     now = float(middle(middle(lately.values))) if lately.values.size else math.nan
     if history.observed < 3 or math.isnan(now):
         return
-    why = ""
+    why, thrown = "", 0.0
     if p.stuck(0.9) and now > far:
         why = _changing(now)
     elif p.stuck(0.2) or lost:
         why = _changing(now) if now > limit else _thrown(history, first, growth)
+        thrown = 0.0 if now > limit else since_start(history).ratio
     if not why:
         yield from _blown(history, first, jump)
     else:
@@ -201,7 +202,7 @@ def learning_rate_too_high(
             where="",
             seen=f"{why}, and the loss is stuck at {number(p.last)}",
             cause="Likely the learning rate is too high",
-            action=try_rate(history, 0.01 if now > 1 else 0.1),
+            action=try_rate(history, 0.01 if max(now, thrown) > 1 else 0.1),
             alternatives=("warm the learning rate up", "clipnorm=1.0"),
             evidence={"update_ratio": now, "skill": p.skill, "peak": p.peak},
             severity="error" if p.skill < 0.02 else None,
