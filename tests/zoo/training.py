@@ -145,7 +145,7 @@ def rate_too_low_for_mileage(bad):
 
 @pair(
     "mlp multi-class",
-    TOO_LOW | {"stopped-too-early"},
+    TOO_LOW | {"stopped-too-early", "schedule-ends-early"},
     FLAT,
     reaches="val_accuracy > 0.93",
 )
@@ -215,7 +215,12 @@ def forty_images(bad):
     return model, fitting(split, 40 if bad else 6)
 
 
-@pair("linear multi-class", "underfitting", FLAT, reaches="val_accuracy > 0.9")
+@pair(
+    "linear multi-class",
+    {"underfitting", "linear-model"},
+    FLAT,
+    reaches="val_accuracy > 0.9",
+)
 def no_hidden_layer_for_spirals(bad):
     hidden = [] if bad else [L.Dense(64, activation="relu"), L.Dense(32, "relu")]
     model = net((2,), *hidden, L.Dense(3, activation="softmax"))
