@@ -247,7 +247,7 @@ def _write(stream: _Stream, waiting: queue.Queue) -> None:
             stream.errors.append(e)
         dirty = is_event and not stream.errors
         if item is _CLOSE:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(Exception):  # All is written by then.
                 stream.close()
             return
         if isinstance(item, tuple) and item[1] is not None:

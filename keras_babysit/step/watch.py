@@ -231,8 +231,9 @@ class Watch:
             nonlocal due
             if not due:
                 return plain(iterator)
-            execution = Execution(plain, iterator)
+            execution = None
             try:
+                execution = Execution(plain, iterator)
                 if not load("step").is_of_fit(iterator):
                     self._passed_by = True  # By `train_on_batch`, perhaps.
                     return execution.finish()
@@ -247,11 +248,11 @@ class Watch:
             except StopIteration:
                 raise  # The data have ended.
             except Exception as e:
-                if e is execution.raised:
+                if execution is not None and e is execution.raised:
                     raise
                 with contextlib.suppress(Exception):
                     self.fail(e)
-            return execution.finish()
+            return plain(iterator) if execution is None else execution.finish()
 
         train_function.instead_of = plain  # type: ignore[attr-defined]
         model.train_function = train_function

@@ -320,7 +320,12 @@ def test_multiple_outputs():
 
 def test_optimizers():
     o = keras.optimizers
-    facts = compiled.optimizer_facts
+
+    def facts(optimizer):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.optimizer = optimizer
+        return compiled.optimizer_facts(model)
+
     assert facts(o.SGD(0.1, momentum=0.9)).momentum == 0.9
     assert facts(o.AdamW(1e-3, weight_decay=0.02, clipnorm=1.0)).weight_decay == 0.02
     assert facts(o.Adam(global_clipnorm=1.0)).clips
