@@ -139,8 +139,8 @@ class LossTensor:
             second axis, and of those over the axes between; NaN for an axis of size
             one.
         classes: float array: how often each unit of the last axis was the largest, or,
-            where it has one unit, how often its value was rounded to 0, 1, 2, ...; the
-            last place is for all others.
+            of labels and where it has one unit, how often a value was 0, 1, 2, ... when
+            rounded; the last place is for all others.
     """
 
     shape: tuple[int | None, ...]

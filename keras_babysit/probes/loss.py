@@ -49,7 +49,9 @@ def describe(x: Any) -> list[Any]:
         _spread(x),
         *(_unit_sums(x, axis) for axis in _AXES),
     ]
-    return [ops.concatenate([ops.stack(columns, 1), _classes(x)], 1)]
+    largest = ops.cast(ops.argmax(x, -1), "float32")
+    by_unit = _counts(ops.reshape(largest, (k, n * second * between)))
+    return [ops.concatenate([ops.stack(columns, 1), by_unit, _counts(flat)], 1)]
 
 
 def _spread(x: Any) -> Any:
@@ -64,14 +66,12 @@ def _unit_sums(x: Any, axis: int) -> Any:
     return ops.mean(ops.cast(near, "float32"), (1, 2, 3))
 
 
-def _classes(x: Any) -> Any:
-    """Counts of the largest unit, or of the rounded value where there is one unit."""
-    k, n, second, between, last = ops.shape(x)
-    largest = ops.cast(ops.argmax(x, -1), "float32")
-    values = ops.where(last > 1, largest, ops.round(x[..., 0]))
+def _counts(x: Any) -> Any:
+    """How often values `(k, n)` are 0, 1, 2, ... when rounded, and how often none."""
+    k = ops.shape(x)[0]
+    values = ops.round(x)
     known = ops.logical_and(values >= 0, values < CLASSES)
     index = ops.cast(ops.where(known, values, float(CLASSES)), "int32")
-    index = ops.reshape(index, (k, n * second * between))
     first = ops.reshape(ops.arange(k, dtype="int32") * (CLASSES + 1), (-1, 1))
     index = ops.reshape(index + first, (-1,))
     counts = ops.segment_sum(
@@ -82,6 +82,11 @@ def _classes(x: Any) -> Any:
 
 DESCRIBER = Describer(describe, "samples")
 _NUMBERS = 13
+#: Where the counts of the largest units are, and those of the values.
+_COUNTS = (
+    slice(_NUMBERS, _NUMBERS + CLASSES + 1),
+    slice(_NUMBERS + CLASSES + 1, None),
+)
 
 
 def describer(view: View) -> Describer:
@@ -91,25 +96,35 @@ def describer(view: View) -> Describer:
 
 def read(found: Sequence[Described]) -> Reading:
     """Returns what each call of a loss was given and gave back."""
-    calls: dict[str, dict[str, Any]] = {}
-    known = {}
+    calls: dict[str, dict[str, Described]] = {}
     for one in found:
         name, _, role = one.view.path.rpartition("/")
-        known[name] = one.view.call
-        calls.setdefault(name, {})[role] = _tensor(one.view.shape, one.table)
+        calls.setdefault(name, {})[role] = one
     return Reading(
-        step={
-            "losses": tuple(
-                LossInputs(name, **vars(known[name]), **tensors)
-                for name, tensors in calls.items()
-            )
-        }
+        step={"losses": tuple(_inputs(name, parts) for name, parts in calls.items())}
     )
 
 
-def _tensor(shape: tuple[int | None, ...], table: np.ndarray) -> LossTensor:
+def _inputs(name: str, parts: dict[str, Described]) -> LossInputs:
+    call = next(iter(parts.values())).view.call
+    shapes = {role: one.view.shape for role, one in parts.items()}
+    target, output = shapes.get("targets", ()), shapes.get("outputs", ())
+    # Labels have no axis of classes, though their last one may be as long.
+    labels = call.cross_entropy.startswith("sparse") or (
+        len(target) != len(output) or target[-1:] != output[-1:]
+    )
+    tensors: dict[str, Any] = {
+        role: _tensor(one, labels if role == "targets" else len(shapes[role]) < 2)
+        for role, one in parts.items()
+    }
+    return LossInputs(name, **vars(call), **tensors)
+
+
+def _tensor(one: Described, labels: bool) -> LossTensor:
     """One tensor; of several replicas their mean, by the number of elements."""
-    table = np.asarray(table, np.float64)
+    shape = one.view.shape
+    labels = labels or shape[-1] == 1
+    table = np.asarray(one.table, np.float64)
     table = table[table[:, 0] > 0] if (table[:, 0] > 0).any() else table
     weights = table[:, 0] if table[:, 0].sum() > 0 else None
     mean = np.average(table, axis=0, weights=weights)
@@ -130,7 +145,7 @@ def _tensor(shape: tuple[int | None, ...], table: np.ndarray) -> LossTensor:
         positive=float(mean[8]),
         spread=float(mean[9]),
         unit_sums=tuple(map(float, sums)),
-        classes=table[:, _NUMBERS:].sum(0),
+        classes=table[:, _COUNTS[labels]].sum(0),
     )
 
 

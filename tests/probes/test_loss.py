@@ -78,6 +78,19 @@ def test_sums_over_other_axes(tmp_path):
     assert call.targets.spread == 0
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_classes_of_places(tmp_path, sparse):
+    model = keras.Sequential([keras.Input((4, 3, 2)), L.Conv2D(3, 1)])
+    places = RNG.integers(0, 3, (16, 4, 3))
+    loss = "SparseCategoricalCrossentropy" if sparse else "CategoricalCrossentropy"
+    model.compile("sgd", getattr(keras.losses, loss)(from_logits=True))
+    y = places if sparse else keras.utils.to_categorical(places, 3)
+    x = RNG.normal(size=(16, 4, 3, 2)).astype("float32")
+    (call,) = watched(tmp_path, model, y, x).first_step.losses
+    assert call.targets.classes[:3].tolist() == np.bincount(places.ravel()).tolist()
+    assert call.outputs.classes[:3].sum() == places.size
+
+
 def test_every_output_with_weights(tmp_path):
     inputs = keras.Input((5,))
     one, two = L.Dense(3, name="one")(inputs), L.Dense(1, name="two")(inputs)

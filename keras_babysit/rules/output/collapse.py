@@ -117,11 +117,12 @@ def _added(history: RunHistory, path: str) -> float:
     first = history.first_step
     if first is None or first.loss is None or len(first.losses) != 1:
         return 0.0
+    if history.model is None or history.model.custom_train_step:
+        return 0.0  # It may scale the loss.
     values = first.losses[0].values
     if values is None or first.losses[0].weights is not None:
         return 0.0
-    penalty = history.model.regularization_loss if history.model is not None else 0.0
-    added = first.loss - values.mean - penalty
+    added = first.loss - values.mean - history.model.regularization_loss
     return added if added > 0.01 * abs(values.mean) else 0.0
 
 

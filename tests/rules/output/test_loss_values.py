@@ -165,7 +165,7 @@ def collapsing(to, added=0.0, **more):
 
 
 def test_outputs_alike():
-    (sign,) = signs("outputs-alike", collapsing(0.01, added=0.5), n=12)
+    (sign,) = signs("outputs-alike", collapsing(0.01, 0.5), n=12, model="values")
     assert "1/64" in sign.action
     (sign,) = signs("outputs-alike", collapsing(0.01), n=12)
     assert "added" not in sign.cause
