@@ -19,6 +19,7 @@ from keras_babysit.rules.rule import Sign, rule
     severity="warning",
     when="end",
     since="Bowman et al. (2016): a code that the decoder has learned to ignore",
+    also=("loss-flat", "underfitting"),
 )
 def outputs_alike(
     history: RunHistory, *, limit: float = 0.1, least: int = 8, elements: int = 8
@@ -28,7 +29,7 @@ def outputs_alike(
     What it sees:
         At the end of a training long enough to judge, in the last `least` fully
         observed steps: outputs differ between samples less than the share `limit` of
-        what the targets do, and less than half as much as before the first update. Only
+        what the targets do, and less than half as much as at some time before. Only
         for targets of `elements` numbers or more, as of an autoencoder: a single number
         with much noise looks the same. Classes have rules of their own.
 
@@ -52,7 +53,7 @@ def outputs_alike(
         return
     for known in calls(history, int(least)):
         ratios, size = _ratios(known[-int(least) :]), _elements(known[-1])
-        before = _first_ratio(history, known[-1].path)
+        before = _largest_ratio(history, known[-1].path)
         if size < elements or not len(ratios) or not max(ratios) < limit:
             continue
         if not before > 2 * max(ratios):
@@ -61,7 +62,7 @@ def outputs_alike(
         yield Sign(
             where=known[-1].layer,
             seen=f"outputs differ between samples by {percent(ratios[-1])} of what the "
-            f"targets do ({percent(before)} before the first update)",
+            f"targets do ({percent(before)} earlier in the training)",
             cause=f"Likely the added loss, {number(added)} at first, outweighs "
             f"{known[-1].loss}, so that the code holds nothing of the inputs"
             if added
@@ -91,9 +92,9 @@ def _ratios(known: Sequence[LossInputs]) -> list[float]:
     if len(wanted) < len(found) or _are_classes(known[-1]):
         return []
     pairs = list(zip(wanted, found, strict=True))
-    if any(t.size != x.size or not t.spread > 0 or t.samples < 4 for t, x in pairs):
+    if any(t.size != x.size for t, x in pairs):
         return []
-    return [x.spread / t.spread for t, x in pairs]
+    return [x.spread / t.spread for t, x in pairs if t.spread > 0]
 
 
 def _are_classes(call: LossInputs) -> bool:
@@ -104,12 +105,14 @@ def _are_classes(call: LossInputs) -> bool:
     return t.whole == 1 and t.positive < 0.1
 
 
-def _first_ratio(history: RunHistory, path: str) -> float:
-    first = history.first_step
-    for call in first.losses if first is not None and first.step == 0 else ():
-        if call.path == path and call.targets is not None and call.outputs is not None:
-            return call.outputs.spread / (call.targets.spread or np.inf)
-    return 0.0
+def _largest_ratio(history: RunHistory, path: str) -> float:
+    """The largest such share in the whole training."""
+    found = history.values("outputs.spread", path)
+    wanted = history.values("targets.spread", path)
+    if len(found) != len(wanted):
+        return 0.0
+    ratios = found / np.where(wanted > 0, wanted, np.inf)
+    return float(np.nan_to_num(ratios).max(initial=0.0))
 
 
 def _added(history: RunHistory, path: str) -> float:
