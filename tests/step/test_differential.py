@@ -216,6 +216,7 @@ def test_watched_is_as_plain(tmp_path, combination):
     assert record.variables
     if combination["watching"].startswith("every"):
         assert record.layers
+        assert record.losses
         assert all(v.gradient is not None for v in record.variables)
 
 
