@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -158,6 +159,7 @@ class Babysitter(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Opens the event files and joins the other callbacks of ours."""
+        began = time.perf_counter()
         self._is_aside, self._users_error, self._stopped = False, None, ""
         # What an interrupted `fit` left behind; its errors were of that one.
         with contextlib.suppress(Exception):
@@ -170,7 +172,6 @@ class Babysitter(keras.callbacks.Callback):
             self.step_aside(e)
             return
         try:
-            began = watch.now()
             self._sink = self._open_sink()
             self._console = ConsoleSink(self.verbose)
             self._watch = watch.join(self, self._watch)
@@ -180,7 +181,7 @@ class Babysitter(keras.callbacks.Callback):
                     "Keras's logs can be recorded"
                 )
             self._diagnose("begin", self.model)
-            self._watch.times.add_once(watch.now() - began)
+            self._watch.times.add_once(time.perf_counter() - began)
         except UnwritableError:
             raise
         except Exception as e:
@@ -213,10 +214,10 @@ class Babysitter(keras.callbacks.Callback):
         self._raise_users_error()
 
     def _finish(self) -> None:
-        began = watch.now()
+        began = time.perf_counter()
         self._diagnose("end")
         if self._watch is not None:
-            self._watch.times.add_extra(watch.now() - began)
+            self._watch.times.add_extra(time.perf_counter() - began)
         if self.rules and self._sink is not None:
             # Once more: told findings are updated without being told again.
             self._write_findings()

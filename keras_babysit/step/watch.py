@@ -105,6 +105,7 @@ class Watch:
     def epoch_begin(self, epoch: int) -> None:
         """Notes the epoch; before the first one, records the untrained weights."""
         if self._first_step is None:
+            began = now()
             optimizer = self.model.optimizer
             backend = load("step")
             self._first_step = (
@@ -113,6 +114,7 @@ class Watch:
                 else 0
             )
             self._emit_state(EpochRecord(epoch=epoch, step=self._first_step))
+            self.times.add_once(now() - began)
         self._epoch = epoch
         self._batch = 0
         self._observed_in_epoch = 0
