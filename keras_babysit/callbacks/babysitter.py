@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ import keras
 from keras_babysit import probes as all_probes
 from keras_babysit import rules as all_rules
 from keras_babysit.backend import load
-from keras_babysit.errors import warn
+from keras_babysit.errors import number, warn, whole_or_none, wrong
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRecord
 from keras_babysit.report import Report, make_report
@@ -58,7 +59,8 @@ class Babysitter(keras.callbacks.Callback):
             whichever is less, and one step in each epoch is always observed.
         strict: whether to keep to `overhead` without the advance and the step in each
             epoch, and to count what is built once too. Only the first step is then
-            observed before it has been paid for.
+            observed before it has been paid for, and histograms of the weights are
+            recorded only after epochs that pay for them.
         every: observe one step in so many instead, all of them fully.
         probes: names of what to measure, any of `"update_ratio"`, `"gradients"`,
             `"activations"`, `"weights"`, `"first_layer"`; all by default.
@@ -110,7 +112,13 @@ class Babysitter(keras.callbacks.Callback):
         self.log_dir = _checked_log_dir(log_dir)
         self.overhead = _checked_overhead(overhead)
         self.strict = _checked_strict(strict)
-        self.every = _checked_every(every)
+        self.every = whole_or_none("every", every)
+        if self.every and self.strict:
+            raise ValueError(
+                "`every` fixes the distance of the observed steps, so there is no "
+                "budget to be strict about: leave one of them out. "
+                f"Received: every={every!r}, strict={strict!r}"
+            )
         self.selected = all_probes.select(probes)
         self.image_shape = _checked_image_shape(image_shape)
         self.rules = all_rules.select(rules, ignore, thresholds)
@@ -239,6 +247,12 @@ class Babysitter(keras.callbacks.Callback):
             return budget.every_steps(self.every, position)
         return budget.within_budget(self.overhead, position, times, self.strict)
 
+    def describes_epochs(self, times: budget.StepTimes) -> bool:
+        """Whether this callback wants the weights described between epochs now."""
+        if self.every:
+            return True
+        return budget.pays_between_epochs(self.overhead, times, self.strict)
+
     def receive(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
         """Takes a record: to the history and to the files."""
         try:
@@ -364,30 +378,18 @@ def _checked_log_dir(log_dir: Any) -> str:
 
 
 def _checked_overhead(overhead: Any) -> float:
-    valid = isinstance(overhead, int | float) and not isinstance(overhead, bool)
-    if not valid or not 0 < overhead < float("inf"):
-        raise ValueError(
-            "`overhead` must be a positive share of the training time, such as 0.02 "
-            f"for 2 %. Received: overhead={overhead!r}"
-        )
-    return float(overhead)
+    return number(
+        "overhead",
+        overhead,
+        "a positive share of the training time, such as 0.01 for 1 %",
+        lambda share: 0 < share < math.inf,
+    )
 
 
 def _checked_strict(strict: Any) -> bool:
     if not isinstance(strict, bool):
-        raise ValueError(f"`strict` must be True or False. Received: strict={strict!r}")
+        raise wrong("strict", "True or False", strict)
     return strict
-
-
-def _checked_every(every: Any) -> int | None:
-    if every is None:
-        return None
-    if not isinstance(every, int) or isinstance(every, bool) or every < 1:
-        raise ValueError(
-            "`every` must be a positive number of steps, or None to keep within "
-            f"`overhead`. Received: every={every!r}"
-        )
-    return every
 
 
 def _checked_on_finding(on_finding: Any) -> str | Callable[[Finding], Any]:

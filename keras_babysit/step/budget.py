@@ -1,4 +1,4 @@
-"""Which steps are observed, and how: every so many, or as a budget pays for.
+"""Which steps are observed, and how: at a fixed distance, or within a budget.
 
 There are two kinds of observation. A *light* one compares the weights before and after
 the step and is nearly free; a *full* one also measures gradients and activations, which
@@ -221,6 +221,15 @@ def _is_advanced(kind: str, overhead: float, times: StepTimes) -> bool:
     advance = min(ADVANCE_STEPS * max(known), ADVANCE_SECONDS)
     balance = advance + overhead * times.training_seconds - sum(times.spent.values())
     return balance >= (seconds if not math.isnan(seconds) else max(known))
+
+
+def pays_between_epochs(overhead: float, times: StepTimes, strict: bool) -> bool:
+    """Whether the weights may be described at the end of an epoch.
+
+    Only `strict` asks: otherwise each epoch has a description, whatever its length.
+    """
+    spent = times.build_seconds + times.extra_seconds
+    return not strict or spent <= overhead * times.training_seconds
 
 
 def spacing(overhead: float, times: StepTimes) -> int:

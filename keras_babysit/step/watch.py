@@ -337,7 +337,8 @@ class Watch:
     def _emit_state(self, record: EpochRecord) -> None:
         """Adds what the probes see between epochs, and hands the record out."""
         found: dict[str, dict[str, Any]] = {}
-        if self.model.trainable_variables:
+        wanted = [s for s in self.subscribers if s.describes_epochs(self.times)]
+        if wanted and self.model.trainable_variables:
             paths = unique([v.path for v in self.model.trainable_variables])
             shapes = [s.image_shape for s in self.subscribers if s.image_shape]
             shape = shapes[0] if shapes else None

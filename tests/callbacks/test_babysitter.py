@@ -33,6 +33,7 @@ def fitted(callbacks, make=models.mlp, epochs=1, **kwargs):
         ({"overhead": -1}, r"Received: overhead=-1"),
         ({"overhead": 0}, r"Received: overhead=0"),
         ({"strict": 1}, r"Received: strict=1"),
+        ({"every": 2, "strict": True}, r"leave one.*Received: every=2, strict=True"),
         ({"overhead": "fast"}, r"Received: overhead='fast'"),
         ({"probes": ["gradient"]}, r"\['gradient'\].*Expected some of.*gradients"),
         ({"probes": "gradients"}, r"must be a list.*Received: probes='gradients'"),

@@ -123,3 +123,16 @@ def test_cost_before_anything_is_known():
     cost = budget.StepTimes().cost(0)
     assert (cost.steps, cost.observed, cost.extra_seconds) == (0, 0, 0)
     assert np.isnan(cost.overhead)
+
+
+def test_strictly_epochs_are_described_only_when_that_is_paid_for():
+    times = budget.StepTimes()
+    assert budget.pays_between_epochs(0.01, times, strict=False)
+    times.add_once(0.5)
+    assert not budget.pays_between_epochs(0.01, times, strict=True)
+    for _ in range(101):
+        times.add(1.0, 1)
+    assert budget.pays_between_epochs(0.01, times, strict=True)
+    times.add_extra(1.0)
+    assert not budget.pays_between_epochs(0.01, times, strict=True)
+    assert budget.pays_between_epochs(0.01, times, strict=False)
