@@ -181,7 +181,9 @@ class BatchSample:
         self._seen: list[tuple[duplicates.Keys | None, int, int | None]] = []
         self._weighted = False
         self._rows = self._epoch = 0
-        self._earlier: set[bytes] = set()
+        # Batches, and the samples of all earlier epochs, by what tells them apart.
+        self._known: set[tuple[Any, ...]] = set()
+        self._earlier: set[Any] = set()
 
     @property
     def steps(self) -> int | None:
@@ -214,14 +216,12 @@ class BatchSample:
         inputs, targets = dict(leaves("x", x)), dict(leaves("y", y))
         self._weighted |= any(not even(w) for _, w in leaves("w", sample_weight))
         keys = _keys_of(inputs, targets)
-        known = [k.both.tobytes() for k, _, _ in self._seen if k is not None]
         self._seen.append((keys, *at))
-        if keys is not None and keys.both.tobytes() in known:
-            return
-        new = self._new(inputs, targets, at[0])
+        same = _digests(inputs, targets) if keys is None else keys.both.tolist()
+        new = self._new(same, at[0])
         if not new:
             return
-        if len(new) < _length(inputs):
+        if len(new) < len(same):
             inputs, targets = (
                 {name: np.asarray(array)[new] for name, array in part.items()}
                 for part in (inputs, targets)
@@ -229,15 +229,20 @@ class BatchSample:
         self._rows += _length(inputs)
         self._batches.append((inputs, targets))
 
-    def _new(self, inputs: Mapping, targets: Mapping, epoch: int) -> list[int]:
-        """Which samples of a batch are no samples of an earlier epoch again."""
+    def _new(self, samples: Sequence[Any], epoch: int) -> list[int]:
+        """Which samples of a batch are no samples of an earlier epoch again.
+
+        Args:
+            samples: what tells whether two samples are the same.
+            epoch: of the batch.
+        """
         if epoch != self._epoch:
             self._epoch = epoch
-            self._earlier = {d for batch in self._batches for d in _digests(*batch)}
-        if not self._earlier:
-            return list(range(max(_length(inputs), 1)))
-        found = _digests(inputs, targets)
-        return [i for i, digest in enumerate(found) if digest not in self._earlier]
+            self._earlier = set().union(*self._known)
+        if tuple(samples) in self._known:
+            return []
+        self._known.add(tuple(samples))
+        return [i for i, sample in enumerate(samples) if sample not in self._earlier]
 
     def facts(self) -> DataFacts:
         """Returns the facts of what was collected so far."""
@@ -290,7 +295,7 @@ def _length(arrays: Mapping[str, Any]) -> int:
 
 
 def _digests(inputs: Mapping[str, Any], targets: Mapping[str, Any]) -> list[bytes]:
-    """A digest of each sample of a batch, or one of the batch if it has no rows."""
+    """What tells samples apart that are not of numbers; one if there are no rows."""
     found = [np.asarray(a) for a in (*inputs.values(), *targets.values())]
     if len({a.shape[:1] for a in found}) != 1 or not found[0].ndim:
         found = [a[None] for a in found]

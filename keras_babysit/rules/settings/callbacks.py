@@ -64,7 +64,7 @@ def monitor_mode_reversed(
         how = " (it goes against the loss)" if from_run and wanted == "max" else ""
         yield Sign(
             where=c.kind,
-            seen=f'{c.kind} monitors {c.monitor} with mode="{c.mode}", but {sense} is '
+            seen=f'it monitors {c.monitor} with mode="{c.mode}", but {sense} is '
             f"better{how}",
             cause=f"The mode is the wrong way round: {_EFFECT[c.kind]}",
             action=f'use `{c.kind}(monitor="{c.monitor}", mode="{wanted}")`',
