@@ -85,7 +85,7 @@ class Judge:
     def _over(self, key: tuple[str, str]) -> list[Finding]:
         """The finding, if it was told and its end is news."""
         if key not in self._told or key in self._back:
-            return []  # What comes and goes is told once as gone.
+            return []  # What comes and goes is reported as gone once.
         self._back.add(key)
         del self._told[key]
         return [self._findings[key]]

@@ -319,7 +319,7 @@ class ObservedStep:
         try:
             return plan.run(self._backend.leaves(batch))
         except (self._backend.NotDerivableError, self._backend.RUNTIME_ERROR) as e:
-            # The step itself says it too, if it is the data's or the user's fault.
+            # If the data or the user's code are at fault, the step raises it too.
             kinds = _kinds(self._passes)
             self._error = f"{MISSING}{kinds}: measuring them failed: {explain(e)}"
             return None

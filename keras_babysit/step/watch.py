@@ -279,7 +279,7 @@ class Watch:
         self._say_what_is_not_observed()
 
     def _say_what_is_not_observed(self) -> None:
-        """Warns once of what is missing; of the rest the report says enough."""
+        """Warns once of what is missing; what is only different is in the report."""
         notes = [n for n in self.unobserved if n.startswith(MISSING)]
         new = [n.removeprefix(MISSING) for n in notes if n not in self._told]
         self._told.update(notes)

@@ -228,7 +228,7 @@ def class_weight_reversed(history: RunHistory, *, apart: float = 1.5) -> Iterato
 
     Why it matters:
         The weights are there to make up for rarity, and here they add to it: the rare
-        class is hardly ever predicted.
+        class is rarely predicted.
 
     What to do:
         Weights that go by one over the number of samples.

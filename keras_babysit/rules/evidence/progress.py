@@ -139,7 +139,7 @@ def _progress(history: RunHistory) -> Progress:
 
 
 def well_trained(history: RunHistory, bar: float = 0.9, known: float = 0.0) -> str:
-    """Says what a model has reached that is good; `""` if it is not, or nothing tells.
+    """Returns what a good model has reached; `""` if it is not good, or unknown.
 
     Good is a skill of `bar` in validation, and nearly that in training, of the last
     two epochs, by the accuracy. Where there is none, by the loss, of which a third of

@@ -141,7 +141,7 @@ def _never(history: RunHistory, c: CallbackFacts, logged: list[str]) -> Sign:
     lost = "the best weights are not restored" if c.restores else "it does nothing"
     return Sign(
         where=c.kind,
-        seen=f"{c.kind} monitors {c.monitor}, which is never logged: {lost} "
+        seen=f"it monitors {c.monitor}, which is never logged: {lost} "
         f"(logged: {names(logged, 6)})",
         cause="There are no validation data"
         if unvalidated
@@ -156,7 +156,7 @@ def _never(history: RunHistory, c: CallbackFacts, logged: list[str]) -> Sign:
 def _waiting(c: CallbackFacts, done: int) -> Sign:
     return Sign(
         where=c.kind,
-        seen=f"{c.kind} counts from epoch {c.starts_from} on, and the training ended "
+        seen=f"it counts from epoch {c.starts_from} on, and the training ended "
         f"after {count(done, 'epoch')}: it did nothing",
         cause="Likely start_from_epoch is too late for this run",
         action=f"use `start_from_epoch={max(done // 5, 1)}`",
@@ -198,7 +198,7 @@ def patience_too_long(history: RunHistory) -> Iterator[Sign]:
             continue
         yield Sign(
             where=c.kind,
-            seen=f"{c.kind} has a patience of {c.patience} epochs, and the run has "
+            seen=f"its patience is {c.patience} epochs, and the run has "
             f"{number(fit.epochs)}",
             cause="It cannot act within this run",
             action=f"use `patience={max(fit.epochs // 10, 2)}`",
