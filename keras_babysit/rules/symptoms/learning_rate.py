@@ -180,33 +180,40 @@ def learning_rate_too_high(
         Bengio, Practical recommendations for gradient-based training (2012), 3.1.1.
     """
     p = progress(history)
-    lost = p.judged and p.peak - p.skill > 0.5 and p.gain < 0.05
-    if not (lost or p.stuck(0.9)):
-        if not p.skill > 0.9:
-            yield from _blown(history, first, jump)
-        return
-    lately = ratios(history, 10)
-    now = float(middle(middle(lately.values))) if lately.values.size else math.nan
-    if history.observed < 3 or math.isnan(now):
-        return
-    why, thrown = "", 0.0
-    if p.stuck(0.9) and now > far:
-        why = _changing(now)
-    elif p.stuck(0.2) or lost:
-        why = _changing(now) if now > limit else _thrown(history, first, growth)
-        thrown = 0.0 if now > limit else since_start(history).ratio
-    if not why:
-        yield from _blown(history, first, jump)
-    else:
+    why, ratio = _destroyed(history, p, limit, far, first, growth)
+    if why:
         yield Sign(
             where="",
             seen=f"{why}, and the loss is stuck at {number(p.last)}",
             cause="Likely the learning rate is too high",
-            action=try_rate(history, 0.01 if max(now, thrown) > 1 else 0.1),
+            action=try_rate(history, 0.01 if ratio > 1 else 0.1),
             alternatives=("warm the learning rate up", "clipnorm=1.0"),
-            evidence={"update_ratio": now, "skill": p.skill, "peak": p.peak},
+            evidence={"update_ratio": ratio, "skill": p.skill, "peak": p.peak},
             severity="error" if p.skill < 0.02 else None,
         )
+    elif not p.skill > 0.9:
+        yield from _blown(history, first, jump)
+
+
+def _destroyed(
+    history: RunHistory,
+    p: Progress,
+    limit: float,
+    far: float,
+    first: float,
+    growth: float,
+) -> tuple[str, float]:
+    """What shows that too large steps keep the model bad, and how large they were."""
+    lost = p.judged and p.peak - p.skill > 0.5 and p.gain < 0.05
+    lately = ratios(history, 10)
+    now = float(middle(middle(lately.values))) if lately.values.size else math.nan
+    if not (lost or p.stuck(0.9)) or history.observed < 3 or math.isnan(now):
+        return "", now
+    bad = lost or p.stuck(0.2)
+    if (p.stuck(0.9) and now > far) or (bad and now > limit):
+        return _changing(now), now
+    thrown = _thrown(history, first, growth) if bad else ""
+    return thrown, max(now, since_start(history).ratio)
 
 
 def _blown(history: RunHistory, first: float, jump: float) -> Iterator[Sign]:
