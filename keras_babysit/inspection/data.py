@@ -22,7 +22,7 @@ from keras_babysit.facts import (
 )
 from keras_babysit.inspection import duplicates
 from keras_babysit.inspection.arrays import array_facts, dtype_name, numeric
-from keras_babysit.inspection.dependence import MAX_SAMPLES, dependence
+from keras_babysit.inspection.dependence import MAX_SAMPLES, correlates, dependence
 from keras_babysit.inspection.rows import Rows, even, leaves, rows_of, spread
 
 #: Inputs are looked at in so many samples, and so many values, at most.
@@ -546,8 +546,10 @@ def _shift(fed: Fed, related: DependenceFacts) -> int:
         inputs, target = _numbers(fed, shift)
         if target is None or not inputs:
             return 0
-        found = dependence(inputs, target)
-        if found.linear_p < _UNRELATED**3:
+        # Quickly at first: of unrelated data, none of these goes along either.
+        if correlates(inputs, target) and (
+            dependence(inputs, target).linear_p < _UNRELATED**3
+        ):
             return shift
     return 0
 

@@ -32,6 +32,8 @@ MAX_COLUMNS = 20
 MAX_CLASSES = 100
 #: Below this p-value there is nothing left to ask.
 _SURE = 1e-6
+#: At most so many features are looked at where it has to be fast.
+_SCREENED = 1_024
 #: So many deviations from chance do not come by chance.
 _FAR = 8.0
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -85,6 +87,33 @@ def _linear(table: np.ndarray, wanted: np.ndarray, classes: bool) -> float:
     if classes:
         return float((fitted.argmax(axis=1) == wanted.argmax(axis=1)).mean())
     return float(1 - ((wanted - fitted) ** 2).mean() / wanted.var(axis=0).mean())
+
+
+def correlates(inputs: Sequence[np.ndarray], target: np.ndarray) -> bool:
+    """Whether any feature surely goes along with the target: `dependence`, but fast.
+
+    Of inputs with very many features some are looked at. Rows that are not finite, and
+    relations that only `dependence` sees, are passed over.
+
+    Args:
+        inputs: float arrays, rows first.
+        target: float array with the same rows.
+    """
+    n = len(target)
+    tables = [rows.reshape(n, -1) for rows in inputs if rows.size]
+    wanted, _ = _wanted(target.reshape(n, -1)) if n >= MIN_SAMPLES else (None, False)
+    if wanted is None or not tables:
+        return False
+    at = [spread(x.shape[1], _SCREENED // len(tables)) for x in tables]
+    features = np.concatenate(
+        [x[:, i].astype(np.float32) for x, i in zip(tables, at, strict=True)], axis=1
+    )
+    with np.errstate(all="ignore"):
+        centred = [x - x.mean(axis=0) for x in (features, wanted.astype(np.float32))]
+        a, b = (x / np.linalg.norm(x, axis=0) for x in centred)
+        strongest = float(np.nanmax(np.abs(a.T @ b), initial=0.0))
+    by_chance = a.shape[1] * b.shape[1] * math.erfc(strongest * math.sqrt(n / 2))
+    return by_chance < _SURE
 
 
 def _standardised(table: np.ndarray) -> np.ndarray:
