@@ -11,8 +11,10 @@ import numpy as np
 
 from keras_babysit.facts import DataFacts, FitFacts, ModelFacts
 from keras_babysit.records import (
+    LOSS_ROLES,
     TENSOR_STATS,
     EpochRecord,
+    LossInputs,
     StepRecord,
     TensorStats,
 )
@@ -30,6 +32,9 @@ LAYER_FIELDS = (
     "dead_fraction",
     "dead_window",
 )
+#: What is kept of the tensors of losses as series, and of how many observed steps all.
+LOSS_FIELDS = ("min", "max", "mean", "std", "outside", "spread")
+MAX_LOSSES = 16
 #: Step, epoch, and one field of all of its places.
 _Row = tuple[float, float, np.ndarray]
 _NAN, _INF = TENSOR_STATS.index("nan"), TENSOR_STATS.index("inf")
@@ -65,7 +70,8 @@ class RunHistory:
 
     Quantities of a step are named by their fields, with a dot where a field is a
     `TensorStats`: `"loss"`, `"update_ratio"`, `"gradient.norm"`,
-    `"activation.mean"`, `"dead_fraction"`; those of an epoch are Keras's logs,
+    `"activation.mean"`, `"dead_fraction"`, `"outputs.outside"` (of a loss, like
+    `"targets.mean"`); those of an epoch are Keras's logs,
     `"epoch.loss"`, `"epoch.val_accuracy"`. Long series are thinned, never cut: half
     of the older points go whenever `MAX_POINTS` is reached.
 
@@ -84,6 +90,7 @@ class RunHistory:
         lost: field to since when, in steps and epochs, it is not finite somewhere,
             and the places where it was not at that time.
         observed: number of step records.
+        losses: path of a loss to its latest `LossInputs`, oldest first.
         ended: whether the training has ended, and the epoch logs are complete.
     """
 
@@ -101,6 +108,7 @@ class RunHistory:
         # Quantities of the whole model: step, epoch, value, step, epoch, value, ...
         self._points: dict[tuple[str, str], array[float]] = {}
         self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
+        self.losses: dict[str, deque[LossInputs]] = {}
         self.first_step: StepRecord | None = None
         self.last_step: StepRecord | None = None
         self.last_epoch: EpochRecord | None = None
@@ -123,8 +131,20 @@ class RunHistory:
             self._keep(field, record.variables, at)
         for field in LAYER_FIELDS:
             self._keep(field, record.layers, at)
+        self._add_losses(record, at)
         for name in ("loss", "learning_rate", "gradient_norm"):
             self._add(name, "", at, getattr(record, name))
+
+    def _add_losses(self, record: StepRecord, at: tuple[float, float]) -> None:
+        """Adds what the losses got to their series, and keeps the latest of each."""
+        for one in record.losses:
+            known = self.losses.setdefault(one.path, deque(maxlen=MAX_LOSSES))
+            known.append(one)
+            for role in LOSS_ROLES:
+                tensor = getattr(one, role)
+                if tensor is not None:
+                    for name in LOSS_FIELDS:
+                        self._add(f"{role}.{name}", one.path, at, getattr(tensor, name))
 
     def series(self, quantity: str, where: str = "") -> Series:
         """Returns the points of one quantity.

@@ -119,6 +119,80 @@ class LayerStats:
 
 
 @dataclass(frozen=True)
+class LossTensor:
+    """Something that a loss gets or gives back, in one observed step.
+
+    Attributes:
+        shape: as far as it is known before the step runs.
+        size: number of elements.
+        samples: size of the first axis.
+        min: smallest element; NaN if one is, like the next three.
+        max: largest element.
+        mean: mean of all elements.
+        std: their standard deviation.
+        outside: share of elements that are not within 0 to 1.
+        whole: share of elements that are whole numbers.
+        positive: share of elements above zero.
+        spread: how much samples differ: the standard deviation over samples, as a mean
+            over the elements of a sample.
+        unit_sums: share of sums over the last axis that are one, of those over the
+            second axis, and of those over the axes between; NaN for an axis of size
+            one.
+        classes: float array: how often each unit of the last axis was the largest, or,
+            of labels and where it has one unit, how often a value was 0, 1, 2, ... when
+            rounded; the last place is for all others.
+    """
+
+    shape: tuple[int | None, ...]
+    size: float
+    samples: float
+    min: float
+    max: float
+    mean: float
+    std: float
+    outside: float
+    whole: float
+    positive: float
+    spread: float
+    unit_sums: tuple[float, ...]
+    classes: np.ndarray
+
+
+@dataclass(frozen=True)
+class LossInputs:
+    """One call of a loss in one observed step.
+
+    Attributes:
+        path: the name of the loss; a loss that is called again in the same step has
+            `"@2"`, `"@3"` behind it.
+        loss: the name of the loss.
+        takes: `"probabilities"` or `"logits"` if it is a cross-entropy of Keras's.
+        cross_entropy: its name, if it is one.
+        layer: path of the layer whose output it gets, if it is one's.
+        expanded: whether targets `(n,)` were broadcast against outputs `(n, 1)`.
+        targets: what is to be predicted.
+        outputs: what is predicted.
+        weights: of the samples.
+        values: the losses before they are averaged.
+    """
+
+    path: str
+    loss: str
+    takes: str = ""
+    cross_entropy: str = ""
+    layer: str = ""
+    expanded: bool = False
+    targets: LossTensor | None = None
+    outputs: LossTensor | None = None
+    weights: LossTensor | None = None
+    values: LossTensor | None = None
+
+
+#: What a call of a loss has, by the names of its fields.
+LOSS_ROLES = ("targets", "outputs", "weights", "values")
+
+
+@dataclass(frozen=True)
 class StepRecord:
     """One observed training step.
 
@@ -131,6 +205,7 @@ class StepRecord:
         variables: a `VariableStats` for each variable that was updated, in the
             order of the model's `trainable_variables`.
         layers: a `LayerStats` for each layer output, in the order of the calls.
+        losses: a `LossInputs` for each call of a loss, in the order of the calls.
     """
 
     step: int
@@ -140,6 +215,7 @@ class StepRecord:
     gradient_norm: float | None = None
     variables: tuple[VariableStats, ...] = ()
     layers: tuple[LayerStats, ...] = ()
+    losses: tuple[LossInputs, ...] = ()
 
 
 @dataclass(frozen=True)

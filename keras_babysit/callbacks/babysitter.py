@@ -63,7 +63,7 @@ class Babysitter(keras.callbacks.Callback):
             recorded only after epochs that pay for them.
         every: observe one step in so many instead, all of them fully.
         probes: names of what to measure, any of `"update_ratio"`, `"gradients"`,
-            `"activations"`, `"weights"`, `"first_layer"`; all by default.
+            `"activations"`, `"loss"`, `"weights"`, `"first_layer"`; all by default.
         image_shape: `(height, width)` or `(height, width, channels)` of the inputs,
             if they are flattened images, for the pictures of a first Dense layer.
         rules: rules to ask, or their names; all by default, see

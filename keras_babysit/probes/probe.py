@@ -21,7 +21,9 @@ class Describer:
             with a value for each unit. One function of a module: it is compiled once
             in a process.
         layout: the shape that it takes: `"rows"` is `(k, n)`, `"units"` is
-            `(k, samples, units)`, `"channels"` is `(k, samples, units, positions)`.
+            `(k, samples, units)`, `"channels"` is `(k, samples, units, positions)`,
+            `"samples"` is `(k, samples, second axis, others, last axis)`, of any dtype
+            that numbers have, as float32.
     """
 
     function: Callable[..., Sequence[Tensor]]
@@ -36,11 +38,13 @@ class View:
         path: its name, made unique.
         shape: its shape, `None` for what is not known.
         layer: the layer that put it out, or `None`.
+        call: what is known of the loss that gets it, or `None`.
     """
 
     path: str
     shape: tuple[int | None, ...]
     layer: Any = None
+    call: Any = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,9 @@ class Probe:
     Attributes:
         name: as users write it in `probes=`.
         of: what it describes in a step: `"gradients"` (as they reach the optimizer,
-            still scaled), `"layers"` (their outputs) or `"updates"` (pairs of a
-            variable before and after); `""` for nothing. Updates are nearly free,
+            still scaled), `"layers"` (their outputs), `"losses"` (what losses get and
+            give back) or `"updates"` (pairs of a variable before and after); `""` for
+            nothing. Updates are nearly free,
             the others take a forward or backward pass.
         describer: given a `View`, returns the `Describer`.
         units: given a `View`, returns for how many units there are values.

@@ -26,6 +26,7 @@ from keras_babysit.records import (
     EpochRecord,
     Finding,
     LayerStats,
+    LossInputs,
     ObservationCost,
     StepRecord,
     TensorStats,
@@ -161,6 +162,8 @@ def _step_values(record: StepRecord) -> list[summaries.Value]:
         values += [summaries.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
     for layer in record.layers:
         values += _layer_values(layer)
+    for call in record.losses:
+        values += _loss_values(call)
     return values + _tables(record)
 
 
@@ -230,6 +233,17 @@ def _layer_values(layer: LayerStats) -> list[summaries.Value]:
     if layer.histogram is not None and layer.histogram.counts.sum() > 0:
         values.append(summaries.histogram(tag, layer.histogram))
     return values
+
+
+def _loss_values(call: LossInputs) -> list[summaries.Value]:
+    """How outputs and targets lie and differ between samples, as the loss gets them."""
+    return [
+        summaries.scalar(f"loss/{call.path}/{role}_{name}", getattr(tensor, name))
+        for role in ("targets", "outputs")
+        for tensor in [getattr(call, role)]
+        if tensor is not None
+        for name in ("mean", "spread")
+    ]
 
 
 def _non_finite(tag: str, stats: TensorStats) -> list[summaries.Value]:

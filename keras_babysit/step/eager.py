@@ -10,7 +10,8 @@ from typing import Any
 import keras
 
 from keras_babysit.probes.probe import Probe, View, unique
-from keras_babysit.step.plan import Slot, is_describable
+from keras_babysit.records import LOSS_ROLES
+from keras_babysit.step.plan import Slot, is_describable, is_number
 from keras_babysit.step.recorder import Recorded, Recorder
 
 
@@ -39,6 +40,7 @@ class Eagerly:
         self.found: list[tuple[Any, list[Any]]] = []
         self.error: Exception | None = None
         self._losses: dict[int, Any] = {}
+        self._calls: dict[tuple[int, str], int] = {}
         self._updated: set[tuple[int, int]] = set()
 
     def around(self, plain: Callable) -> Callable:
@@ -64,6 +66,9 @@ class Eagerly:
         if kind == "loss":
             self._losses[replica] = self._backend.value_of(value)
             return
+        if kind == "losses":
+            self._describe_loss(of, value, replica)
+            return
         name = self._paths.get(id(of)) if kind == "gradients" else of.path or of.name
         if name is None:
             return
@@ -82,6 +87,20 @@ class Eagerly:
                     )
                     rows = self._backend.describe_value(tensor, probe.describer(view))
                     self.found.append((Slot(kind, view, probe, replica), rows))
+
+    def _describe_loss(self, call: Any, tensors: dict, replica: int) -> None:
+        number = self._calls.get((replica, call.loss), 0) + 1
+        self._calls[replica, call.loss] = number
+        name = call.loss if number == 1 else f"{call.loss}@{number}"
+        for probe in self._probes:
+            if probe.of != "losses" or probe.describer is None:
+                continue
+            for role in LOSS_ROLES:
+                tensor: Any = tensors.get(role)
+                if is_number(self._backend, tensor, None):
+                    view = View(f"{name}/{role}", tuple(tensor.shape), call=call)
+                    rows = self._backend.describe_value(tensor, probe.describer(view))
+                    self.found.append((Slot("losses", view, probe, replica), rows))
 
     def read(self) -> list[tuple[Slot, Any, Any]]:
         """Fetches what was described: slots with rows, and values of units."""

@@ -24,7 +24,7 @@ from keras_babysit.step.plan import MISSING, WORDS, Plan, Slot, described, make_
 from keras_babysit.step.recorder import Recorded, Recorder, loss_tracker, optimizers_of
 
 #: Which kinds of tensors take a pass of the model.
-_FULL = ("gradients", "layers")
+_FULL = ("gradients", "layers", "losses")
 
 
 @dataclass(frozen=True)

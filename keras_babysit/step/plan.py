@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -11,10 +11,17 @@ import keras
 import numpy as np
 
 from keras_babysit.probes.probe import Described, Probe, View, unique
+from keras_babysit.records import LOSS_ROLES
+from keras_babysit.step.loss_calls import LossCall
 from keras_babysit.step.recorder import Recorded
 
 #: How the kinds of tensors are called where something is not observed.
-WORDS = {"gradients": "gradients", "layers": "activations", "loss": "the batch's loss"}
+WORDS = {
+    "gradients": "gradients",
+    "layers": "activations",
+    "losses": "what the loss gets",
+    "loss": "the batch's loss",
+}
 #: How a note begins that says what is missing, and not only what is different.
 MISSING = "Not observed: "
 _REDRAWN = (
@@ -33,7 +40,7 @@ class Slot:
     """One measured tensor of a step.
 
     Attributes:
-        kind: `"gradients"`, `"layers"` or `"loss"`.
+        kind: `"gradients"`, `"layers"`, `"losses"` or `"loss"`.
         view: what it is; `None` for the loss.
         probe: who reads it; `None` for the loss.
         replica: the number of the replica that it is of.
@@ -91,7 +98,8 @@ def make_plan(
     plan = Plan()
     targets, slots = _targets(backend, concrete.graph, recorded, probes, paths)
     for kind in dict.fromkeys(p.of for p in probes):
-        if not any(slot.kind == kind for slot in slots):
+        # A step of one's own need not call any loss of Keras's.
+        if kind != "losses" and not any(slot.kind == kind for slot in slots):
             plan.notes.append(f"{MISSING}{WORDS[kind]}: {_nothing(kind, recorded)}")
     effects = backend.effects(targets)
     good = [
@@ -104,8 +112,8 @@ def make_plan(
     if any(effects[i].draws for i in good):
         plan.notes.append(_REDRAWN + _TF_RANDOM)
     xla = backend.is_xla(concrete) and any(effects[i].random for i in good)
-    outputs = [i for i in good if slots[i].kind == "layers"]
-    others = [i for i in good if slots[i].kind != "layers"]
+    outputs = [i for i in good if slots[i].kind in ("layers", "losses")]
+    others = [i for i in good if i not in outputs]
     if xla and any(effects[i].random for i in outputs):
         plan.notes.append(_REDRAWN + _XLA_RANDOM)
     for chosen, with_xla in (
@@ -173,6 +181,9 @@ def _targets(
         elif probe.of == "layers":
             for replica, view, tensor in outputs_of(backend, graph, recorded):
                 add([tensor], Slot("layers", view, probe, replica))
+        elif probe.of == "losses":
+            for replica, view, tensor in losses_of(backend, graph, recorded):
+                add([tensor], Slot("losses", view, probe, replica))
     last = {replica: v for replica, v in recorded.losses if backend.is_value(v, graph)}
     for replica, value in last.items():
         if np.prod(value.shape) == 1:
@@ -215,6 +226,56 @@ def outputs_of(
         for path, (layer, tensor) in zip(names, calls, strict=True):
             found.append((replica, View(path, tuple(tensor.shape), layer), tensor))
     return found
+
+
+def losses_of(
+    backend: ModuleType, graph: Any, recorded: Recorded
+) -> list[tuple[int, View, Any]]:
+    """The replica, the name and the tensor of all that losses get and give back."""
+    layers = {
+        id(tensor): layer.path or layer.name
+        for _, layer, output in recorded.outputs
+        for tensor in keras.tree.flatten(output)
+    }
+    calls = [
+        *((r, c, t) for r, c, t in recorded.calls if _known(backend, t, graph)),
+        *_expansions(backend, graph, recorded),
+    ]
+    found = []
+    for number in dict.fromkeys(replica for replica, _, _ in calls):
+        mine = [
+            (call, tensors) for replica, call, tensors in calls if replica == number
+        ]
+        names = unique([call.loss for call, _ in mine])
+        for name, (call, tensors) in zip(names, mine, strict=True):
+            layer = layers.get(id(tensors["outputs"]), "")
+            call = replace(call, layer=layer)
+            for role in LOSS_ROLES:
+                tensor: Any = tensors.get(role)
+                if is_number(backend, tensor, graph):
+                    view = View(f"{name}/{role}", tuple(tensor.shape), call=call)
+                    found.append((number, view, tensor))
+    return found
+
+
+def _expansions(
+    backend: ModuleType, graph: Any, recorded: Recorded
+) -> Iterator[tuple[int, LossCall, dict[str, Any]]]:
+    gradients = [gradient for *_, gradient in recorded.gradients]
+    for tensors in backend.expansions(graph, gradients):
+        call = LossCall("own code", expanded=True)
+        yield 0, call, dict(zip(("targets", "outputs", "values"), tensors, strict=True))
+
+
+def _known(backend: ModuleType, tensors: dict[str, Any], graph: Any) -> bool:
+    return is_number(backend, tensors["outputs"], graph)
+
+
+def is_number(backend: ModuleType, tensor: Any, graph: Any) -> bool:
+    """Whether a loss's tensor can be described: integers and booleans too."""
+    if not backend.is_in(tensor, graph) or tensor.shape.rank is None:
+        return False
+    return tensor.shape.rank > 0 and backend.is_number(tensor)
 
 
 def is_describable(tensor: Any) -> bool:

@@ -15,6 +15,8 @@ from typing import Any
 
 import keras
 
+from keras_babysit.step import loss_calls
+
 #: Layers whose output is their input, moved about or thinned out.
 _PLUMBING = (
     "InputLayer",
@@ -48,12 +50,16 @@ class Recorded:
         outputs: layer and output, in the order of the calls.
         gradients: optimizer, variable and gradient, in the order of the updates.
         losses: what the loss tracker was given.
+        calls: what losses got and gave back: the call, and its tensors by role.
         error: what noting has raised: it must not end the user's step.
     """
 
     outputs: list[tuple[int, Any, Any]] = field(default_factory=list)
     gradients: list[tuple[int, Any, Any, Any]] = field(default_factory=list)
     losses: list[tuple[int, Any]] = field(default_factory=list)
+    calls: list[tuple[int, loss_calls.LossCall, dict[str, Any]]] = field(
+        default_factory=list
+    )
     error: Exception | None = None
 
     def check(self) -> None:
@@ -97,6 +103,8 @@ class Recorder:
                 name = "quantized_call" if layer.quantization_mode else "call"
                 wrapper = self._watch_call(layer, getattr(layer, name))
                 stack.enter_context(_attribute(layer, name, wrapper))
+            failed = functools.partial(setattr, self._into, "error")
+            stack.enter_context(loss_calls.heard(self._note_call, failed))
             yield
 
     def _watch_call(self, layer: Any, call: Callable) -> Callable:
@@ -111,6 +119,10 @@ class Recorder:
             return output
 
         return watched
+
+    def _note_call(self, call: loss_calls.LossCall, tensors: dict[str, Any]) -> None:
+        noted = self._look("losses", call, tensors)
+        self._into.calls.append((self._backend.replica(), call, noted))
 
     def _watch_loss(self, update_state: Callable) -> Callable:
         @functools.wraps(update_state)

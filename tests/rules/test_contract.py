@@ -12,7 +12,13 @@ from support import histories as H
 
 from keras_babysit import rules
 from keras_babysit.history import RunHistory
-from keras_babysit.records import EpochRecord, LayerStats, StepRecord, VariableStats
+from keras_babysit.records import (
+    EpochRecord,
+    LayerStats,
+    LossInputs,
+    StepRecord,
+    VariableStats,
+)
 from keras_babysit.rules.judge import Judge
 from keras_babysit.rules.kind import KINDS, MEANING
 from keras_babysit.rules.rule import SEVERITIES, Sign
@@ -54,6 +60,35 @@ layers = st.builds(
     saturation_fraction=maybe,
     dead_fraction=maybe,
 )
+tensors_of_losses = st.none() | st.builds(
+    H.loss_tensor,
+    st.sampled_from([(), (None,), (None, 1), (None, 10), (16, 4, 4, 3)]),
+    st.sampled_from([0, 1, 320]),
+    st.sampled_from([0, 1, 32]),
+    st.sampled_from([(), (5, 0, 9), (100, 300)]),
+    min=numbers,
+    max=numbers,
+    mean=numbers,
+    outside=numbers,
+    positive=numbers,
+    spread=numbers,
+    whole=st.sampled_from([0.0, 1.0, np.nan]),
+    unit_sums=st.tuples(numbers, numbers, numbers),
+)
+losses = st.builds(
+    LossInputs,
+    st.sampled_from(["mine", "mine@2"]),
+    st.just("mine"),
+    takes=st.sampled_from(["", "logits", "probabilities"]),
+    cross_entropy=st.sampled_from(
+        ["", "binary_crossentropy", "sparse_categorical_crossentropy"]
+    ),
+    expanded=st.booleans(),
+    targets=tensors_of_losses,
+    outputs=tensors_of_losses,
+    weights=tensors_of_losses,
+    values=tensors_of_losses,
+)
 steps = st.builds(
     StepRecord,
     st.integers(0, 10**6),
@@ -63,6 +98,7 @@ steps = st.builds(
     gradient_norm=maybe,
     variables=st.lists(variables, max_size=4).map(tuple),
     layers=st.lists(layers, max_size=4).map(tuple),
+    losses=st.lists(losses, max_size=2).map(tuple),
 )
 logs = st.dictionaries(
     st.sampled_from(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from keras_babysit.facts import (
     ArrayFacts,
     DataFacts,
@@ -19,6 +21,8 @@ from keras_babysit.history import RunHistory
 from keras_babysit.records import (
     EpochRecord,
     LayerStats,
+    LossInputs,
+    LossTensor,
     StepRecord,
     TensorStats,
     VariableStats,
@@ -62,6 +66,49 @@ def layer(path, std=1.0, dead=None, saturated=None, nan=0):
     )
 
 
+def loss_tensor(shape=(None, 10), size=320, samples=32, counts=(), **values):
+    """Outputs of a softmax, unless `values` say otherwise."""
+    values = {
+        "min": 0.0,
+        "max": 1.0,
+        "mean": 0.1,
+        "std": 0.3,
+        "outside": 0.0,
+        "whole": 0.0,
+        "positive": 1.0,
+        "spread": 0.3,
+        "unit_sums": (1.0, math.nan, math.nan),
+    } | values
+    classes = np.zeros(101)
+    classes[: len(counts)] = counts
+    return LossTensor(shape, size, samples, classes=classes, **values)
+
+
+def labels(shape=(None,), size=32, samples=32, **values):
+    """Targets that are labels from 0 to 9."""
+    values = {
+        "max": 9.0,
+        "mean": 4.5,
+        "std": 2.9,
+        "outside": 0.8,
+        "whole": 1.0,
+        "positive": 0.9,
+        "spread": 2.9,
+        "unit_sums": (math.nan,) * 3,
+    } | values
+    return loss_tensor(shape, size, samples, **values)
+
+
+def loss_call(targets=None, outputs=None, loss="mine", **more):
+    return LossInputs(
+        loss,
+        loss,
+        targets=labels() if targets is None else targets,
+        outputs=loss_tensor() if outputs is None else outputs,
+        **more,
+    )
+
+
 def healthy_layers(n=4):
     hidden = tuple(layer(f"dense_{i}", dead=0.1) for i in range(n - 1))
     return (*hidden, layer(f"dense_{n - 1}", saturated=0.99))
@@ -73,6 +120,7 @@ def run(
     regime="sparse",
     variables=None,
     layers=None,
+    calls=(),
     start=2.3,
     rate=1e-3,
     model="classes",
@@ -90,6 +138,7 @@ def run(
         losses: training loss by epoch.
         variables: function of the step to `VariableStats`; healthy ones by default.
         layers: likewise.
+        calls: what losses got, in every step, or a function of the step.
         start: loss of step 0.
         rate: function of the step to the learning rate, or a number.
         logs: other logs, by epoch.
@@ -115,6 +164,7 @@ def run(
                     gradient_norm=1.0,
                     variables=variables(step),
                     layers=layers(step),
+                    losses=calls(step) if callable(calls) else calls,
                 )
             )
         before = loss if math.isfinite(loss) else start

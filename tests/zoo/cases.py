@@ -21,6 +21,7 @@ from keras_babysit.records import Finding
 #: The modules that hold cases, in the order of the table.
 FAMILIES = (
     "outputs",
+    "loss_values",
     "architecture",
     "inputs",
     "training",

@@ -292,6 +292,10 @@ class _Part:
             references = [reference for reference, _, _ in found]
             node = self.into.add_node("AddN", references, N=len(found), T=dtype)
             reference = f"{node}:sum:0"
+        if target.describer.layout == "samples" and dtype != tf.float32:
+            # What describes it is traced for float32 alone.
+            node = self.into.add_node("Cast", [reference], SrcT=dtype, DstT=tf.float32)
+            reference, dtype = f"{node}:y:0", tf.float32
         order = max(self._order[part.op.name] for part in target.parts)
         known = shape if target.shape is None else target.shape
         return Item((reference,), dtype, known, target.describer, order)

@@ -276,7 +276,27 @@ def _channels(x: Tensor) -> Tensor:
     return tf.ensure_shape(tf.reshape(x, new), [None] * 4)
 
 
-_SHAPES = {"rows": _rows, "units": _units, "channels": _channels}
+def _samples(x: Tensor) -> Tensor:
+    """`(k, ...)` as `(k, samples, second axis, others, last axis)`; 1 for none."""
+    sizes = tf.shape(x)
+    inner = sizes[2:-1]
+    product = tf.reduce_prod
+    new = [
+        sizes[0],
+        product(sizes[1:2]),
+        product(inner[:1]),
+        product(inner[1:]),
+        product(sizes[2:][-1:]),
+    ]
+    return tf.ensure_shape(tf.reshape(x, new), [None] * 5)
+
+
+_SHAPES = {
+    "rows": _rows,
+    "units": _units,
+    "channels": _channels,
+    "samples": _samples,
+}
 
 
 def numpy_of(tensor: Tensor) -> np.ndarray:

@@ -16,6 +16,7 @@ from keras_babysit.backend.tensorflow.derivation import (
     is_of,
 )
 from keras_babysit.backend.tensorflow.describing import Tensors, Variables
+from keras_babysit.backend.tensorflow.expansions import expansions
 from keras_babysit.backend.tensorflow.iterators import (
     Iterators,
     is_of_fit,
@@ -30,6 +31,8 @@ from keras_babysit.backend.tensorflow.trainer import (
     dense,
     graph_of,
     is_eager,
+    is_in,
+    is_number,
     is_value,
     is_xla,
     new_function,
@@ -53,8 +56,11 @@ __all__ = [
     "describe_value",
     "describe_values",
     "effects",
+    "expansions",
     "graph_of",
     "is_eager",
+    "is_in",
+    "is_number",
     "is_of",
     "is_of_fit",
     "is_value",
@@ -85,6 +91,8 @@ def value_of(variable: Any) -> Tensor:
 def describe_value(tensor: Tensor, describer: Any) -> list[Tensor]:
     """Describes one tensor that exists: its row, and its units if it has some."""
     x = tf.convert_to_tensor(tensor)[None]
+    if describer.layout == "samples":
+        x = tf.cast(x, tf.float32)
     known = described(describer.function, describer.layout, (x.dtype,))
     return [result[0] for result in known(x)]
 

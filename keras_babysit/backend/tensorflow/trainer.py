@@ -129,6 +129,20 @@ def is_value(tensor: Tensor, graph: Any) -> bool:
     return getattr(tensor, "graph", None) is graph and tensor.op.type != "Placeholder"
 
 
+def is_in(tensor: Any, graph: Any) -> bool:
+    """Whether it is a dense tensor of a graph, its arguments too; `None`: it exists."""
+    if not isinstance(tensor, tf.Tensor):
+        return False
+    symbolic = tf.is_symbolic_tensor(tensor)
+    return not symbolic if graph is None else symbolic and tensor.graph is graph
+
+
+def is_number(tensor: Tensor) -> bool:
+    """Whether the elements of a tensor are real numbers, or true and false."""
+    dtype = tensor.dtype
+    return bool(dtype.is_floating or dtype.is_integer or dtype.is_bool)
+
+
 def graph_of(tensor: Tensor) -> Any:
     """The graph of a tensor, sparse ones included; `None` for one that exists."""
     values = tensor.values if isinstance(tensor, tf.IndexedSlices) else tensor

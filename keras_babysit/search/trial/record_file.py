@@ -23,6 +23,8 @@ _KINDS = {
         records.EpochRecord,
         records.VariableStats,
         records.LayerStats,
+        records.LossInputs,
+        records.LossTensor,
         records.TensorStats,
         records.Histogram,
     )
