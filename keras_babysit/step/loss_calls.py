@@ -106,6 +106,8 @@ class _Open:
     inner: list[tuple[LossCall, dict[str, Any]]] = field(default_factory=list)
 
 
+_NOTHING = _Open("")
+
 # Functions called `watched` run in place of the user's or Keras's: whatever fails in
 # what they call, the original is called once, and its result or error is passed on.
 
@@ -193,18 +195,18 @@ def _note_loss(one: _Open, original: Callable, args: tuple, kwargs: dict) -> Non
 def _note_cross_entropy(
     original: Callable, values: Any, args: tuple, kwargs: dict
 ) -> None:
-    stack = _here.stack
-    if stack and stack[-1] is None:
+    outer = _here.stack[-1] if _here.stack else _NOTHING
+    if outer is None:
         return
     given = inspect.signature(original).bind(*args, **kwargs).arguments
     takes = "logits" if given.get("from_logits") else "probabilities"
     name = original.__name__
     call = LossCall(name, takes, name)
     tensors = {"targets": given["target"], "outputs": given["output"], "values": values}
-    if stack:
-        stack[-1].inner.append((call, tensors))
-    else:
+    if outer is _NOTHING:
         _tell(call, tensors)
+    else:
+        outer.inner.append((call, tensors))
 
 
 def _joined(one: _Open) -> Iterator[tuple[LossCall, dict[str, Any]]]:
