@@ -1,6 +1,7 @@
 """Norms, moments and histograms of tensors: pure functions over `keras.ops`.
 
-All of them work in float32, inside or outside a compiled graph, on any backend.
+All of them work in float32, inside or outside a compiled graph, on any backend; given
+NumPy arrays, they compute with NumPy, which needs neither a trace nor a compiler.
 Half-precision input is widened first, so that sums neither overflow nor stall.
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
 from keras import ops
@@ -39,8 +41,37 @@ def shared(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return call
 
 
+class _NumPy:
+    """Those functions of `keras.ops` that describe tensors, for NumPy arrays."""
+
+    cast = staticmethod(np.asarray)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    @staticmethod
+    def cond(condition: Any, true: Callable[[], Any], false: Callable[[], Any]) -> Any:
+        return true() if condition else false()
+
+    @staticmethod
+    def segment_sum(data: Any, segment_ids: Any, num_segments: int) -> Any:
+        return np.bincount(segment_ids, data, num_segments)
+
+
+_numpy = _NumPy()
+
+
+def namespace(x: Tensor) -> ModuleType:
+    """What to compute with: `keras.ops`, or functions like it for a NumPy array.
+
+    The latter hold back no warning: `np.errstate` is for the caller.
+    """
+    return cast(ModuleType, _numpy) if isinstance(x, np.ndarray) else ops
+
+
 def flat(x: Tensor) -> Tensor:
     """Returns `x` as a float32 vector."""
+    ops = namespace(x)
     return ops.reshape(ops.cast(x, "float32"), (-1,))
 
 
@@ -69,6 +100,7 @@ def describe_rows(x: Tensor) -> Tensor:
     Returns:
         float32 tensor of shape `(k, 8)`.
     """
+    ops = namespace(x)
     low, high = _range(x)
     total = ops.zeros_like(low) + _length(x)
     mean, square = _sum(x) / total, _sum(ops.square(x))
@@ -93,15 +125,17 @@ def describe_rows(x: Tensor) -> Tensor:
 
 
 def _sum(x: Tensor) -> Tensor:
-    return ops.sum(x, 1, keepdims=True)
+    return namespace(x).sum(x, 1, keepdims=True)
 
 
 def _range(x: Tensor) -> tuple[Tensor, Tensor]:
+    ops = namespace(x)
     low = ops.min(x, 1, keepdims=True, initial=np.inf)
     return low, ops.max(x, 1, keepdims=True, initial=-np.inf)
 
 
 def _finite_range(x: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
+    ops = namespace(x)
     low = ops.min(ops.where(finite, x, np.inf), 1, keepdims=True, initial=np.inf)
     high = ops.max(ops.where(finite, x, -np.inf), 1, keepdims=True, initial=-np.inf)
     return low, high
@@ -109,11 +143,13 @@ def _finite_range(x: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
 
 def _length(x: Tensor) -> Tensor:
     """The size of a row, as a float32 scalar."""
+    ops = namespace(x)
     return ops.cast(ops.shape(x)[1], "float32")
 
 
 def _describe_any(x: Tensor) -> Tensor:
     """`describe_rows` for rows with non-finite, huge or tiny elements."""
+    ops = namespace(x)
     finite = ops.isfinite(x)
     nans = _sum(ops.cast(ops.isnan(x), "float32"))
     count = _sum(ops.cast(finite, "float32"))
@@ -165,6 +201,7 @@ def histogram(x: Tensor, bins: int = BINS) -> Tensor:
 
 def _histograms(x: Tensor, bins: int) -> Tensor:
     """`histogram` of each row: `(k, n)` to `(k, bins + 2)`."""
+    ops = namespace(x)
     finite = ops.isfinite(x)
     low, high = _finite_range(x, finite)
     nothing = ops.where(high >= low, ops.zeros_like(low), np.nan)
@@ -203,6 +240,7 @@ def histogram_rows(x: Tensor) -> Tensor:
     Returns:
         float32 tensor of shape `(k, BINS + 2)`, rows as those of `histogram`.
     """
+    ops = namespace(x)
 
     def sample() -> Tensor:
         where = np.random.default_rng(0).random(SAMPLE_SIZE, dtype=np.float32)
@@ -223,6 +261,7 @@ def table_rows(x: Tensor) -> Tensor:
         float32 tensor of shape `(k, 8 + 1 + BINS + 2)`: `describe_rows`, the share of
         zeros, `histogram_rows`.
     """
+    ops = namespace(x)
     stats = describe_rows(x)
     zeros = _sum(ops.cast(ops.equal(x, 0.0), "float32")) / _length(x)
     return ops.concatenate([stats, zeros, histogram_rows(x)], 1)

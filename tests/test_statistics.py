@@ -5,6 +5,7 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from keras import ops
 
 from keras_babysit import records, statistics
 
@@ -16,8 +17,25 @@ ANY_FLOATS = st.floats(width=32, allow_subnormal=False)
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, max_side=6)
 
 
+#: Tensors are described with Keras's operations, arrays with NumPy's.
+KINDS = [ops.convert_to_tensor, np.asarray]
+of_both_kinds = pytest.mark.parametrize("kind", KINDS, ids=["tensor", "array"])
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with np.errstate(all="ignore"):
+        yield
+
+
 def described(x):
-    return records.TensorStats(*np.asarray(statistics.describe(x)).tolist())
+    """What is said of a tensor, which is also said of an array."""
+    tensor = np.asarray(statistics.describe(ops.convert_to_tensor(x)))
+    array = statistics.describe(np.asarray(x, np.float32))
+    assert array.dtype == np.float32
+    scale = np.nan_to_num(np.abs(array[4:6]), posinf=0).max()
+    close(tensor, array, scale, size=np.size(x))
+    return records.TensorStats(*tensor.tolist())
 
 
 #: What is smaller may count as zero: TensorFlow flushes denormal numbers.
@@ -97,8 +115,6 @@ def test_empty_tensor():
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_other_floating_dtypes(dtype):
-    from keras import ops
-
     x = np.random.default_rng(0).normal(size=(70, 9)) * 100
     tensor = ops.convert_to_tensor(x, dtype)
     expected = np.asarray(ops.cast(tensor, "float32"), np.float64)
@@ -106,10 +122,11 @@ def test_other_floating_dtypes(dtype):
     close(described(tensor).std, expected.std())
 
 
+@of_both_kinds
 @settings(deadline=None, max_examples=150)
 @given(hnp.arrays(np.float32, SHAPES, elements=FLOATS), st.integers(1, 40))
-def test_histogram_counts_each_element_once(x, bins):
-    row = np.asarray(statistics.histogram(x, bins))
+def test_histogram_counts_each_element_once(kind, x, bins):
+    row = np.asarray(statistics.histogram(kind(x), bins))
     assert row.shape == (bins + 2,)
     assert row[2:].sum() == x.size
     assert (row[2:] >= 0).all()
@@ -117,58 +134,63 @@ def test_histogram_counts_each_element_once(x, bins):
         assert (row[0], row[1]) == (x.min(), x.max())
 
 
+@of_both_kinds
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 3000), st.integers(0, 99))
-def test_histogram_is_numpys(n, seed):
+def test_histogram_is_numpys(kind, n, seed):
     # Integers over a power of two: the edges are exact, no rounding can differ.
     x = np.random.default_rng(seed).integers(-64, 64, n).astype(np.float32) / 8
     x = np.concatenate([x, [-8.0, 8.0]]).astype(np.float32)
-    row = np.asarray(statistics.histogram(x, 32))
+    row = np.asarray(statistics.histogram(kind(x), 32))
     expected, _ = np.histogram(x, 32)
     np.testing.assert_array_equal(row[2:], expected)
 
 
-def test_histogram_leaves_out_what_is_not_finite():
+@of_both_kinds
+def test_histogram_leaves_out_what_is_not_finite(kind):
     x = np.array([0, 1, np.nan, np.inf, -np.inf, 0.25], np.float32)
-    row = np.asarray(statistics.histogram(x, 4))
+    row = np.asarray(statistics.histogram(kind(x), 4))
     np.testing.assert_array_equal(row, [0, 1, 1, 1, 0, 1])
-    nothing = np.asarray(statistics.histogram(np.full(3, np.nan, np.float32), 4))
+    nothing = np.asarray(statistics.histogram(kind(np.full(3, np.nan, np.float32)), 4))
     assert np.isnan(nothing[:2]).all()
     assert nothing[2:].sum() == 0
 
 
-def test_histogram_of_equal_values():
-    row = np.asarray(statistics.histogram(np.full((2, 3), 7.0, np.float32), 5))
+@of_both_kinds
+def test_histogram_of_equal_values(kind):
+    row = np.asarray(statistics.histogram(kind(np.full((2, 3), 7.0, np.float32)), 5))
     np.testing.assert_array_equal(row, [7, 7, 0, 0, 0, 0, 6])
 
 
-def test_large_tensors_are_sampled_evenly_over_channels():
+@of_both_kinds
+def test_large_tensors_are_sampled_evenly_over_channels(kind):
     bins = statistics.BINS
     x = np.tile(np.arange(bins, dtype=np.float32), 8192)[None]
-    (row,) = np.asarray(statistics.histogram_rows(x))
+    (row,) = np.asarray(statistics.histogram_rows(kind(x)))
     counts = row[2:]
     assert counts.sum() == statistics.SAMPLE_SIZE
     # Five standard deviations of a fair draw.
     fair = statistics.SAMPLE_SIZE / bins
     assert np.abs(counts - fair).max() < 5 * np.sqrt(fair)
-    (again,) = np.asarray(statistics.histogram_rows(x))
+    (again,) = np.asarray(statistics.histogram_rows(kind(x)))
     np.testing.assert_array_equal(row, again)
 
 
+@of_both_kinds
 @pytest.mark.parametrize("odd", [None, np.nan, 1e30, 100.0])
 @pytest.mark.parametrize("shape", [(3, 50), (1, 7), (2, 0), (2, 20_000)])
-def test_rows_are_described_by_themselves(shape, odd):
+def test_rows_are_described_by_themselves(shape, odd, kind):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     if odd is not None and x.size:
         x[0] += np.float32(odd)  # Which is no business of the other rows.
-    stats = np.asarray(statistics.describe_rows(x))
-    counts = np.asarray(statistics.histogram_rows(x))
+    stats = np.asarray(statistics.describe_rows(kind(x)))
+    counts = np.asarray(statistics.histogram_rows(kind(x)))
     for i, row in enumerate(x):
-        alone = np.asarray(statistics.describe(row))
+        alone = np.asarray(statistics.describe(kind(row)))
         scale = np.nan_to_num(np.abs(row)).max(initial=0.0)
         np.testing.assert_allclose(stats[i], alone, rtol=1e-4, atol=1e-5 * scale)
         if row.size <= statistics.SAMPLE_ABOVE:
-            np.testing.assert_array_equal(counts[i], statistics.histogram(row))
+            np.testing.assert_array_equal(counts[i], statistics.histogram(kind(row)))
 
 
 def test_the_same_in_a_compiled_graph():
@@ -181,8 +203,9 @@ def test_the_same_in_a_compiled_graph():
             jit_compile=jit,
         )
         row, counts = compiled(tf.constant(x))
-        np.testing.assert_allclose(row, statistics.describe(x), rtol=1e-5)
-        np.testing.assert_array_equal(counts, statistics.histogram(x))
+        again = ops.convert_to_tensor(x)
+        np.testing.assert_allclose(row, statistics.describe(again), rtol=1e-5)
+        np.testing.assert_array_equal(counts, statistics.histogram(again))
 
 
 def test_results_are_float32_whatever_the_default():

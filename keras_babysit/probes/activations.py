@@ -12,11 +12,11 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
 from keras_babysit.probes.probe import Described, Describer, Probe, Reading, View
+from keras_babysit.statistics import namespace
 
 #: An output is saturated within this share of the function's range of an asymptote.
 SATURATION_MARGIN = 0.025
@@ -70,6 +70,7 @@ def _asymptotes(view: View) -> tuple[float | None, float | None]:
 
 def describe_units(x: Any) -> list[Any]:
     """Describes outputs `(k, samples, units)`; says how often a unit is not zero."""
+    ops = namespace(x)
     # As a product of matrices: adding up columns takes twice the time.
     nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
     ones = ops.ones_like(nonzero[:, None, :, 0])
@@ -78,11 +79,13 @@ def describe_units(x: Any) -> list[Any]:
 
 def describe_channels(x: Any) -> list[Any]:
     """The same for outputs `(k, samples, units, positions)`."""
+    ops = namespace(x)
     nonzero = ops.cast(ops.not_equal(x, 0.0), "float32")
     return _with_units(x, ops.sum(nonzero, (1, 3)))
 
 
 def _with_units(x: Any, alive: Any) -> list[Any]:
+    ops = namespace(x)
     first, *others = ops.shape(x)
     flat = ops.reshape(x, (first, functools.reduce(lambda a, b: a * b, others)))
     return [statistics.table_rows(flat), alive]
@@ -94,6 +97,7 @@ def _saturating(low: float, high: float) -> Describer:
     margin = SATURATION_MARGIN * (high - low)
 
     def describe(x: Any) -> list[Any]:
+        ops = namespace(x)
         outside = ops.logical_or(x < low + margin, x > high - margin)
         share = ops.sum(ops.cast(outside, "float32"), 1) / ops.cast(
             ops.shape(x)[1], "float32"

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from keras_babysit.probes.probe import Described, Describer, Probe, Reading, View
 from keras_babysit.records import LossInputs, LossTensor
+from keras_babysit.statistics import namespace
 
 #: Classes that are counted one by one; the rest has a place of its own behind them.
 CLASSES = 100
@@ -28,6 +28,7 @@ _AXES = (4, 2, 3)  # The last, the second, and those between.
 
 def describe(x: Any) -> list[Any]:
     """Describes tensors `(k, samples, second axis, others, last axis)`."""
+    ops = namespace(x)
     k, n, second, between, last = ops.shape(x)
     total = ops.cast(n * second * between * last, "float32")
     flat = ops.reshape(x, (k, n * second * between * last))
@@ -56,18 +57,21 @@ def describe(x: Any) -> list[Any]:
 
 def _spread(x: Any) -> Any:
     """How much samples differ: the mean of the standard deviation over samples."""
+    ops = namespace(x)
     centred = x - ops.mean(x, 1, keepdims=True)
     return ops.mean(ops.sqrt(ops.mean(ops.square(centred), 1)), (1, 2, 3))
 
 
 def _unit_sums(x: Any, axis: int) -> Any:
     """The share of sums over an axis that are one."""
+    ops = namespace(x)
     near = ops.abs(ops.sum(x, axis) - 1) < _NEAR
     return ops.mean(ops.cast(near, "float32"), (1, 2, 3))
 
 
 def _counts(x: Any) -> Any:
     """How often values `(k, n)` are 0, 1, 2, ... when rounded, and how often none."""
+    ops = namespace(x)
     k = ops.shape(x)[0]
     values = ops.round(x)
     known = ops.logical_and(values >= 0, values < CLASSES)

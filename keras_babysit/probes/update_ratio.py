@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from keras_babysit import statistics
 from keras_babysit.probes import rows
@@ -21,7 +20,7 @@ from keras_babysit.probes.probe import Described, Describer, Probe, Reading, Vie
 def describe(before: Any, after: Any) -> list[Any]:
     """Statistics of weights `(k, n)` and of their updates: a table `(k, 16)`."""
     pair = [statistics.describe_rows(x) for x in (before, after - before)]
-    return [ops.concatenate(pair, 1)]
+    return [statistics.namespace(before).concatenate(pair, 1)]
 
 
 DESCRIBER = Describer(describe)

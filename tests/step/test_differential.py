@@ -15,6 +15,7 @@ from support.combinations import pairs_of, pairwise
 from tensorflow.python.eager import context
 
 from keras_babysit import Babysitter
+from keras_babysit.backend.tensorflow import describing
 
 O = keras.optimizers  # noqa: E741
 
@@ -120,6 +121,7 @@ COMBINATIONS = pairwise(
         "per_execution": (1, 2, 3),
         "partial": (False, True),
         "jit": (False, True),
+        "described by": ("numpy", "graph"),
     }
 )
 
@@ -202,7 +204,9 @@ def name(combination):
         for i, c in enumerate(COMBINATIONS)
     ],
 )
-def test_watched_is_as_plain(tmp_path, combination):
+def test_watched_is_as_plain(tmp_path, monkeypatch, combination):
+    if combination["described by"] == "graph":
+        monkeypatch.setattr(describing, "ON_HOST", 0)
     expected = trained(combination, [])
     callback = Babysitter(tmp_path, verbose=0, **WATCHING[combination["watching"]])
     found = trained(combination, [callback])

@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from support import models
 
 import keras_babysit
+from keras_babysit.backend.tensorflow import describing
 
 O = keras.optimizers  # noqa: E741
+
+
+@pytest.fixture(autouse=True, params=["numpy", "graph"], scope="module")
+def _described_by(request):
+    """Small tensors are described by NumPy; large ones by what runs in the graph."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "graph":
+            patch.setattr(describing, "ON_HOST", 0)
+        yield
 
 
 class Weights(keras.callbacks.Callback):

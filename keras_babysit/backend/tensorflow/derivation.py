@@ -14,9 +14,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_babysit.backend.packing import Layout
 from keras_babysit.backend.tensorflow import pruning
-from keras_babysit.backend.tensorflow.describing import Item, Layout, Tensors, describe
-from keras_babysit.backend.tensorflow.runtime import Definition
+from keras_babysit.backend.tensorflow.describing import (
+    Item,
+    Tensors,
+    describe,
+    fit_on_host,
+)
+from keras_babysit.backend.tensorflow.runtime import Definition, Function
 
 Tensor = Any
 
@@ -91,39 +97,33 @@ class Measuring:
         self._describes: Tensors | None = None
         self._layout: Layout
         self._values: dict[int, int] = {}
-        if xla:
-            self._hand_out()
+        self._xla = xla
+        self._numbers = [i for i, t in enumerate(targets) if t.describer is not None]
+        self._items = [part.item(targets[i]) for i in self._numbers]
+        self._function: Function | None = None
+
+    def _finish(self, batch_size: int | None) -> Function:
+        """Makes the function, as it is best for batches of a size."""
+        shapes = [_for_batches(item.shape, batch_size) for item in self._items]
+        on_host = fit_on_host(shapes)
+        if self._xla or on_host:
+            self._hand_out(on_host)
         else:
-            self._describe_inside()
-        self._function = part.into.finish()
-
-    def _describe_inside(self) -> None:
-        part = self._part
-        items, numbers = [], []
-        for i, target in enumerate(self._targets):
-            if target.describer is not None:
-                items.append(part.item(target))
-                numbers.append(i)
-        layout = describe(part.into, items)
-        part.gate(items, layout)
-        self._layout, self._numbers = layout, numbers
+            self._layout = describe(self._part.into, self._items)
+            self._part.gate(self._items, self._layout)
         self._hand_out_values()
+        return self._part.into.finish()
 
-    def _hand_out(self) -> None:
-        part = self._part
-        kinds, describers, self._numbers = [], [], []
-        for i, target in enumerate(self._targets):
-            if target.describer is None:
-                continue
-            item = part.item(target)
-            part.into.add_output(item.references[0], item.dtype)
-            kinds.append((item.dtype, item.shape))
-            describers.append(target.describer)
-            self._numbers.append(i)
-        self._describes = Tensors(kinds, describers)
+    def _hand_out(self, on_host: bool) -> None:
+        into = self._part.into
+        for item in self._items:
+            into.add_output(item.references[0], item.dtype)
+        kinds = [(item.dtype, item.shape) for item in self._items]
+        describers = [item.describer for item in self._items]
+        self._describes = Tensors(kinds, describers, on_host)
         self._layout = self._describes.layout
-        self._hand_out_values()
-        part.into.proto.attr["_XlaMustCompile"].b = True
+        if self._xla:
+            into.proto.attr["_XlaMustCompile"].b = True
 
     def _hand_out_values(self) -> None:
         for i, target in enumerate(self._targets):
@@ -134,6 +134,8 @@ class Measuring:
 
     def __call__(self, leaves: Sequence[Tensor]) -> list[Tensor]:
         """Measures a batch, given by the tensors that it consists of."""
+        if self._function is None:
+            self._function = self._finish(_batch_size(leaves))
         outputs = list(self._function(self._part.inputs(leaves)))
         if self._describes is None:
             return outputs
@@ -155,6 +157,18 @@ class Measuring:
             **{self._numbers[k]: row for k, row in rows.items()},
             **{i: (arrays[at + shift], None) for i, at in self._values.items()},
         }
+
+
+def _batch_size(leaves: Sequence[Tensor]) -> int | None:
+    sizes = [leaf.shape[0] for leaf in leaves if getattr(leaf, "shape", None)]
+    return sizes[0] if sizes else None
+
+
+def _for_batches(
+    shape: tuple[int | None, ...] | None, size: int | None
+) -> tuple[int | None, ...] | None:
+    """A shape with the size of batches where only its first axis is unknown."""
+    return (size, *shape[1:]) if shape and shape[0] is None else shape
 
 
 class _Part:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_babysit.backend.tensorflow.runtime import Definition, Function, described
+from keras_babysit.backend.packing import ON_HOST, Layout, OnHost, groups, size_of
+from keras_babysit.backend.tensorflow.runtime import (
+    Definition,
+    Function,
+    described,
+    has_accelerator,
+)
 
 Tensor = Any
-
-#: Tensors of at most so many elements are packed with others of their shape, up to
-#: so many elements together: packing copies.
-_SMALL, _TOGETHER = 1 << 16, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,35 +39,6 @@ class Item:
     order: int = 0
 
 
-@dataclass
-class Layout:
-    """Where in the outputs of a function the rows of each item are.
-
-    Attributes:
-        tables: for each function that describes, the index of its table among the
-            outputs, of its vectors of units if it has some, and the items' numbers.
-        calls: the node that describes each item.
-    """
-
-    tables: list[tuple[int, int | None, list[int]]] = field(default_factory=list)
-    calls: dict[int, str] = field(default_factory=dict)
-
-    def read(
-        self, outputs: Sequence[np.ndarray], units: Mapping[int, int]
-    ) -> dict[int, tuple[np.ndarray, np.ndarray | None]]:
-        """Returns each item's row and, if it has units, its vector of them."""
-        found: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
-        for table, vectors, items in self.tables:
-            at = 0
-            for row, item in enumerate(items):
-                vector = None
-                if vectors is not None:
-                    vector = outputs[vectors][at : at + units[item]]
-                    at += units[item]
-                found[item] = (outputs[table][row], vector)
-        return found
-
-
 def describe(into: Definition, items: Sequence[Item]) -> Layout:
     """Adds to a definition what describes items; each function's rows are one output.
 
@@ -78,7 +51,7 @@ def describe(into: Definition, items: Sequence[Item]) -> Layout:
     """
     layout = Layout()
     parts: dict[Callable, tuple[list[str], list[str], list[int]]] = {}
-    for group in _groups(items):
+    for group in groups(items):
         first = items[group[0]]
         function = described(
             first.describer.function,
@@ -130,46 +103,36 @@ def _joined(into: Definition, references: list[str]) -> str:
     return f"{node}:output:0"
 
 
-def _groups(items: Sequence[Item]) -> list[list[int]]:
-    """Numbers of the items that are described together.
-
-    Only such of a fixed shape are: `(None, 8)` can be 16 rows here and 18 there.
-    """
-    found: list[list[int]] = []
-    open_ones: dict[Any, list[int]] = {}
-    for i, item in enumerate(items):
-        size = _size(item.shape)
-        key = (item.describer, item.dtype, item.shape, len(item.references))
-        group = open_ones.get(key)
-        if (
-            group is None
-            or size is None
-            or size > _SMALL
-            or size * (len(group) + 1) > _TOGETHER
-        ):
-            group = open_ones[key] = []
-            found.append(group)
-        group.append(i)
-    return found
-
-
-def _size(shape: tuple[int | None, ...] | None) -> int | None:
-    if shape is None or None in shape:
-        return None
-    return int(np.prod([n or 0 for n in shape], dtype=float))
+def fit_on_host(shapes: Sequence[tuple[int | None, ...] | None]) -> bool:
+    """Whether NumPy describes tensors of these shapes: they are there, and small."""
+    sizes = [size_of(shape) for shape in shapes]
+    if has_accelerator() or None in sizes:
+        return False
+    return sum(size for size in sizes if size is not None) <= ON_HOST
 
 
 class Tensors:
-    """Describes tensors of known shapes that exist, such as the weights.
+    """Describes tensors that exist, such as the weights.
 
     Args:
         shapes: dtype and shape of each.
         describers: of each.
+        on_host: whether NumPy describes them; by default where they are small.
     """
 
     def __init__(
-        self, shapes: Sequence[tuple[tf.DType, tuple | None]], describers: Sequence[Any]
+        self,
+        shapes: Sequence[tuple[tf.DType, tuple | None]],
+        describers: Sequence[Any],
+        on_host: bool | None = None,
     ):
+        if on_host is None:
+            on_host = fit_on_host([shape for _, shape in shapes])
+        self._on_host = None
+        if on_host:
+            self._on_host = OnHost([shape for _, shape in shapes], describers)
+            self.layout = self._on_host.layout
+            return
         into = Definition("tensors")
         items = [
             Item((into.add_input(dtype),), dtype, shape, describer)
@@ -180,7 +143,9 @@ class Tensors:
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Returns the outputs, to be read with `layout`."""
-        return self._function(tensors)
+        if self._on_host is None:
+            return self._function(tensors)
+        return self._on_host([np.asarray(x) for x in tensors])
 
 
 class Variables:
@@ -194,20 +159,28 @@ class Variables:
     def __init__(self, variables: Sequence[Any], describer: Any):
         known = [(_resource(v), v) for v in variables]
         self._handles = [r.handle for r, _ in known]
-        reading, into = Definition("copies"), Definition("updates")
-        items = []
-        for resource, variable in known:
-            dtype = resource.dtype
-            read = _read(reading, reading.add_input(tf.resource), dtype)
-            reading.add_output(read, dtype)
-            after = _read(into, into.add_input(tf.resource), dtype)
-            items.append((after, dtype, tuple(variable.shape)))
+        shapes = [tuple(v.shape) for v in variables]
+        reading = Definition("copies")
+        for resource, _ in known:
+            read = _read(reading, reading.add_input(tf.resource), resource.dtype)
+            reading.add_output(read, resource.dtype)
+        self._copies = reading.finish()
+        self._on_host = None
+        if fit_on_host(shapes):
+            self._on_host = OnHost(shapes, [describer] * len(shapes))
+            self.layout = self._on_host.layout
+            return
+        into = Definition("updates")
+        after = [
+            _read(into, into.add_input(tf.resource), resource.dtype)
+            for resource, _ in known
+        ]
         pairs = [
-            Item((into.add_input(dtype), after), dtype, shape, describer)
-            for after, dtype, shape in items
+            Item((into.add_input(r.dtype), new), r.dtype, shape, describer)
+            for (r, _), new, shape in zip(known, after, shapes, strict=True)
         ]
         self.layout = describe(into, pairs)
-        self._copies, self._updates = reading.finish(), into.finish()
+        self._updates = into.finish()
 
     def copies(self) -> list[Tensor]:
         """Returns the values, which later updates leave alone."""
@@ -215,7 +188,10 @@ class Variables:
 
     def updates(self, before: Sequence[Tensor]) -> list[Tensor]:
         """Returns the descriptions, to be read with `layout`."""
-        return self._updates([*self._handles, *before])
+        if self._on_host is None:
+            return self._updates([*self._handles, *before])
+        pair = before, self.copies()
+        return self._on_host(*([np.asarray(x) for x in some] for some in pair))
 
 
 def _read(into: Definition, handle: str, dtype: tf.DType) -> str:

@@ -171,7 +171,7 @@ class Described:
 
     def call(self, into: Definition, inputs: Sequence[str]) -> tuple[str, list[str]]:
         """Adds a call to a definition; returns the node and what it puts out."""
-        if not _has_accelerator():
+        if not has_accelerator():
             # A node whose operation is the function: set up without an optimization
             # pass of its own. Only the placer of a CPU takes it for granted.
             node = into.add_node(self.name, inputs)
@@ -191,7 +191,7 @@ class Described:
 
 def _call_directly(definition: Any) -> None:
     """Makes calls of shared parts nodes whose operation is the part itself."""
-    if _has_accelerator():
+    if has_accelerator():
         return
     renamed = {}
     for node in definition.node_def:
@@ -250,7 +250,8 @@ def _shared(function: Callable) -> Any:
 
 
 @functools.cache
-def _has_accelerator() -> bool:
+def has_accelerator() -> bool:
+    """Whether there is a device beside the processor."""
     return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_babysit.backend import packing
 from keras_babysit.backend.tensorflow.derivation import (
     Measuring,
     NotDerivableError,
@@ -15,7 +16,7 @@ from keras_babysit.backend.tensorflow.derivation import (
     effects,
     is_of,
 )
-from keras_babysit.backend.tensorflow.describing import Tensors, Variables
+from keras_babysit.backend.tensorflow.describing import Tensors, Variables, fit_on_host
 from keras_babysit.backend.tensorflow.expansions import expansions
 from keras_babysit.backend.tensorflow.iterators import (
     Iterators,
@@ -91,6 +92,9 @@ def value_of(variable: Any) -> Tensor:
 def describe_value(tensor: Tensor, describer: Any) -> list[Tensor]:
     """Describes one tensor that exists: its row, and its units if it has some."""
     x = tf.convert_to_tensor(tensor)[None]
+    if fit_on_host([tuple(tensor.shape)]):
+        with np.errstate(all="ignore"):
+            return [result[0] for result in packing.described(describer, np.asarray(x))]
     if describer.layout == "samples":
         x = tf.cast(x, tf.float32)
     known = described(describer.function, describer.layout, (x.dtype,))
