@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +13,7 @@ from keras_babysit.backend import load
 from keras_babysit.probes.probe import Describer, EpochView, Probe, unique
 from keras_babysit.records import EpochRecord, ObservationCost, StepRecord, scalars
 from keras_babysit.step import budget
-from keras_babysit.step.execution import Execution, now
+from keras_babysit.step.execution import Execution, now, standing_in, users_own
 from keras_babysit.step.observe import Observation, ObservedStep
 from keras_babysit.step.plan import MISSING
 from keras_babysit.step.readings import Readings
@@ -220,7 +218,7 @@ class Watch:
     def _put_in_place(self, step: int, kind: str, receivers: list) -> None:
         model = self.model
         # One of ours is still there if the step that it was for was never made.
-        plain = getattr(model.train_function, "instead_of", model.train_function)
+        plain = users_own(model.train_function)
         if plain is None:
             return
         observed = self._build(plain)
@@ -228,36 +226,22 @@ class Watch:
         full = kind == budget.FULL
         due = True
 
-        @functools.wraps(plain)
-        def train_function(iterator: Any) -> Any:
+        def observe(execution: Execution) -> None:
             nonlocal due
             if not due:
-                return plain(iterator)
-            execution = None
-            try:
-                execution = Execution(plain, iterator)
-                if not load("step").is_of_fit(iterator):
-                    self._passed_by = True  # By `train_on_batch`, perhaps.
-                    return execution.finish()
-                # Only one call is observed, however it ends. Another callback may
-                # have put a function of its own around this one.
-                due = False
-                if model.train_function is train_function:
-                    model.train_function = plain
-                look = self._show if wanted and full else None
-                result = observed(execution, full, look)
-                self._took(step, kind, result, receivers)
-            except StopIteration:
-                raise  # The data have ended.
-            except Exception as e:
-                if execution is not None and e is execution.raised:
-                    raise
-                with contextlib.suppress(Exception):
-                    self.fail(e)
-            return plain(iterator) if execution is None else execution.finish()
+                return
+            if not load("step").is_of_fit(execution.iterator):
+                self._passed_by = True  # By `train_on_batch`, perhaps.
+                return
+            # Only one call is observed, however it ends. Another callback may have put
+            # a function of its own around this one.
+            due = False
+            if model.train_function is function:
+                model.train_function = plain
+            look = self._show if wanted and full else None
+            self._took(step, kind, observed(execution, full, look), receivers)
 
-        train_function.instead_of = plain  # type: ignore[attr-defined]
-        model.train_function = train_function
+        function = model.train_function = standing_in(plain, observe, self.fail)
 
     def _took(self, step: int, kind: str, result: Observation, receivers: list) -> None:
         """Notes an observation, to be fetched later."""
