@@ -288,8 +288,8 @@ class ObservedStep:
             known = self._backend.traces_of(self.plain)
             if not any(self._backend.are_alike(concrete, other) for other in known):
                 raise self._backend.NotDerivableError(
-                    f"the {self._kind} function was compiled before the model was changed; "
-                    "compile the model again to observe what it does now"
+                    f"the {self._kind} function was compiled before the model was "
+                    "changed; compile the model again to observe what it does now"
                 )
         return concrete
 

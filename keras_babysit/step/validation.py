@@ -31,7 +31,7 @@ class Validations:
 
     def __init__(self, model: Any, previous: Validations | None = None):
         self._model = model
-        self._step = previous._step if previous is not None else None
+        self._step: ObservedStep | None = previous._step if previous else None
         self._done = 0
         self._function: Any = None
         self._results: list[Observation] = []

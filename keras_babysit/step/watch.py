@@ -16,7 +16,8 @@ from keras_babysit.step import budget
 from keras_babysit.step.execution import Execution, now, standing_in, users_own
 from keras_babysit.step.observe import Observation, ObservedStep
 from keras_babysit.step.plan import MISSING
-from keras_babysit.step.readings import Readings
+from keras_babysit.step.readings import Readings, validation_record
+from keras_babysit.step.validation import Validations, joined
 
 # The callbacks of a `fit` keep its watch; it keeps `params`, whose id is the key.
 _watches: weakref.WeakValueDictionary[int, Watch] = weakref.WeakValueDictionary()
@@ -81,6 +82,9 @@ class Watch:
         self._batches: int | None = (params or {}).get("steps")
         self._observed_in_epoch = 0
         self._known: dict[Any, Callable] = previous._known if previous else {}
+        self._validations: Validations = Validations(
+            model, previous._validations if previous else None
+        )
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -98,6 +102,7 @@ class Watch:
     def unobserved(self) -> tuple[str, ...]:
         """What is not observed, each with the reason."""
         notes = () if self._observed_step is None else self._observed_step.notes
+        notes += self._validations.notes
         return (self._reason, *notes) if self._reason else notes
 
     def epoch_begin(self, epoch: int) -> None:
@@ -145,6 +150,7 @@ class Watch:
             self._running = None
         self._epoch_start += done
         self._fetch()
+        self._emit_validation()
         losses = np.array(self._losses, float)
         self._losses.clear()
         with np.errstate(invalid="ignore"):  # The spread of infinities is none.
@@ -163,6 +169,29 @@ class Watch:
             subscriber.receive(self.cost())
         self.times.add_extra(now() - began)
 
+    def test_begin(self) -> None:
+        """Puts the observed test step in place, if `fit` validates and it is due."""
+        wanted = self._validated()
+        if self.ended or not self._observable or not wanted:
+            return
+        began = now()
+        every = any(s.every for s in wanted)
+        self._validations.begin(self.probes, every, self.fail)
+        self.times.add_extra(now() - began)
+
+    def test_end(self) -> None:
+        """Takes it off again."""
+        self._validations.end()
+
+    def _validated(self) -> list[Any]:
+        """Who wants to see validations."""
+        return [
+            s
+            for s in self.subscribers
+            if s.describes_epochs(self.times)
+            and (s.wants_validation() or any(p.of == "losses" for p in s.selected))
+        ]
+
     def settle(self) -> None:
         """Hands out what is pending."""
         try:
@@ -173,6 +202,7 @@ class Watch:
     def end(self) -> None:
         """Hands out what is pending; the watch is over."""
         self._fetch()
+        self._validations.end()
         self.ended = True
         if self._passed_by and not self.times.observed:
             self._give_up("only those of fit() can be, not those of train_on_batch()")
@@ -181,6 +211,7 @@ class Watch:
         """Stops watching, with one warning for all subscribers."""
         self._observable = False
         self._pending.clear()
+        self._validations.end()
         for i, subscriber in enumerate(list(self.subscribers)):
             subscriber.step_aside(error, quiet=i > 0)
 
@@ -317,6 +348,23 @@ class Watch:
             self.times.add_observation(kind, seconds, observation.built)
         if pending:
             self._say_what_is_not_observed()
+
+    def _emit_validation(self) -> None:
+        """Hands out what was observed of a validation."""
+        results, batches = self._validations.take()
+        if not results:
+            return
+        began = now()
+        at = (self._first_step or 0) + self._epoch_start, self._epoch + 1
+        found = joined([one.fetch() for one in results])
+        for subscriber in self._validated():
+            subscriber.see_validation(batches)
+            record = validation_record(*at, found, subscriber.selected)
+            subscriber.receive(record)
+        for one in results:
+            add = self.times.add_once if one.built else self.times.add_extra
+            add(one.seconds)
+        self.times.add_extra(now() - began)
 
     def _emit_state(self, record: EpochRecord) -> None:
         """Adds what the probes see between epochs, and hands the record out."""

@@ -118,9 +118,7 @@ def is_injectable(key):
     path, _, name = key
     hooks = name.startswith("on_") or name in ("_lead", "_raise_users_error")
     is_hook = path.endswith("babysitter.py") and hooks
-    return not (
-        is_hook or name.startswith("<") or name in ("watched", "stand_in")
-    )
+    return not (is_hook or name.startswith("<") or name in ("watched", "stand_in"))
 
 
 def is_told(key):

@@ -43,7 +43,9 @@ def is_validating(model: Any, iterator: Any = None) -> bool:
         return own is not None
     # Keras does not keep an iterator over data of unknown length.
     known = isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
-    return known and own._current_iterator in (None, iterator)
+    return known and (
+        own._current_iterator is None or own._current_iterator is iterator
+    )
 
 
 def is_eager(model: Any) -> bool:
