@@ -15,7 +15,7 @@ from keras_babysit.step.observe import Fetched, Observation, ObservedStep
 
 #: The first batches are observed until they have so many samples, but not more
 #: executions of the test function than this.
-SAMPLES, EXECUTIONS = 128, 4
+SAMPLES, EXECUTIONS = 64, 4
 
 
 class Validations:
