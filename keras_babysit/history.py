@@ -95,6 +95,8 @@ class RunHistory:
         observed: number of step records.
         losses: path of a loss to its latest `LossInputs`, oldest first.
         validations: the latest `ValidationRecord`s, oldest first.
+        evaluated: path of a loss to pairs, oldest first: its mean over a training batch
+            in training, and over the same batch evaluated like the validation data.
         ended: whether the training has ended, and the epoch logs are complete.
     """
 
@@ -114,6 +116,7 @@ class RunHistory:
         self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
         self.losses: dict[str, deque[LossInputs]] = {}
         self.validations: deque[ValidationRecord] = deque(maxlen=MAX_LOSSES)
+        self.evaluated: dict[str, deque[tuple[float, float]]] = {}
         self.first_step: StepRecord | None = None
         self.last_step: StepRecord | None = None
         self.last_epoch: EpochRecord | None = None
@@ -124,6 +127,7 @@ class RunHistory:
         if isinstance(record, ValidationRecord):
             self.validations.append(record)
             self._add_series(record.losses, at, "val_")
+            self._add_evaluated(record)
             return
         if isinstance(record, EpochRecord):
             self.last_epoch = record
@@ -150,6 +154,24 @@ class RunHistory:
             known = self.losses.setdefault(one.path, deque(maxlen=MAX_LOSSES))
             known.append(one)
         self._add_series(record.losses, at)
+
+    def _add_evaluated(self, record: ValidationRecord) -> None:
+        """Keeps the losses of a training batch beside those it had in training."""
+        for one in record.training:
+            known = self.losses.get(one.path)
+            if not known or one.values is None or one.targets is None:
+                continue
+            values, targets = known[-1].values, known[-1].targets
+            # That of another callback's schedule may be another batch.
+            if (
+                values is not None
+                and targets is not None
+                and (
+                    (targets.size, targets.mean) == (one.targets.size, one.targets.mean)
+                )
+            ):
+                pairs = self.evaluated.setdefault(one.path, deque(maxlen=MAX_LOSSES))
+                pairs.append((values.mean, one.values.mean))
 
     def _add_series(
         self, losses: Sequence[LossInputs], at: tuple[float, float], prefix: str = ""

@@ -227,6 +227,8 @@ class ValidationRecord:
         epoch: number of finished epochs.
         loss: mean of the batches' losses, or `None` if the step does not track one.
         losses: a `LossInputs` for each call of a loss, of all these batches.
+        training: the same of the training batch that was observed last, evaluated like
+            the validation data: without dropout, with BatchNormalization's averages.
         confusions: path of a loss to how often each class was predicted for each: float
             array of shape `(classes, classes)`, a row for each true class.
     """
@@ -235,6 +237,7 @@ class ValidationRecord:
     epoch: float
     loss: float | None = None
     losses: tuple[LossInputs, ...] = ()
+    training: tuple[LossInputs, ...] = ()
     confusions: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 

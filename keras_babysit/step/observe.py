@@ -118,6 +118,7 @@ class ObservedStep:
         self._tracker: Any = None
         self._calls = 0
         self._error = ""
+        self._last: tuple[str, Any] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -185,6 +186,26 @@ class ObservedStep:
             seconds=now() - began - execution.seconds,
             fetch=lambda: self._fetch(spec, seen),
         )
+
+    def take_last(self) -> tuple[str, Any] | None:
+        """Hands over the batch of the last full observation, with what it is like."""
+        last, self._last = self._last, None
+        return last
+
+    def measure(self, spec: str, batch: Any) -> Callable[[], Fetched] | None:
+        """Measures a batch as if it were in such a step; makes no step.
+
+        Args:
+            spec: what it is like; nothing is traced for what no step was like.
+            batch: the batch.
+
+        Returns:
+            What fetches the results; `None` if it cannot be measured.
+        """
+        plan = self._plans.get(spec)
+        measured = self._measure(plan, batch) if plan and plan.measuring else None
+        seen = _Seen(measured=measured)
+        return None if measured is None else lambda: self._fetch(spec, seen)
 
     # Before the first step.
 
@@ -254,6 +275,11 @@ class ObservedStep:
         if it consists of the same operations.
         """
         own = None
+        if function is None and self._kind == "test":
+            # To trace the whole model once more would take longer than it is worth.
+            raise self._backend.NotDerivableError(
+                "the model had been evaluated before this training"
+            )
         if function is None:
             own = self._backend.new_function(self.model, self._kind)
             run = self._backend.Tracing(own).run
@@ -329,6 +355,7 @@ class ObservedStep:
             look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
         if inside and plan is not None and plan.measuring:
             seen.measured = self._measure(plan, batch)
+            self._last = (_spec(iterator), batch)
         alone = self._iterators.over([batch], iterator)
         self._around(execution, run, alone, seen, True)
         return seen, len(batches)

@@ -89,7 +89,11 @@ class Readings:
 
 
 def validation_record(
-    step: int, epoch: float, fetched: Fetched, selected: Sequence[Probe]
+    step: int,
+    epoch: float,
+    fetched: Fetched,
+    training: Fetched | None,
+    selected: Sequence[Probe],
 ) -> ValidationRecord:
     """Returns a record of the batches that were observed of a validation.
 
@@ -97,6 +101,7 @@ def validation_record(
         step: optimizer updates so far.
         epoch: number of finished epochs.
         fetched: what was measured, of all batches.
+        training: likewise of a training batch.
         selected: the probes that it is to have something of.
     """
     fields: dict[str, Any] = {}
@@ -105,6 +110,9 @@ def validation_record(
             assert probe.read is not None
             fields |= probe.read(fetched.described[probe.name]).step
             fields["confusions"] = confusions(fields["losses"], fetched.raw)
+            if training is not None:
+                again = probe.read(training.described[probe.name])
+                fields["training"] = again.step["losses"]
     return ValidationRecord(step, epoch, fetched.loss, **fields)
 
 

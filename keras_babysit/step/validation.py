@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,6 +16,20 @@ from keras_babysit.step.observe import Fetched, Observation, ObservedStep
 #: The first batches are observed until they have so many samples, but not more
 #: executions of the test function than this.
 SAMPLES, EXECUTIONS = 64, 4
+
+
+class Taken(NamedTuple):
+    """What was observed of one validation.
+
+    Attributes:
+        results: of its first batches.
+        training: fetches what was measured of a training batch, if one was.
+        batches: nested NumPy arrays.
+    """
+
+    results: list[Observation]
+    training: Callable[[], Fetched] | None
+    batches: list[Any]
 
 
 class Validations:
@@ -35,6 +49,7 @@ class Validations:
         self._done = 0
         self._function: Any = None
         self._results: list[Observation] = []
+        self._training: Callable[[], Fetched] | None = None
         self.batches: list[Any] = []
 
     @property
@@ -47,6 +62,7 @@ class Validations:
         self,
         probes: tuple[Probe, ...],
         every: bool,
+        training: Callable[[], tuple[str, Any] | None],
         failed: Callable[[Exception], Any],
     ) -> None:
         """A validation begins: puts the observed step in place, if it is due.
@@ -54,6 +70,7 @@ class Validations:
         Args:
             probes: those whose quantities are wanted.
             every: whether all validations are due.
+            training: hands over a training batch, to be measured in the same way.
             failed: is told of errors of ours.
         """
         self.end()
@@ -75,6 +92,9 @@ class Validations:
             if not left:
                 self.end()
             self._results.append(observed(execution, True, self.batches.append))
+            last = training()
+            if last is not None:
+                self._training = observed.measure(*last)
             if sum(map(_samples, self.batches)) >= SAMPLES:
                 left = 0
                 self.end()
@@ -87,11 +107,11 @@ class Validations:
         if function is not None and self._model.test_function is function:
             self._model.test_function = function.instead_of
 
-    def take(self) -> tuple[list[Observation], list[Any]]:
+    def take(self) -> Taken:
         """Hands over what was observed, and the batches, and forgets them."""
-        results, batches = self._results, self.batches
-        self._results, self.batches = [], []
-        return results, batches
+        taken = Taken(self._results, self._training, self.batches)
+        self._results, self._training, self.batches = [], None, []
+        return taken
 
     def _build(self, plain: Callable, probes: tuple[Probe, ...]) -> ObservedStep:
         wanted = tuple(p for p in probes if p.of == "losses")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import weakref
 from collections.abc import Callable, Sequence
@@ -176,7 +177,9 @@ class Watch:
             return
         began = now()
         every = any(s.every for s in wanted)
-        self._validations.begin(self.probes, every, self.fail)
+        step = self._observed_step
+        training = step.take_last if step is not None else lambda: None
+        self._validations.begin(self.probes, every, training, self.fail)
         self.times.add_extra(now() - began)
 
     def test_end(self) -> None:
@@ -203,6 +206,8 @@ class Watch:
         """Hands out what is pending; the watch is over."""
         self._fetch()
         self._validations.end()
+        if self._observed_step is not None:
+            self._observed_step.take_last()  # It holds memory.
         self.ended = True
         if self._passed_by and not self.times.observed:
             self._give_up("only those of fit() can be, not those of train_on_batch()")
@@ -211,7 +216,8 @@ class Watch:
         """Stops watching, with one warning for all subscribers."""
         self._observable = False
         self._pending.clear()
-        self._validations.end()
+        with contextlib.suppress(Exception):
+            self._validations.end()
         for i, subscriber in enumerate(list(self.subscribers)):
             subscriber.step_aside(error, quiet=i > 0)
 
@@ -351,17 +357,18 @@ class Watch:
 
     def _emit_validation(self) -> None:
         """Hands out what was observed of a validation."""
-        results, batches = self._validations.take()
-        if not results:
+        taken = self._validations.take()
+        if not taken.results:
             return
         began = now()
         at = (self._first_step or 0) + self._epoch_start, self._epoch + 1
-        found = joined([one.fetch() for one in results])
+        found = joined([one.fetch() for one in taken.results])
+        again = taken.training and taken.training()
         for subscriber in self._validated():
-            subscriber.see_validation(batches)
-            record = validation_record(*at, found, subscriber.selected)
+            subscriber.see_validation(taken.batches)
+            record = validation_record(*at, found, again, subscriber.selected)
             subscriber.receive(record)
-        for one in results:
+        for one in taken.results:
             add = self.times.add_once if one.built else self.times.add_extra
             add(one.seconds)
         self.times.add_extra(now() - began)
