@@ -16,6 +16,8 @@ from keras_babysit.rules.rule import Sign, rule
 
 #: Fewer samples say nothing about means.
 _FEW = 20
+#: So many samples are no accident where all of a class are taken for the same other one.
+_CLEAR = 8
 #: A sample of fewer values could be of a narrow range by its order alone.
 _WIDE = 16
 _SHIFT = "Quiñonero-Candela et al. 2009, Dataset Shift in Machine Learning"
@@ -64,7 +66,7 @@ def validation_differs(
     if data.validation.partial and not _is_worse(history, worse):
         return
     for x, other in _pairs(data):
-        yield from _moved(x, other, size, shift)
+        yield from _moved(x, other, size, shift, data.validation.partial)
     for y, other in _target_pairs(data):
         if out_of_scale(y, other, size, shift):
             yield _scaled(y, other, "targets")
@@ -79,10 +81,6 @@ def _pairs(data: DataFacts) -> list[tuple[ArrayFacts, ArrayFacts]]:
         (x, other)
         for x, other in pairs
         if min(x.seen, other.seen) >= _FEW and x.shape == other.shape
-        # The first of sorted samples may be of a narrow range.
-        if not data.validation.partial
-        or math.prod(x.shape) >= _WIDE
-        or _outside(x, other)
     ]
 
 
@@ -114,13 +112,15 @@ def _is_worse(history: RunHistory, worse: float) -> bool:
 
 
 def _moved(
-    x: ArrayFacts, other: ArrayFacts, size: float, shift: float
+    x: ArrayFacts, other: ArrayFacts, size: float, shift: float, partial: bool
 ) -> Iterator[Sign]:
-    if out_of_scale(x, other, size, shift):
+    # The first of sorted samples may be of a narrow range.
+    wide = not partial or math.prod(x.shape) >= _WIDE or _outside(x, other)
+    if wide and out_of_scale(x, other, size, shift):
         yield _scaled(x, other, "inputs")
         return
     moved, order = columns_moved(x, other, size, shift)
-    if not len(moved):
+    if not len(moved) or (partial and not order):
         return
     listed = names([str(i) for i in moved], 5)
     i = moved[0]
@@ -236,6 +236,6 @@ def permuted(table: np.ndarray, share: float, least: int) -> dict[int, int]:
     if len(set(seen)) < len(seen):
         return {}
     moved = np.flatnonzero(clear & (best != np.arange(len(table))))
-    if len(moved) < 2 or rows[moved].sum() < _FEW / 2:
+    if len(moved) < 2 or rows[moved].sum() < _CLEAR:
         return {}
     return {int(i): int(best[i]) for i in moved}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from keras_babysit.facts import ArrayFacts, DataFacts
 from keras_babysit.history import RunHistory
@@ -140,6 +141,9 @@ def columns_moved(
     part = distance[np.ix_(far, far)]
     if not part.size:
         return none
-    nearest = part.argmin(axis=1)
-    order = len(set(nearest)) == len(nearest) > 1 and part.min(axis=1).max() < 0.25
+    assigned = part[linear_sum_assignment(part)]
+    # What belongs to a column that was left out has no other one to belong to.
+    order = len(assigned) > 1 and bool(
+        (np.quantile(assigned, (0.5, 0.8)) < (0.25, 0.5)).all()
+    )
     return (at[far], True) if order else (at[np.diag(distance) > 1], False)
