@@ -16,7 +16,7 @@ from keras_babysit.rules.rule import Sign, rule
 
 #: Fewer samples say nothing about means.
 _FEW = 20
-#: So many samples are no accident where all of a class are taken for the same other one.
+#: So many samples are no accident if all of a class are taken for the same other one.
 _CLEAR = 8
 #: A sample of fewer values could be of a narrow range by its order alone.
 _WIDE = 16

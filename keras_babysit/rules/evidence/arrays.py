@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from keras_babysit.facts import ArrayFacts, DataFacts
 from keras_babysit.history import RunHistory
@@ -120,6 +119,8 @@ def columns_moved(
     Returns:
         Indices of columns, and whether they are another one's each.
     """
+    from scipy.optimize import linear_sum_assignment
+
     none = np.zeros(0, int), False
     sizes = {len(a) for a in (x.feature_std, other.feature_std, x.feature_mean)}
     if len(x.shape) != 1 or sizes != {x.features} or not 2 <= x.features <= 1_000:
