@@ -134,8 +134,9 @@ def columns_moved(
         fine &= np.maximum(high, -low) < _TAIL * one.feature_std
     at = np.flatnonzero(fine)
     mean, std = other.feature_mean[at][:, None], other.feature_std[at][:, None]
+    moved = np.abs(mean - x.feature_mean[at])
     distance = np.maximum(
-        np.abs(mean - x.feature_mean[at]) / x.feature_std[at] / shift,
+        moved / x.feature_std[at] / shift,
         np.abs(np.log(std / x.feature_std[at])) / math.log(size),
     )
     far = np.diag(distance) > 0.5
@@ -147,4 +148,6 @@ def columns_moved(
     order = len(assigned) > 1 and bool(
         (np.quantile(assigned, (0.5, 0.8)) < (0.25, 0.5)).all()
     )
-    return (at[far], True) if order else (at[np.diag(distance) > 1], False)
+    # Noise alone makes a column larger, and does not move it.
+    apart = np.diag(moved) > shift * np.minimum(x.feature_std[at], std[:, 0])
+    return (at[far], True) if order else (at[apart & (np.diag(distance) > 1)], False)
