@@ -253,6 +253,7 @@ class ValidationFacts:
 
     Attributes:
         rows: number of validation samples, if known.
+        partial: whether these facts are of its first batches alone.
         inputs: facts of its inputs.
         targets: facts of its targets.
         compared: how many of its samples were looked for among the training ones.
@@ -266,6 +267,7 @@ class ValidationFacts:
     compared: int = 0
     shared: int = 0
     among: int = 0
+    partial: bool = False
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from keras_babysit.records import (
     LossInputs,
     StepRecord,
     TensorStats,
+    ValidationRecord,
 )
 
 #: A series holds at most so many points; then every second older one goes.
@@ -71,7 +73,8 @@ class RunHistory:
     Quantities of a step are named by their fields, with a dot where a field is a
     `TensorStats`: `"loss"`, `"update_ratio"`, `"gradient.norm"`,
     `"activation.mean"`, `"dead_fraction"`, `"outputs.outside"` (of a loss, like
-    `"targets.mean"`); those of an epoch are Keras's logs,
+    `"targets.mean"`; in validation `"val_outputs.outside"`); those of an epoch are
+    Keras's logs,
     `"epoch.loss"`, `"epoch.val_accuracy"`. Long series are thinned, never cut: half
     of the older points go whenever `MAX_POINTS` is reached.
 
@@ -91,6 +94,9 @@ class RunHistory:
             and the places where it was not at that time.
         observed: number of step records.
         losses: path of a loss to its latest `LossInputs`, oldest first.
+        validations: the latest `ValidationRecord`s, oldest first.
+        evaluated: path of a loss to pairs, oldest first: its mean over a training batch
+            in training, and over the same batch evaluated like the validation data.
         ended: whether the training has ended, and the epoch logs are complete.
     """
 
@@ -109,13 +115,20 @@ class RunHistory:
         self._points: dict[tuple[str, str], array[float]] = {}
         self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
         self.losses: dict[str, deque[LossInputs]] = {}
+        self.validations: deque[ValidationRecord] = deque(maxlen=MAX_LOSSES)
+        self.evaluated: dict[str, deque[tuple[float, float]]] = {}
         self.first_step: StepRecord | None = None
         self.last_step: StepRecord | None = None
         self.last_epoch: EpochRecord | None = None
 
-    def append(self, record: StepRecord | EpochRecord) -> None:
+    def append(self, record: StepRecord | EpochRecord | ValidationRecord) -> None:
         """Adds a record."""
         at = (float(record.step), float(record.epoch))
+        if isinstance(record, ValidationRecord):
+            self.validations.append(record)
+            self._add_series(record.losses, at, "val_")
+            self._add_evaluated(record)
+            return
         if isinstance(record, EpochRecord):
             self.last_epoch = record
             for name, value in record.logs.items():
@@ -140,11 +153,39 @@ class RunHistory:
         for one in record.losses:
             known = self.losses.setdefault(one.path, deque(maxlen=MAX_LOSSES))
             known.append(one)
+        self._add_series(record.losses, at)
+
+    def _add_evaluated(self, record: ValidationRecord) -> None:
+        """Keeps the losses of a training batch beside those it had in training."""
+        for one in record.training:
+            known = self.losses.get(one.path)
+            if not known or one.values is None or one.targets is None:
+                continue
+            values, targets = known[-1].values, known[-1].targets
+            # That of another callback's schedule may be another batch.
+            if (
+                values is not None
+                and targets is not None
+                and (
+                    (targets.size, targets.mean) == (one.targets.size, one.targets.mean)
+                )
+            ):
+                pairs = self.evaluated.setdefault(one.path, deque(maxlen=MAX_LOSSES))
+                pairs.append((values.mean, one.values.mean))
+
+    def _add_series(
+        self, losses: Sequence[LossInputs], at: tuple[float, float], prefix: str = ""
+    ) -> None:
+        for one in losses:
             for role in LOSS_ROLES:
                 tensor = getattr(one, role)
                 if tensor is not None:
                     for name in LOSS_FIELDS:
-                        self._add(f"{role}.{name}", one.path, at, getattr(tensor, name))
+                        quantity, value = (
+                            f"{prefix}{role}.{name}",
+                            getattr(tensor, name),
+                        )
+                        self._add(quantity, one.path, at, value)
 
     def series(self, quantity: str, where: str = "") -> Series:
         """Returns the points of one quantity.

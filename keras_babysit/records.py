@@ -219,6 +219,29 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
+class ValidationRecord:
+    """The first batches of one observed validation.
+
+    Attributes:
+        step: optimizer updates so far.
+        epoch: number of finished epochs.
+        loss: mean of the batches' losses, or `None` if the step does not track one.
+        losses: a `LossInputs` for each call of a loss, of all these batches.
+        training: the same of the training batch that was observed last, evaluated like
+            the validation data: without dropout, with BatchNormalization's averages.
+        confusions: path of a loss to how often each class was predicted for each: float
+            array of shape `(classes, classes)`, a row for each true class.
+    """
+
+    step: int
+    epoch: float
+    loss: float | None = None
+    losses: tuple[LossInputs, ...] = ()
+    training: tuple[LossInputs, ...] = ()
+    confusions: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Image:
     """A picture: `pixels` is uint8 of shape `(height, width, 3)`."""
 
@@ -292,6 +315,10 @@ class ObservationCost:
     def total_seconds(self) -> float:
         """What watching has added to this run, all in all."""
         return self.extra_seconds + self.build_seconds
+
+
+#: What is recorded of a run, in the order of the time.
+Record = StepRecord | EpochRecord | ValidationRecord | ObservationCost
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from keras_babysit import rules as all_rules
 from keras_babysit.backend import load
 from keras_babysit.errors import number, warn, whole_or_none, wrong
 from keras_babysit.history import RunHistory
-from keras_babysit.records import EpochRecord, Finding, ObservationCost, StepRecord
+from keras_babysit.records import Finding, ObservationCost, Record
 from keras_babysit.report import Report, make_report
 from keras_babysit.rules.diagnosis import Diagnosis
 from keras_babysit.rules.rule import Rule
@@ -206,6 +206,16 @@ class Babysitter(keras.callbacks.Callback):
         self._lead("batch_begin", batch)
         self._raise_users_error()
 
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        """Puts the observed test step in place if a validation is due."""
+        self._lead("test_begin")
+        self._raise_users_error()
+
+    def on_test_end(self, logs: dict | None = None) -> None:
+        """Takes it off again, if no batch came."""
+        self._lead("test_end")
+        self._raise_users_error()
+
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Records the epoch and flushes the files."""
         self._lead("epoch_end", epoch, logs or {})
@@ -253,7 +263,7 @@ class Babysitter(keras.callbacks.Callback):
             return True
         return budget.pays_between_epochs(self.overhead, times, self.strict)
 
-    def receive(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
+    def receive(self, record: Record) -> None:
         """Takes a record: to the history and to the files."""
         try:
             if not isinstance(record, ObservationCost):
@@ -275,6 +285,19 @@ class Babysitter(keras.callbacks.Callback):
         """Takes a batch that is about to be trained on: nested NumPy arrays."""
         try:
             self._diagnose("batch", self.model, batch)
+        except Exception as e:
+            self.step_aside(e)
+
+    def wants_validation(self) -> bool:
+        """Whether the diagnosis wants to see some of the validation data."""
+        return self._diagnosis.wants_validation
+
+    def see_validation(self, batches: Sequence[Any]) -> None:
+        """Takes the first batches of a validation, if they are wanted."""
+        if not self.wants_validation():
+            return
+        try:
+            self._diagnose("validation", self.model, batches)
         except Exception as e:
             self.step_aside(e)
 

@@ -73,6 +73,7 @@ class Fed:
         validation_inputs: its input arrays, if it is arrays.
         validation_targets: its target arrays.
         validation_split: whether Keras split it off the end of the training data.
+        validation_partial: whether the arrays are its first batches alone.
     """
 
     source: str = "batches"
@@ -88,6 +89,7 @@ class Fed:
     validation_inputs: tuple[Rows, ...] = ()
     validation_targets: tuple[Rows, ...] = ()
     validation_split: bool = False
+    validation_partial: bool = False
 
 
 def arrays(name: str, nested: Any) -> tuple[tuple[Rows, ...], bool]:
@@ -121,6 +123,30 @@ def of_validation(x: Any, y: Any) -> dict[str, Any]:
         "validation_inputs": inputs,
         "validation_targets": targets,
     }
+
+
+def validated(fed: Fed, batches: Sequence[tuple[Any, ...]]) -> Fed:
+    """Returns it with the first batches of the validation data.
+
+    Args:
+        fed: what is known otherwise.
+        batches: nested NumPy arrays: inputs, targets, weights.
+    """
+    sample = BatchSample()
+    for batch in batches:
+        sample.add(*batch)
+    return dataclasses.replace(
+        fed,
+        validation=True,
+        validation_inputs=sample.joined(0)[0],
+        validation_targets=sample.joined(1)[0],
+        validation_partial=True,
+    )
+
+
+def validation_facts(fed: Fed) -> ValidationFacts | None:
+    """Returns the facts of the validation data alone."""
+    return _validation(fed, _keys(fed))
 
 
 def data_facts(fed: Fed) -> DataFacts:
@@ -172,10 +198,13 @@ class BatchSample:
 
     Args:
         fed: what is known of the `fit` otherwise.
+
+    Attributes:
+        fed: likewise.
     """
 
     def __init__(self, fed: Fed | None = None):
-        self._fed = fed or Fed()
+        self.fed = fed or Fed()
         self._batches: list[tuple[dict[str, Any], dict[str, Any]]] = []
         # Of all batches, those that were there before too: keys, epoch and place.
         self._seen: list[tuple[duplicates.Keys | None, int, int | None]] = []
@@ -188,7 +217,7 @@ class BatchSample:
     @property
     def steps(self) -> int | None:
         """How many batches `fit` takes at most, if known."""
-        return self._fed.steps
+        return self.fed.steps
 
     @property
     def full(self) -> bool:
@@ -246,15 +275,15 @@ class BatchSample:
 
     def facts(self) -> DataFacts:
         """Returns the facts of what was collected so far."""
-        inputs, x_whole = self._joined(0)
-        targets, y_whole = self._joined(1)
+        inputs, x_whole = self.joined(0)
+        targets, y_whole = self.joined(1)
         fed = dataclasses.replace(
-            self._fed,
+            self.fed,
             source="batches",
             inputs=inputs,
             targets=targets,
             complete=x_whole and y_whole,
-            weighted=self._fed.weighted or self._weighted,
+            weighted=self.fed.weighted or self._weighted,
         )
         sizes = [_length(y) for _, y in self._batches]
         if fed.batch_size is None and self._batches:
@@ -270,7 +299,7 @@ class BatchSample:
             **_stream(self._seen),
         )
 
-    def _joined(self, part: int) -> tuple[tuple[Rows, ...], bool]:
+    def joined(self, part: int) -> tuple[tuple[Rows, ...], bool]:
         """The batches' arrays end to end; what differs in shape is left out."""
         found, whole = [], True
         for name in self._batches[0][part] if self._batches else ():
@@ -489,7 +518,8 @@ def _validation(fed: Fed, train: duplicates.Keys | None) -> ValidationFacts | No
         return None
     inputs, targets = fed.validation_inputs, fed.validation_targets
     facts = ValidationFacts(
-        rows=_rows(inputs) if inputs else None,
+        rows=_rows(inputs) if inputs and not fed.validation_partial else None,
+        partial=fed.validation_partial,
         inputs=_facts(inputs, INPUT_ROWS),
         targets=_facts(targets, TARGET_ROWS),
     )

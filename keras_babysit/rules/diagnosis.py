@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_babysit.history import RunHistory
-from keras_babysit.records import EpochRecord, Finding, StepRecord
+from keras_babysit.records import (
+    EpochRecord,
+    Finding,
+    StepRecord,
+    ValidationRecord,
+)
 from keras_babysit.rules.judge import Judge
 from keras_babysit.rules.rule import Rule
 
@@ -29,6 +34,7 @@ class Diagnosis:
         self._judge = Judge(rules)
         self._active = bool(rules)
         self._sample: Any = None
+        self._fed: Any = None
         self._fingerprint = b""
 
     @property
@@ -41,9 +47,19 @@ class Diagnosis:
         """Whether more of the data should be seen."""
         return self._sample is not None and not self._sample.full
 
+    @property
+    def wants_validation(self) -> bool:
+        """Whether some of the validation data should be seen: it is no arrays."""
+        return self._fed is not None and not self._fed.validation_inputs
+
     def begin(self, model: Any) -> list[Finding]:
         """Before the first step, called from within `fit`: looks at both."""
-        from keras_babysit.inspection.data import BatchSample, data_facts, fingerprint
+        from keras_babysit.inspection.data import (
+            BatchSample,
+            Fed,
+            data_facts,
+            fingerprint,
+        )
         from keras_babysit.inspection.fit import fed_to
         from keras_babysit.inspection.settings import fit_facts
 
@@ -57,7 +73,7 @@ class Diagnosis:
             known, self._fingerprint = self._fingerprint, fingerprint(fed)
             same = known == self._fingerprint and self._history.data is not None
             facts = self._history.data if same else data_facts(fed)
-        self._sample = None
+        self._sample, self._fed = None, fed or Fed()
         if facts is None or facts.source == "batches":
             self._sample = BatchSample(fed)
         if facts is not None:
@@ -73,8 +89,29 @@ class Diagnosis:
         self._history.data = self._sample.facts()
         return self._look_at(model)
 
-    def recorded(self, record: StepRecord | EpochRecord) -> list[Finding]:
+    def validation(self, model: Any, batches: Sequence[Any]) -> list[Finding]:
+        """The first batches of a validation."""
+        import keras
+
+        from keras_babysit.inspection.data import validated, validation_facts
+
+        parts = [keras.utils.unpack_x_y_sample_weight(batch) for batch in batches]
+        fed, self._fed = validated(self._fed, parts), None
+        data = self._history.data
+        if self._sample is not None:
+            self._sample.fed = validated(self._sample.fed, parts)
+            self._history.data = self._sample.facts()
+        elif data is not None:
+            facts = validation_facts(fed)
+            self._history.data = dataclasses.replace(data, validation=facts)
+        return self._look_at(model)
+
+    def recorded(
+        self, record: StepRecord | EpochRecord | ValidationRecord
+    ) -> list[Finding]:
         """A record has been added to the history."""
+        if isinstance(record, ValidationRecord):
+            return []  # The record of the epoch follows.
         if isinstance(record, StepRecord):
             return self._judge.judge(self._history, "step")
         if not record.logs:
@@ -84,6 +121,7 @@ class Diagnosis:
 
     def end(self) -> list[Finding]:
         """The training has ended."""
+        self._fed = None
         self._history.ended = True
         self._look_at_callbacks()
         return self._judge.judge(self._history, "end")

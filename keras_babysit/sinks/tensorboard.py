@@ -28,8 +28,10 @@ from keras_babysit.records import (
     LayerStats,
     LossInputs,
     ObservationCost,
+    Record,
     StepRecord,
     TensorStats,
+    ValidationRecord,
     VariableStats,
 )
 from keras_babysit.report import Report
@@ -62,7 +64,7 @@ class TensorBoardSink:
         self._validation: EventFile | None = None
         self._has_layout = False
 
-    def emit(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
+    def emit(self, record: Record) -> None:
         """Queues a record for writing.
 
         Raises:
@@ -75,6 +77,10 @@ class TensorBoardSink:
             self._train.add(lambda: _step_values(record), record.step)
         elif isinstance(record, EpochRecord):
             self._emit_epoch(record)
+        elif isinstance(record, ValidationRecord):
+            if record.losses:
+                index = int(record.epoch) - 1
+                self._of_validation().add(lambda: _losses_values(record), index)
         else:
             text = _cost_text(record)
             self._train.add(
@@ -128,15 +134,18 @@ class TensorBoardSink:
     def _files(self) -> list[EventFile]:
         return [f for f in (self._train, self._validation) if f is not None]
 
+    def _of_validation(self) -> EventFile:
+        if self._validation is None:
+            self._validation = EventFile(self._log_dir / "validation", self._tell)
+        return self._validation
+
     def _emit_epoch(self, record: EpochRecord) -> None:
         # Keras numbers the finished epoch from zero; pictures and histograms also
         # have the state before the first epoch.
         index = record.epoch - 1
         self._train.add(lambda: _epoch_values(record), index)
         if any(name.startswith("val_") for name in record.logs):
-            if self._validation is None:
-                self._validation = EventFile(self._log_dir / "validation", self._tell)
-            self._validation.add(lambda: _validation_values(record), index)
+            self._of_validation().add(lambda: _validation_values(record), index)
         self._train.add(lambda: _state_values(record), record.epoch)
 
 
@@ -162,9 +171,7 @@ def _step_values(record: StepRecord) -> list[summaries.Value]:
         values += [summaries.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
     for layer in record.layers:
         values += _layer_values(layer)
-    for call in record.losses:
-        values += _loss_values(call)
-    return values + _tables(record)
+    return values + _losses_values(record) + _tables(record)
 
 
 def _epoch_values(record: EpochRecord) -> list[summaries.Value]:
@@ -233,6 +240,10 @@ def _layer_values(layer: LayerStats) -> list[summaries.Value]:
     if layer.histogram is not None and layer.histogram.counts.sum() > 0:
         values.append(summaries.histogram(tag, layer.histogram))
     return values
+
+
+def _losses_values(record: StepRecord | ValidationRecord) -> list[summaries.Value]:
+    return [value for call in record.losses for value in _loss_values(call)]
 
 
 def _loss_values(call: LossInputs) -> list[summaries.Value]:

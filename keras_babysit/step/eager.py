@@ -11,7 +11,7 @@ import keras
 
 from keras_babysit.probes.probe import Probe, View, unique
 from keras_babysit.records import LOSS_ROLES
-from keras_babysit.step.plan import Slot, is_describable, is_number
+from keras_babysit.step.plan import Slot, is_describable, is_number, is_small
 from keras_babysit.step.recorder import Recorded, Recorder
 
 
@@ -26,6 +26,7 @@ class Eagerly:
         backend: the backend's module.
         probes: those that look at gradients or layers.
         variables: path to trainable variable, as far as they are known.
+        raw: whether to keep targets and outputs of losses too, where they are few.
     """
 
     def __init__(
@@ -34,10 +35,13 @@ class Eagerly:
         backend: ModuleType,
         probes: Sequence[Probe],
         variables: dict[str, Any],
+        raw: bool = False,
     ):
         self._model, self._backend, self._probes = model, backend, probes
         self._paths = {id(v): path for path, v in variables.items()}
+        self._raw = raw
         self.found: list[tuple[Any, list[Any]]] = []
+        self.raw: list[tuple[Slot, Any]] = []
         self.error: Exception | None = None
         self._losses: dict[int, Any] = {}
         self._calls: dict[tuple[int, str], int] = {}
@@ -101,6 +105,8 @@ class Eagerly:
                     view = View(f"{name}/{role}", tuple(tensor.shape), call=call)
                     rows = self._backend.describe_value(tensor, probe.describer(view))
                     self.found.append((Slot("losses", view, probe, replica), rows))
+                    if self._raw and is_small(view):
+                        self.raw.append((Slot("raw", view, replica=replica), tensor))
 
     def read(self) -> list[tuple[Slot, Any, Any]]:
         """Fetches what was described: slots with rows, and values of units."""
@@ -109,6 +115,7 @@ class Eagerly:
             (Slot("loss", replica=replica), numpy_of(value), None)
             for replica, value in self._losses.items()
         ]
+        results += [(slot, numpy_of(value), None) for slot, value in self.raw]
         names: dict[tuple[str, int], list[int]] = {}
         for i, (slot, _) in enumerate(found):
             names.setdefault((slot.probe.name, slot.replica), []).append(i)

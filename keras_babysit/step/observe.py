@@ -35,11 +35,14 @@ class Fetched:
         loss: of the batch, or `None`.
         learning_rate: that the step used, or `None`.
         described: probe name to what was measured for it.
+        raw: path to the values themselves of what the loss gets, by replicas; only of
+            validations, and where they are few.
     """
 
     loss: float | None
     learning_rate: float | None
     described: dict[str, list[Described]]
+    raw: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class ObservedStep:
         plain: the model's own train function, which makes every step.
         backend: the backend's module, see `backend.load`.
         probes: what to measure.
+        kind: `"train"`, or `"test"` for steps of an evaluation: `plain` is the model's
+            test function then.
     """
 
     def __init__(
@@ -95,14 +100,16 @@ class ObservedStep:
         plain: Callable,
         backend: ModuleType,
         probes: tuple[Probe, ...],
+        kind: str = "train",
     ):
         self.model = model
         self.plain = plain
         self.probes = measuring(probes)
+        self._kind = kind
         self._backend = backend
         self._passes = [p for p in self.probes if p.of in _FULL]
         self._updates = [p for p in self.probes if p.of == "updates"]
-        self._closed = backend.why_closed(model, plain)
+        self._closed = backend.why_closed(model, plain, kind)
         self._eager = not self._closed and backend.is_eager(model)
         self._iterators = backend.Iterators(model)
         self._plans: dict[Any, Plan] = {}
@@ -111,6 +118,7 @@ class ObservedStep:
         self._tracker: Any = None
         self._calls = 0
         self._error = ""
+        self._last: tuple[str, Any] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -179,6 +187,26 @@ class ObservedStep:
             fetch=lambda: self._fetch(spec, seen),
         )
 
+    def take_last(self) -> tuple[str, Any] | None:
+        """Hands over the batch of the last full observation, with what it is like."""
+        last, self._last = self._last, None
+        return last
+
+    def measure(self, spec: str, batch: Any) -> Callable[[], Fetched] | None:
+        """Measures a batch as if it were in such a step; makes no step.
+
+        Args:
+            spec: what it is like; nothing is traced for what no step was like.
+            batch: the batch.
+
+        Returns:
+            What fetches the results; `None` if it cannot be measured.
+        """
+        plan = self._plans.get(spec)
+        measured = self._measure(plan, batch) if plan and plan.measuring else None
+        seen = _Seen(measured=measured)
+        return None if measured is None else lambda: self._fetch(spec, seen)
+
     # Before the first step.
 
     def _traced(self, execution: Execution) -> tuple[Any, Recorded] | None:
@@ -215,7 +243,14 @@ class ObservedStep:
         paths = {id(v): path for path, v in self._variables.items()}
         try:
             concrete = self._concrete(function, recorded, iterator)
-            plan = make_plan(self._backend, concrete, recorded, self._passes, paths)
+            plan = make_plan(
+                self._backend,
+                concrete,
+                recorded,
+                self._passes,
+                paths,
+                raw=self._kind == "test",
+            )
         except self._backend.NotDerivableError as e:
             plan = Plan(notes=[f"{MISSING}{_kinds(self._passes)}: {e}"])
         self._plans[_spec(iterator)] = plan
@@ -240,8 +275,13 @@ class ObservedStep:
         if it consists of the same operations.
         """
         own = None
+        if function is None and self._kind == "test":
+            # To trace the whole model once more would take longer than it is worth.
+            raise self._backend.NotDerivableError(
+                "the model had been evaluated before this training"
+            )
         if function is None:
-            own = self._backend.new_function(self.model)
+            own = self._backend.new_function(self.model, self._kind)
             run = self._backend.Tracing(own).run
             recorder = Recorder(self.model, self._backend, recorded)
             with random_numbers_kept(), recorder.recording():
@@ -274,8 +314,8 @@ class ObservedStep:
             known = self._backend.traces_of(self.plain)
             if not any(self._backend.are_alike(concrete, other) for other in known):
                 raise self._backend.NotDerivableError(
-                    "the train function was compiled before the model was changed; "
-                    "compile the model again to observe what it does now"
+                    f"the {self._kind} function was compiled before the model was "
+                    "changed; compile the model again to observe what it does now"
                 )
         return concrete
 
@@ -291,7 +331,11 @@ class ObservedStep:
         seen, run = _Seen(), self.plain
         if inside and self._eager:
             seen.eagerly = Eagerly(
-                self.model, self._backend, self._passes, self._variables
+                self.model,
+                self._backend,
+                self._passes,
+                self._variables,
+                raw=self._kind == "test",
             )
             run = seen.eagerly.around(self.plain)
         takes = (inside and not self._eager) or look is not None or per_execution > 1
@@ -311,6 +355,7 @@ class ObservedStep:
             look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
         if inside and plan is not None and plan.measuring:
             seen.measured = self._measure(plan, batch)
+            self._last = (_spec(iterator), batch)
         alone = self._iterators.over([batch], iterator)
         self._around(execution, run, alone, seen, True)
         return seen, len(batches)
@@ -352,6 +397,8 @@ class ObservedStep:
         if compare:
             seen.before = [c.copies() for c, _ in self._comparisons]
             seen.tracked = self._track()
+        if self._kind == "test":
+            return
         for optimizer in optimizers_of(self.model):
             if seen.rate is None:
                 seen.rate = self._backend.value_of(learning_rate(optimizer))
@@ -378,6 +425,10 @@ class ObservedStep:
         elif seen.measured is not None and plan is not None:
             found = plan.read(seen.measured)
         losses = [float(np.mean(row)) for s, row, _ in found if s.kind == "loss"]
+        raw: dict[str, list[np.ndarray]] = {}
+        for slot, array, _ in found:
+            if slot.kind == "raw" and slot.view is not None:
+                raw.setdefault(slot.view.path, []).append(array)
         scales = {k: self._number(v) for k, v in seen.scales.items()}
         results = described(found, scales)
         paths = list(self._variables)
@@ -394,6 +445,7 @@ class ObservedStep:
             loss=float(np.mean(losses)) if losses else self._loss(seen),
             learning_rate=None if seen.rate is None else self._number(seen.rate),
             described=results,
+            raw=raw,
         )
 
     def _number(self, tensor: Any) -> float:

@@ -24,6 +24,8 @@ WORDS = {
 }
 #: How a note begins that says what is missing, and not only what is different.
 MISSING = "Not observed: "
+#: A sample with as many values as this is not handed out.
+MANY = 1_000
 _REDRAWN = (
     "Gradients and activations are of another draw of the random numbers than the "
     "training step's: "
@@ -40,7 +42,8 @@ class Slot:
     """One measured tensor of a step.
 
     Attributes:
-        kind: `"gradients"`, `"layers"`, `"losses"` or `"loss"`.
+        kind: `"gradients"`, `"layers"`, `"losses"`, `"loss"`, or `"raw"` for values of
+            what the loss gets as they are.
         view: what it is; `None` for the loss.
         probe: who reads it; `None` for the loss.
         replica: the number of the replica that it is of.
@@ -85,6 +88,7 @@ def make_plan(
     recorded: Recorded,
     probes: Sequence[Probe],
     paths: dict[int, str],
+    raw: bool = False,
 ) -> Plan:
     """Derives what measures a step from its trace.
 
@@ -94,9 +98,15 @@ def make_plan(
         recorded: what was noted while it was traced.
         probes: those that look at gradients or layers.
         paths: id of a variable to its path.
+        raw: whether to hand out targets and outputs of losses too, where they are few.
     """
     plan = Plan()
     targets, slots = _targets(backend, concrete.graph, recorded, probes, paths)
+    if raw:
+        for number, view, tensor in losses_of(backend, concrete.graph, recorded):
+            if is_small(view):
+                targets.append(backend.Target((tensor,)))
+                slots.append(Slot("raw", view, replica=number))
     for kind in dict.fromkeys(p.of for p in probes):
         # A step of one's own need not call any loss of Keras's.
         if kind != "losses" and not any(slot.kind == kind for slot in slots):
@@ -112,7 +122,7 @@ def make_plan(
     if any(effects[i].draws for i in good):
         plan.notes.append(_REDRAWN + _TF_RANDOM)
     xla = backend.is_xla(concrete) and any(effects[i].random for i in good)
-    outputs = [i for i in good if slots[i].kind in ("layers", "losses")]
+    outputs = [i for i in good if slots[i].kind in ("layers", "losses", "raw")]
     others = [i for i in good if i not in outputs]
     if xla and any(effects[i].random for i in outputs):
         plan.notes.append(_REDRAWN + _XLA_RANDOM)
@@ -276,6 +286,12 @@ def is_number(backend: ModuleType, tensor: Any, graph: Any) -> bool:
     if not backend.is_in(tensor, graph) or tensor.shape.rank is None:
         return False
     return tensor.shape.rank > 0 and backend.is_number(tensor)
+
+
+def is_small(view: View) -> bool:
+    """Whether the values themselves are few: a row of classes for each sample."""
+    few = len(view.shape) < 3 and (view.shape[-1] or MANY if view.shape[1:] else 1)
+    return view.path.endswith(("/targets", "/outputs")) and 0 < few < MANY
 
 
 def is_describable(tensor: Any) -> bool:

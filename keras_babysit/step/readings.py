@@ -8,8 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from keras_babysit.probes.confusion import confusions
 from keras_babysit.probes.probe import Probe, Reading
-from keras_babysit.records import LayerStats, StepRecord, VariableStats
+from keras_babysit.records import (
+    LayerStats,
+    StepRecord,
+    ValidationRecord,
+    VariableStats,
+)
 from keras_babysit.step.observe import Fetched
 
 #: Full observations over which a unit has to be zero to count as dead, at most; the
@@ -80,6 +86,34 @@ class Readings:
             "dead_fraction": float(1 - np.any(window, axis=0).mean()),
             "dead_window": len(window),
         }
+
+
+def validation_record(
+    step: int,
+    epoch: float,
+    fetched: Fetched,
+    training: Fetched | None,
+    selected: Sequence[Probe],
+) -> ValidationRecord:
+    """Returns a record of the batches that were observed of a validation.
+
+    Args:
+        step: optimizer updates so far.
+        epoch: number of finished epochs.
+        fetched: what was measured, of all batches.
+        training: likewise of a training batch.
+        selected: the probes that it is to have something of.
+    """
+    fields: dict[str, Any] = {}
+    for probe in selected:
+        if probe.of == "losses" and probe.name in fetched.described:
+            assert probe.read is not None
+            fields |= probe.read(fetched.described[probe.name]).step
+            fields["confusions"] = confusions(fields["losses"], fetched.raw)
+            if training is not None:
+                again = probe.read(training.described[probe.name])
+                fields["training"] = again.step["losses"]
+    return ValidationRecord(step, epoch, fetched.loss, **fields)
 
 
 def _step_record(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,10 +14,11 @@ from keras_babysit.backend import load
 from keras_babysit.probes.probe import Describer, EpochView, Probe, unique
 from keras_babysit.records import EpochRecord, ObservationCost, StepRecord, scalars
 from keras_babysit.step import budget
-from keras_babysit.step.execution import Execution, now
+from keras_babysit.step.execution import Execution, now, standing_in, users_own
 from keras_babysit.step.observe import Observation, ObservedStep
 from keras_babysit.step.plan import MISSING
-from keras_babysit.step.readings import Readings
+from keras_babysit.step.readings import Readings, validation_record
+from keras_babysit.step.validation import Validations, joined
 
 # The callbacks of a `fit` keep its watch; it keeps `params`, whose id is the key.
 _watches: weakref.WeakValueDictionary[int, Watch] = weakref.WeakValueDictionary()
@@ -83,6 +83,9 @@ class Watch:
         self._batches: int | None = (params or {}).get("steps")
         self._observed_in_epoch = 0
         self._known: dict[Any, Callable] = previous._known if previous else {}
+        self._validations: Validations = Validations(
+            model, previous._validations if previous else None
+        )
 
     @property
     def probes(self) -> tuple[Probe, ...]:
@@ -100,6 +103,7 @@ class Watch:
     def unobserved(self) -> tuple[str, ...]:
         """What is not observed, each with the reason."""
         notes = () if self._observed_step is None else self._observed_step.notes
+        notes += self._validations.notes
         return (self._reason, *notes) if self._reason else notes
 
     def epoch_begin(self, epoch: int) -> None:
@@ -147,6 +151,7 @@ class Watch:
             self._running = None
         self._epoch_start += done
         self._fetch()
+        self._emit_validation()
         losses = np.array(self._losses, float)
         self._losses.clear()
         with np.errstate(invalid="ignore"):  # The spread of infinities is none.
@@ -165,6 +170,31 @@ class Watch:
             subscriber.receive(self.cost())
         self.times.add_extra(now() - began)
 
+    def test_begin(self) -> None:
+        """Puts the observed test step in place, if `fit` validates and it is due."""
+        wanted = self._validated()
+        if self.ended or not self._observable or not wanted:
+            return
+        began = now()
+        every = any(s.every for s in wanted)
+        step = self._observed_step
+        training = step.take_last if step is not None else lambda: None
+        self._validations.begin(self.probes, every, training, self.fail)
+        self.times.add_extra(now() - began)
+
+    def test_end(self) -> None:
+        """Takes it off again."""
+        self._validations.end()
+
+    def _validated(self) -> list[Any]:
+        """Who wants to see validations."""
+        return [
+            s
+            for s in self.subscribers
+            if s.describes_epochs(self.times)
+            and (s.wants_validation() or any(p.of == "losses" for p in s.selected))
+        ]
+
     def settle(self) -> None:
         """Hands out what is pending."""
         try:
@@ -175,6 +205,9 @@ class Watch:
     def end(self) -> None:
         """Hands out what is pending; the watch is over."""
         self._fetch()
+        self._validations.end()
+        if self._observed_step is not None:
+            self._observed_step.take_last()  # It holds memory.
         self.ended = True
         if self._passed_by and not self.times.observed:
             self._give_up("only those of fit() can be, not those of train_on_batch()")
@@ -183,6 +216,8 @@ class Watch:
         """Stops watching, with one warning for all subscribers."""
         self._observable = False
         self._pending.clear()
+        with contextlib.suppress(Exception):
+            self._validations.end()
         for i, subscriber in enumerate(list(self.subscribers)):
             subscriber.step_aside(error, quiet=i > 0)
 
@@ -220,7 +255,7 @@ class Watch:
     def _put_in_place(self, step: int, kind: str, receivers: list) -> None:
         model = self.model
         # One of ours is still there if the step that it was for was never made.
-        plain = getattr(model.train_function, "instead_of", model.train_function)
+        plain = users_own(model.train_function)
         if plain is None:
             return
         observed = self._build(plain)
@@ -228,36 +263,22 @@ class Watch:
         full = kind == budget.FULL
         due = True
 
-        @functools.wraps(plain)
-        def train_function(iterator: Any) -> Any:
+        def observe(execution: Execution) -> None:
             nonlocal due
             if not due:
-                return plain(iterator)
-            execution = None
-            try:
-                execution = Execution(plain, iterator)
-                if not load("step").is_of_fit(iterator):
-                    self._passed_by = True  # By `train_on_batch`, perhaps.
-                    return execution.finish()
-                # Only one call is observed, however it ends. Another callback may
-                # have put a function of its own around this one.
-                due = False
-                if model.train_function is train_function:
-                    model.train_function = plain
-                look = self._show if wanted and full else None
-                result = observed(execution, full, look)
-                self._took(step, kind, result, receivers)
-            except StopIteration:
-                raise  # The data have ended.
-            except Exception as e:
-                if execution is not None and e is execution.raised:
-                    raise
-                with contextlib.suppress(Exception):
-                    self.fail(e)
-            return plain(iterator) if execution is None else execution.finish()
+                return
+            if not load("step").is_of_fit(execution.iterator):
+                self._passed_by = True  # By `train_on_batch`, perhaps.
+                return
+            # Only one call is observed, however it ends. Another callback may have put
+            # a function of its own around this one.
+            due = False
+            if model.train_function is function:
+                model.train_function = plain
+            look = self._show if wanted and full else None
+            self._took(step, kind, observed(execution, full, look), receivers)
 
-        train_function.instead_of = plain  # type: ignore[attr-defined]
-        model.train_function = train_function
+        function = model.train_function = standing_in(plain, observe, self.fail)
 
     def _took(self, step: int, kind: str, result: Observation, receivers: list) -> None:
         """Notes an observation, to be fetched later."""
@@ -333,6 +354,24 @@ class Watch:
             self.times.add_observation(kind, seconds, observation.built)
         if pending:
             self._say_what_is_not_observed()
+
+    def _emit_validation(self) -> None:
+        """Hands out what was observed of a validation."""
+        taken = self._validations.take()
+        if not taken.results:
+            return
+        began = now()
+        at = (self._first_step or 0) + self._epoch_start, self._epoch + 1
+        found = joined([one.fetch() for one in taken.results])
+        again = taken.training and taken.training()
+        for subscriber in self._validated():
+            subscriber.see_validation(taken.batches)
+            record = validation_record(*at, found, again, subscriber.selected)
+            subscriber.receive(record)
+        for one in taken.results:
+            add = self.times.add_once if one.built else self.times.add_extra
+            add(one.seconds)
+        self.times.add_extra(now() - began)
 
     def _emit_state(self, record: EpochRecord) -> None:
         """Adds what the probes see between epochs, and hands the record out."""

@@ -9,6 +9,7 @@ from collections import Counter
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_babysit
 from keras_babysit import Babysitter
@@ -71,6 +72,7 @@ def fit(tmp_path_factory):
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     start = [np.array(v) for v in variables]
+    validation = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
 
     def run(*callbacks, calls=None):
         keras.utils.set_random_seed(3)
@@ -78,7 +80,13 @@ def fit(tmp_path_factory):
             variable.assign(value)
         with calls or Calls():
             history = model.fit(
-                x, y, batch_size=4, epochs=2, verbose=0, callbacks=list(callbacks)
+                x,
+                y,
+                batch_size=4,
+                epochs=2,
+                verbose=0,
+                callbacks=list(callbacks),
+                validation_data=validation,
             )
         return [np.array(v) for v in variables], history.history
 
@@ -111,9 +119,7 @@ def is_injectable(key):
     path, _, name = key
     hooks = name.startswith("on_") or name in ("_lead", "_raise_users_error")
     is_hook = path.endswith("babysitter.py") and hooks
-    return not (
-        is_hook or name.startswith("<") or name in ("watched", "train_function")
-    )
+    return not (is_hook or name.startswith("<") or name in ("watched", "stand_in"))
 
 
 def is_told(key):

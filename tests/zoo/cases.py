@@ -29,6 +29,7 @@ FAMILIES = (
     "preparation",
     "settings",
     "streams",
+    "shifts",
     "healthy",
 )
 

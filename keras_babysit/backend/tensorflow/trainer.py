@@ -18,21 +18,34 @@ Tensor = Any
 _PARTS = ("multi_step_on_iterator", "one_step_on_data")
 
 
-def why_closed(model: Any, plain: Callable) -> str:
-    """Returns why one cannot look into a train function; `""` if one can.
+def why_closed(model: Any, plain: Callable, kind: str = "train") -> str:
+    """Returns why one cannot look into a train or test function; `""` if one can.
 
     Args:
         model: a compiled Keras model.
-        plain: its train function.
+        plain: its function.
+        kind: `"train"` or `"test"`.
     """
-    for name in ("make_train_function", "_make_function"):
+    for name in (f"make_{kind}_function", "_make_function"):
         if getattr(type(model), name) is not getattr(TensorFlowTrainer, name):
             return f"{type(model).__name__} overrides {name}()"
     made_by = str(getattr(plain, "__module__", ""))
     known = getattr(getattr(plain, "__code__", None), "co_freevars", ())
     if made_by.split(".")[0] != "keras" or not set(_PARTS) <= set(known):
-        return "the model's train_function is not the one that Keras made"
+        return f"the model's {kind}_function is not the one that Keras made"
     return ""
+
+
+def is_validating(model: Any, iterator: Any = None) -> bool:
+    """Whether `fit` validates a model, and by this iterator, as far as Keras knows."""
+    own = getattr(model, "_eval_epoch_iterator", None)
+    if own is None or iterator is None:
+        return own is not None
+    # Keras does not keep an iterator over data of unknown length.
+    known = isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
+    return known and (
+        own._current_iterator is None or own._current_iterator is iterator
+    )
 
 
 def is_eager(model: Any) -> bool:
@@ -85,9 +98,9 @@ class Tracing:
         return self._multi.experimental_get_tracing_count() > self._before
 
 
-def new_function(model: Any) -> Callable:
-    """Returns a train function as Keras would make it now."""
-    return model._make_function(model.train_step)
+def new_function(model: Any, kind: str = "train") -> Callable:
+    """Returns a train or test function as Keras would make it now."""
+    return model._make_function(getattr(model, f"{kind}_step"))
 
 
 def traces_of(plain: Callable) -> list[Any]:

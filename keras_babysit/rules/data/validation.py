@@ -1,4 +1,4 @@
-"""Rules about the validation data: their scale, and how they were split off."""
+"""Rules about how the validation data were split off."""
 
 from __future__ import annotations
 
@@ -12,60 +12,6 @@ from keras_babysit.rules.evidence.connections import class_counts
 from keras_babysit.rules.evidence.phrases import names, number, percent
 from keras_babysit.rules.evidence.progress import well_trained
 from keras_babysit.rules.rule import Sign, rule
-
-
-@rule(
-    kind="note",
-    severity="warning",
-    when="start",
-    since="Quiñonero-Candela et al. 2009, Dataset Shift in Machine Learning",
-    also=("overfitting", "stopped-too-early", "validation-better"),
-)
-def validation_differs(
-    history: RunHistory, *, size: float = 5.0, shift: float = 3.0
-) -> Iterator[Sign]:
-    """The validation inputs are not scaled like the training inputs.
-
-    What it sees:
-        An input whose values in the validation data are `size` times as large as in the
-        training data, or a `size`-th of that, by their root mean square; or whose mean
-        is more than `shift` standard deviations away.
-
-    Why it matters:
-        The model meets numbers that it has never seen: the validation score says
-        nothing of what it learned, and looks like overfitting.
-
-    What to do:
-        Apply the same preprocessing to both, with the mean and standard deviation of
-        the training data.
-
-    When it is wrong:
-        The validation data are of another kind on purpose.
-
-    References:
-        Quiñonero-Candela et al., Dataset Shift in Machine Learning (2009).
-    """
-    data = history.data
-    if data is None or data.validation is None:
-        return
-    others = {x.name: x for x in data.validation.inputs}
-    for x in data.inputs:
-        other = others.get(x.name)
-        if other is None or min(x.seen, other.seen) < 20 or x.shape != other.shape:
-            continue
-        here, there = math.hypot(x.mean, x.std), math.hypot(other.mean, other.std)
-        moved = abs(other.mean - x.mean) > shift * x.std > 0
-        if min(here, there) > 0 and (not 1 / size < there / here < size or moved):
-            yield Sign(
-                where=x.name,
-                seen=f"validation inputs of mean {number(other.mean)} and deviation "
-                f"{number(other.std)}, training inputs of {number(x.mean)} and "
-                f"{number(x.std)}",
-                cause="Likely only one of the two was scaled",
-                action="apply the same scaling to both, with the training data's mean "
-                "and standard deviation",
-                evidence={"training": here, "validation": there},
-            )
 
 
 @rule(

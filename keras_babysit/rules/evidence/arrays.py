@@ -67,3 +67,87 @@ def _bits(x: ArrayFacts) -> float:
     # Without counts, more than a thousand values: ten bits.
     each = -sum(p * math.log2(p) for p in shares) if shares else 10.0
     return each * math.prod(x.shape)
+
+
+#: The largest distance from the mean, in standard deviations, of values whose
+#: standard deviation a few samples show.
+_TAIL = 20
+#: So many values are never all on one side of zero by accident.
+_MANY = 1_000
+
+
+def out_of_scale(x: ArrayFacts, other: ArrayFacts, size: float, shift: float) -> bool:
+    """Whether an array is scaled otherwise than another one.
+
+    Args:
+        x: the training data's.
+        other: the validation data's.
+        size: how many times as large it is.
+        shift: how far the mean is away, in standard deviations.
+    """
+    here, there = root_mean_square(x), root_mean_square(other)
+    if not min(here, there) > 0:
+        return False
+    if abs(other.mean - x.mean) > shift * x.std > 0:
+        return True
+    tail = x if here > there else other
+    if max(tail.max - tail.mean, tail.mean - tail.min) > _TAIL * tail.std:
+        return False  # A few outliers make up all of its size.
+    return not 1 / size < there / here < size or _on_one_side(x, other)
+
+
+def _on_one_side(x: ArrayFacts, other: ArrayFacts) -> bool:
+    """Whether one of them only is never negative, and lies elsewhere."""
+    if min(a.seen * math.prod(a.shape) for a in (x, other)) < _MANY:
+        return False
+    a, b = (x, other) if x.min > other.min else (other, x)
+    apart = abs(a.mean - b.mean) > 0.5 * min(a.std, b.std)
+    return a.min >= 0 and b.min < -0.25 * abs(b.max) and apart
+
+
+def columns_moved(
+    x: ArrayFacts, other: ArrayFacts, size: float, shift: float
+) -> tuple[np.ndarray, bool]:
+    """Which columns of a table are not those of another one.
+
+    Args:
+        x: the training data's.
+        other: the validation data's.
+        size: how many times as large as before a column is, in its deviation.
+        shift: how far its mean is away, in standard deviations.
+
+    Returns:
+        Indices of columns, and whether they are another one's each.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    none = np.zeros(0, int), False
+    sizes = {len(a) for a in (x.feature_std, other.feature_std, x.feature_mean)}
+    if len(x.shape) != 1 or sizes != {x.features} or not 2 <= x.features <= 1_000:
+        return none
+    fine = np.ones(x.features, bool)
+    for one in (x, other):
+        low, high = (
+            one.feature_min - one.feature_mean,
+            one.feature_max - one.feature_mean,
+        )
+        fine &= np.maximum(high, -low) < _TAIL * one.feature_std
+    at = np.flatnonzero(fine)
+    mean, std = other.feature_mean[at][:, None], other.feature_std[at][:, None]
+    moved = np.abs(mean - x.feature_mean[at])
+    distance = np.maximum(
+        moved / x.feature_std[at] / shift,
+        np.abs(np.log(std / x.feature_std[at])) / math.log(size),
+    )
+    far = np.diag(distance) > 0.5
+    part = distance[np.ix_(far, far)]
+    if not part.size:
+        return none
+    assigned = part[linear_sum_assignment(part)]
+    # What belongs to a column that was left out has no other one to belong to.
+    order = len(assigned) > 1 and bool(
+        (np.quantile(assigned, (0.5, 0.8)) < (0.25, 0.5)).all()
+    )
+    # Noise alone makes a column larger, and does not move it.
+    apart = np.diag(moved) > shift * np.minimum(x.feature_std[at], std[:, 0])
+    return (at[far], True) if order else (at[apart & (np.diag(distance) > 1)], False)

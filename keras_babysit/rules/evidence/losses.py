@@ -35,6 +35,35 @@ def targets(known: Sequence[LossInputs]) -> list[LossTensor]:
     return [t for t in found if _is_finite(t)]
 
 
+def evaluated(history: RunHistory) -> tuple[float, float] | None:
+    """A training batch's loss in training, and evaluated like the validation data.
+
+    Returns:
+        Medians over the latest three observed validations; `None` if that is not known,
+        or there are several losses.
+    """
+    if len(history.evaluated) != 1:
+        return None
+    (known,) = history.evaluated.values()
+    pairs = np.array(list(known)[-3:])
+    trained, again = np.median(pairs, axis=0)
+    return (float(trained), float(again)) if np.isfinite(pairs).all() else None
+
+
+def mixes_targets(history: RunHistory) -> bool:
+    """Whether targets are 0 and 1 in validation and shares of it in training."""
+    if not history.validations:
+        return False
+    for one in history.validations[-1].losses:
+        known = history.losses.get(one.path)
+        here, there = known[-1].targets if known else None, one.targets
+        if here is None or there is None or units(there) == 1 or there.whole < 0.999:
+            continue
+        if here.whole < 0.99 and here.min >= 0 and here.max <= 1:
+            return True
+    return False
+
+
 def _is_finite(tensor: LossTensor) -> bool:
     numbers = (tensor.min, tensor.max, tensor.mean, tensor.std, tensor.spread)
     return bool(np.isfinite(numbers).all()) and tensor.size > 0

@@ -11,6 +11,7 @@ import numpy as np
 from keras_babysit.facts import LayerFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.evidence.chance import lowest_loss
+from keras_babysit.rules.evidence.losses import evaluated, mixes_targets
 from keras_babysit.rules.evidence.phrases import names, number, percent
 from keras_babysit.rules.evidence.progress import accuracy_name, progress
 from keras_babysit.rules.rule import Sign, rule
@@ -109,7 +110,7 @@ def overfitting(
     n = int(max(patience, 2))
     if len(c.val_loss) < 2 * n or progress(history).updates < 30:
         return
-    if _averages_lag(history, c) or _known(history) > 0.9:
+    if _averages_lag(history, c) or _known(history) > 0.9 or _fails_on_its_own(history):
         return
     yield from _rising(history, c, rise, gap, n) or _apart(history, c, gap, n)
 
@@ -191,7 +192,8 @@ def batchnorm_lagging(
         A model with BatchNormalization that has learned the training data, by more
         than the share `gap` of the way from a constant prediction, while its
         validation loss was never better than that of the constant, in the first
-        `limit` updates.
+        `limit` updates. Where a training batch itself is no better than the constant
+        when it is evaluated like the validation data, later too: as a warning then.
 
     Why it matters:
         In training the layers normalize by the batch, in validation by moving averages,
@@ -211,7 +213,8 @@ def batchnorm_lagging(
         Keras: `BatchNormalization(momentum=0.99)`.
     """
     c = _curves(history)
-    if len(c.val_loss) < 1 or not _averages_lag(history, c, limit):
+    own = _fails_on_its_own(history)
+    if len(c.val_loss) < 1 or not (own or _averages_lag(history, c, limit)):
         return
     chance = progress(history).reference
     if not c.loss[-1] < (1 - gap) * chance:
@@ -226,7 +229,9 @@ def batchnorm_lagging(
         action="train on, or use BatchNormalization(momentum=0.9) in a short training",
         evidence={"val_loss": c.val_loss[-1], "loss": c.loss[-1], "updates": updates},
         # The same samples: nothing else makes them so different.
-        severity="warning" if _known(history) > 0.9 else None,
+        severity="warning"
+        if _known(history) > 0.9 or (own and updates >= limit)
+        else None,
     )
 
 
@@ -236,6 +241,15 @@ def _known(history: RunHistory) -> float:
     if validation is None or not validation.compared:
         return 0.0
     return validation.shared / validation.compared
+
+
+def _fails_on_its_own(history: RunHistory) -> bool:
+    """Whether BatchNormalization's averages spoil what was learned of training data."""
+    layers = history.model.layers if history.model is not None else ()
+    again, chance = evaluated(history), progress(history).reference
+    if again is None or not any(x.kind == "BatchNormalization" for x in layers):
+        return False
+    return 0 < again[0] < 0.7 * chance and again[1] > max(0.9 * chance, 3 * again[0])
 
 
 def _averages_lag(history: RunHistory, c: _Curves, limit: int = 1_000) -> bool:
@@ -265,7 +279,9 @@ def validation_better(
 
     Why it matters:
         Dropout, noise and augmentation act in training only and explain it; so does a
-        loss that still falls fast, as the training's is an average over the epoch.
+        loss that still falls fast, as the training's is an average over the epoch. To
+        tell them apart, a training batch is evaluated like the validation data too, and
+        the targets of both are compared: MixUp makes shares of them.
         Otherwise the validation data are easier, or training samples are among them.
         Losses are not compared where weights count in training only, nor losses that
         a perfect prediction does not bring to 0, such as Poisson's.
@@ -297,17 +313,7 @@ def validation_better(
     if not (lower or higher) or falling:
         return
     acting = _in_training_only(history)
-    batches = history.data is not None and history.data.source == "batches"
-    if acting:
-        what = "dropout" if any(x.rate for x in _layers(history)) else "augmentation"
-        cause = f"Likely {what} explains it ({names(acting)}): it acts in training only"
-        action = "nothing to do, unless the training loss is too high: then less of it"
-    elif batches:
-        cause = "Likely augmentation or noise, or easier validation samples"
-        action = "measure the training samples without it, by `model.evaluate`"
-    else:
-        cause = "Likely the validation data are easier, or hold training samples"
-        action = "look for samples that are in both sets"
+    cause, action = _why_better(history, acting)
     yield Sign(
         where="",
         seen=f"val_loss is {number(c.val_loss[-1])}, the training loss "
@@ -319,6 +325,46 @@ def validation_better(
             "loss": c.loss[-1],
             "dropout": len(acting),
         },
+    )
+
+
+def _why_better(history: RunHistory, acting: list[str]) -> tuple[str, str]:
+    """The likely cause, and what to do."""
+    again = evaluated(history)
+    nothing = "nothing to do, unless the training loss is too high: then less of it"
+    words = ""
+    if again is not None and again[0] > 0:
+        words = (
+            f": a training batch with a loss of {number(again[0])} in training has "
+            f"{number(again[1])} when it is evaluated like the validation data"
+        )
+    same = bool(words) and again is not None and again[1] > 0.9 * again[0]
+    if acting and not same:
+        what = "dropout" if any(x.rate for x in _layers(history)) else "augmentation"
+        return (
+            f"Likely {what} explains it ({names(acting)}): it acts in training only",
+            nothing,
+        )
+    if words and again is not None and again[1] < 0.8 * again[0]:
+        return f"What acts in training only explains it{words}", nothing
+    if mixes_targets(history):
+        return (
+            "The training targets are mixed or smoothed and those of the validation "
+            "are not, which explains it",
+            "nothing to do: a mixed target cannot be met exactly",
+        )
+    if history.data is not None and history.data.source == "batches":
+        return (
+            "Likely augmentation or noise, or easier validation samples",
+            "measure the training samples without it, by `model.evaluate`",
+        )
+    validation = history.data.validation if history.data is not None else None
+    if validation is not None and validation.compared >= 20 and not validation.shared:
+        # None of them is a training sample, as far as was looked for.
+        return "Likely the validation data are easier", "split the samples at random"
+    return (
+        "Likely the validation data are easier, or hold training samples",
+        "look for samples that are in both sets",
     )
 
 

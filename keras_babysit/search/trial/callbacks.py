@@ -14,7 +14,7 @@ from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.records import (
     EpochRecord,
     Finding,
-    ObservationCost,
+    Record,
     StepRecord,
     scalars,
 )
@@ -73,7 +73,7 @@ class TrialBabysitter(Babysitter):
         """Fully, if a step is the first of its epoch or a hundredth one."""
         return "full" if -position.batch % EVERY < position.per_execution else None
 
-    def receive(self, record: StepRecord | EpochRecord | ObservationCost) -> None:
+    def receive(self, record: Record) -> None:
         """Takes a record, and remembers to keep it."""
         if isinstance(record, EpochRecord):
             if self._replayed and not record.logs:

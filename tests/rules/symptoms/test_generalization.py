@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from support import histories as H
 
-from keras_babysit.facts import LayerFacts
+from keras_babysit.facts import LayerFacts, ValidationFacts
+from keras_babysit.records import StepRecord, ValidationRecord
 from keras_babysit.rules.symptoms import underfitting, validation
 
 REGIMES = pytest.mark.parametrize("regime", list(H.REGIMES))
@@ -172,3 +173,70 @@ def test_a_gap_alone_is_information():
     assert severities(validation.overfitting, history) == ["info"]
     history = H.run(loss, val_accuracy=accuracy - 0.02, **logs)
     assert severities(validation.overfitting, history) == []
+
+
+def evaluated(history, *pairs, labels=None):
+    """Adds validations: a training batch's loss in training, and evaluated."""
+    for i, pair in enumerate(pairs):
+        trained, again = (
+            H.loss_call(targets=targets, values=H.loss_tensor((None,), mean=mean))
+            for targets, mean in zip((None, labels), pair, strict=True)
+        )
+        history.append(StepRecord(20 * i, i + 1.0, losses=(trained,)))
+        history.append(ValidationRecord(20 * i, i + 1, training=(again,)))
+    return history
+
+
+def causes(history):
+    return [sign.cause for sign in validation.validation_better.signs(history)]
+
+
+def test_what_a_training_batch_has_when_it_is_evaluated_explains_a_better_validation():
+    loss = np.array(H.learning(12, end=0.5))
+    logs = {"val_loss": 0.5 * loss, "ended": True}
+    (cause,) = causes(evaluated(H.run(loss, **logs), (2, 1.5), (1, 0.6), (0.9, 0.5)))
+    assert "acts in training only" in cause
+    assert "a loss of 1 in training has 0.6" in cause
+    (cause,) = causes(evaluated(H.run(loss, **logs), (1, 1.02)))
+    assert "easier" in cause
+    # Dropout that has no effect does not explain it.
+    dropout = LayerFacts("dropout", "Dropout", rate=0.5)
+    model = dataclasses.replace(H.class_model(), layers=(dropout,))
+    (cause,) = causes(evaluated(H.run(loss, model=model, **logs), (1, 0.5)))
+    assert "dropout explains it" in cause
+    (cause,) = causes(evaluated(H.run(loss, model=model, **logs), (1, 1.02)))
+    assert "dropout" not in cause
+    # Another batch than the last one that was observed in training.
+    history = evaluated(H.run(loss, **logs), (1, 0.5), labels=H.labels(mean=4.4))
+    assert history.evaluated == {}
+
+
+def test_mixed_targets_explain_a_better_validation():
+    loss = np.array(H.learning(12, end=0.5))
+    mixed, hard = H.loss_tensor(whole=0.8), H.loss_tensor(whole=1.0)
+    history = H.run(loss, val_loss=0.5 * loss, ended=True)
+    history.append(StepRecord(1, 1.0, losses=(H.loss_call(targets=mixed),)))
+    history.append(ValidationRecord(1, 1, losses=(H.loss_call(targets=hard),)))
+    (cause,) = causes(history)
+    assert "mixed or smoothed" in cause
+
+
+def test_samples_that_are_in_both_sets_are_not_blamed_where_none_is():
+    loss = np.array(H.learning(12, end=0.5))
+    for shared, blamed in ((0, False), (5, True)):
+        known = ValidationFacts(compared=50, shared=shared)
+        data = H.class_data(source="arrays")
+        data = dataclasses.replace(data, validation=known)
+        history = H.run(loss, val_loss=0.5 * loss, ended=True, data=data)
+        (cause,) = causes(history)
+        assert ("hold training samples" in cause) == blamed
+
+
+def test_averages_that_spoil_the_training_samples_themselves():
+    loss = H.learning(9, end=0.2)
+    logs = {"val_loss": [2.3] * 9, "model": normalized(), "steps": 200}
+    history = evaluated(H.run(loss, **logs), (0.4, 2.9), (0.3, 3.0))
+    assert severities(validation.batchnorm_lagging, history) == ["warning"]
+    assert severities(validation.overfitting, history) == []
+    history = evaluated(H.run(loss, **logs), (0.4, 0.5), (0.3, 0.4))
+    assert severities(validation.batchnorm_lagging, history) == []
