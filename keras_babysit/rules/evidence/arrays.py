@@ -140,14 +140,14 @@ def columns_moved(
         np.abs(np.log(std / x.feature_std[at])) / math.log(size),
     )
     far = np.diag(distance) > 0.5
+    # Noise alone makes a column larger, and does not move it.
+    apart = np.diag(moved) > shift * np.minimum(x.feature_std[at], std[:, 0])
     part = distance[np.ix_(far, far)]
     if not part.size:
         return none
     assigned = part[linear_sum_assignment(part)]
     # What belongs to a column that was left out has no other one to belong to.
-    order = len(assigned) > 1 and bool(
+    order = (apart & far).sum() > 1 and bool(
         (np.quantile(assigned, (0.5, 0.8)) < (0.25, 0.5)).all()
     )
-    # Noise alone makes a column larger, and does not move it.
-    apart = np.diag(moved) > shift * np.minimum(x.feature_std[at], std[:, 0])
     return (at[far], True) if order else (at[apart & (np.diag(distance) > 1)], False)
