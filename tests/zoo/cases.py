@@ -30,6 +30,13 @@ FAMILIES = (
     "settings",
     "streams",
     "healthy",
+    "campaign_language",
+    "campaign_images",
+    "campaign_generative",
+    "campaign_representations",
+    "campaign_series",
+    "campaign_tables",
+    "campaign_settings",
 )
 
 
