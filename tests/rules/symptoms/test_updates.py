@@ -89,6 +89,19 @@ def test_no_gradient(regime):
     assert sign.severity is None
 
 
+def test_what_moves_without_a_gradient_is_kept_by_someone():
+    """A slow copy that follows the model, whatever the optimizer decays."""
+
+    def variables(step):
+        *rest, lost = without_gradient(step)
+        return (*rest, dataclasses.replace(lost, weight=H.stats(1 + 0.01 * step)))
+
+    decays = OptimizerFacts("AdamW", 1e-3, weight_decay=4e-3)
+    model = dataclasses.replace(H.class_model(), optimizer=decays)
+    history = H.run(H.learning(4), variables=variables, model=model)
+    assert disconnection.disconnected_layer.signs(history) == []
+
+
 def test_a_small_unused_part_is_information():
     def variables(step):
         large = dataclasses.replace(
