@@ -313,3 +313,21 @@ def ragged_sentences():
         "validation_data": pipeline(split.val_x, split.val_y),
         "epochs": 9,
     }
+
+
+@healthy("embedding binary", reaches="loss < 0.45")
+def skip_grams():
+    """word2vec: whether two words are neighbours, with four that are not."""
+    rng = np.random.default_rng(0)
+    topic = rng.integers(0, 10, 2500)
+    word, near = (12 * topic + rng.integers(0, 12, 2500) for _ in range(2))
+    far = rng.integers(0, 120, (2500, 4))
+    target = np.repeat(word, 5)
+    context = np.concatenate([near[:, None], far], axis=1).reshape(-1)
+    labels = np.tile([1.0, 0, 0, 0, 0], 2500)
+    a, b = keras.Input((), dtype="int32"), keras.Input((), dtype="int32")
+    dot = L.Dot(axes=1)([L.Embedding(120, 16)(a), L.Embedding(120, 16)(b)])
+    model = keras.Model([a, b], dot)
+    model.compile(Adam(1e-2), keras.losses.BinaryCrossentropy(from_logits=True))
+    arguments = {"x": [target, context], "y": labels, "epochs": 10}
+    return model, {**arguments, "batch_size": 128}

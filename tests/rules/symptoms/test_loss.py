@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support import histories as H
 
+from keras_babysit.facts import OptimizerFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, StepRecord
 from keras_babysit.rules import available
@@ -268,6 +269,22 @@ def test_rate_too_high(ratio, regime):
     assert "1e-4 instead of 1e-3" in sign.action
     healthy = H.run(H.learning(8), regime=regime, variables=variables)
     assert learning_rate.learning_rate_too_high.signs(healthy) == []
+
+
+def test_gradients_that_are_gathered_make_few_updates():
+    """A hundred batches are a dozen updates then: too few to say what is wrong."""
+
+    def variables(step):
+        return tuple(H.variable(f"dense_{i}/kernel", 6e-2) for i in range(4))
+
+    for gathered, told in ((1, 1), (8, 0)):
+        optimizer = OptimizerFacts("Adam", 1e-2, accumulates=gathered)
+        model = dataclasses.replace(H.class_model(), optimizer=optimizer)
+        history = H.run(
+            H.flat(1), regime="dense", variables=variables, model=model, steps=150
+        )
+        found = learning_rate.learning_rate_too_high.signs(history)
+        assert len(found) == told, gathered
 
 
 def test_weights_that_have_grown():
