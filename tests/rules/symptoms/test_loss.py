@@ -78,6 +78,20 @@ def test_lost_weights_with_a_finite_loss():
     assert "1 of 2 weights" in sign.seen
 
 
+def test_the_optimizer_makes_updates_that_are_not_finite():
+    """Of finite gradients: neither the data nor the rate are to blame."""
+
+    def variables(step):
+        kernel = H.variable("dense_0/kernel")
+        lost = dataclasses.replace(kernel, update=H.stats(nan=3))
+        return (lost if step > 20 else kernel, H.variable("dense_1/kernel"))
+
+    (sign,) = not_finite.loss_not_finite.signs(H.run([1.5, 1.2], variables=variables))
+    assert sign.where == "dense_0/kernel"
+    assert "optimizer" in sign.cause
+    assert "Adam" in sign.action
+
+
 def test_nan_in_the_data_is_said():
     data = H.class_data()
     inputs = (dataclasses.replace(data.inputs[0], nan=3),)
