@@ -23,7 +23,8 @@ def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
     What it sees:
         Frozen layers whose kernels or embeddings look drawn from their random
         initializer, while other layers train, and no frozen layer has a weight that
-        surely is not as it was initialized, as a bias that is not zero.
+        surely is not as it was initialized, as a bias that is not zero. A frozen copy
+        of a layer that trains is left out: it is there to follow that one slowly.
 
     Why it matters:
         A frozen layer keeps what it has. If that is noise, for example because a
