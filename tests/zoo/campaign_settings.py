@@ -160,7 +160,7 @@ def rate_stepped_down_by_epochs():
 
 
 @healthy("cnn multi-class", reaches="val_accuracy > 0.93")
-def stopped_and_reduced_and_saved(folder=None):
+def stopped_and_reduced():
     """All the usual callbacks at once; it is stopped long before the last epoch."""
     callbacks = [
         keras.callbacks.EarlyStopping(
