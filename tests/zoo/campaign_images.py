@@ -125,11 +125,6 @@ def colours(rows, size=32):
     return np.clip(x, 0, 255).astype("float32"), y
 
 
-def coloured(rows, held):
-    x, y = colours(rows)
-    return data.Split(x[held:], y[held:], x[:held], y[:held])
-
-
 @healthy("application from scratch", reaches="accuracy > 0.85")
 def mobilenet_from_scratch():
     model = keras.applications.MobileNetV3Small(
@@ -149,28 +144,6 @@ def efficientnet_from_scratch():
     model.compile(AdamW(1e-3), SPARSE, metrics=["accuracy"])
     x, y = colours(320)
     return model, {"x": x, "y": y, "epochs": 4}
-
-
-@healthy("application fine-tuned", reaches="val_accuracy > 0.85")
-def mobilenet_fine_tuned_in_two_stages():
-    """A trained base, frozen below a new head; then all of it at a low rate."""
-    split = coloured(500, 100)
-    base = keras.applications.MobileNet(
-        (32, 32, 3), alpha=0.25, include_top=False, weights=None, pooling="avg"
-    )
-    scale = L.Rescaling(1 / 127.5, offset=-1)
-    before = net((32, 32, 3), scale, base, L.Dense(2, activation="softmax"))
-    before.compile(Adam(2e-3), SPARSE)
-    before.fit(split.x, split.y == 0, epochs=10, batch_size=8, verbose=0)
-    base.trainable = False
-    inputs = keras.Input((32, 32, 3))
-    x = base(scale(inputs), training=False)
-    model = keras.Model(inputs, L.Dense(3, activation="softmax")(L.Dropout(0.2)(x)))
-    model.compile(Adam(1e-2), SPARSE, metrics=["accuracy"])
-    model.fit(split.x, split.y, epochs=5, verbose=0)
-    base.trainable = True
-    model.compile(Adam(3e-4), SPARSE, metrics=["accuracy"])
-    return model, fitting(split, 8)
 
 
 @healthy("cnn mixup", reaches="val_accuracy > 0.93")
