@@ -60,6 +60,7 @@ class LayerFacts:
         units: size of its output's channel axis, if known.
         output_shape: shape of its output, batch axis left out, if known.
         inputs: paths of the layers that feed it; `None` if the graph is not known.
+        takes: how many tensors feed a call of it.
         trainable: whether it is trained.
         rate: of a dropout or noise layer, and `dropout` of a recurrent one.
         regularizers: what is regularized to the strength, `"kernel l2": 0.01`.
@@ -74,6 +75,7 @@ class LayerFacts:
     units: int | None = None
     output_shape: tuple[int | None, ...] | None = None
     inputs: tuple[str, ...] | None = None
+    takes: int = 1
     trainable: bool = True
     rate: float | None = None
     regularizers: Mapping[str, float] = field(default_factory=dict)
@@ -146,6 +148,7 @@ class OptimizerFacts:
         momentum: its momentum, 0 where it has none.
         weight_decay: its weight decay, 0 where it has none.
         clips: whether it clips gradients.
+        accumulates: of so many batches the gradients make one update.
         unknown: paths of trainable weights that were none when it was built.
     """
 
@@ -155,6 +158,7 @@ class OptimizerFacts:
     momentum: float = 0.0
     weight_decay: float = 0.0
     clips: bool = False
+    accumulates: int = 1
     unknown: tuple[str, ...] = ()
 
 
@@ -169,6 +173,7 @@ class ModelFacts:
         optimizer: its optimizer, if it has one.
         parameters: number of weights, trainable ones included.
         trainable_parameters: number of trainable weights.
+        inputs: paths of its inputs in their order, if its graph is known.
         regularization_loss: sum of the weights' penalties before the first step.
         graph_known: whether `LayerFacts.inputs` and the outputs' layers are known
             (Sequential and functional models).
@@ -181,6 +186,7 @@ class ModelFacts:
     optimizer: OptimizerFacts | None = None
     parameters: int = 0
     trainable_parameters: int = 0
+    inputs: tuple[str, ...] = ()
     regularization_loss: float = 0.0
     graph_known: bool = False
     custom_train_step: bool = False

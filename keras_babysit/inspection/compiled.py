@@ -230,6 +230,7 @@ def optimizer_facts(model: Any) -> OptimizerFacts | None:
         momentum=_number(getattr(optimizer, "momentum", 0.0)),
         weight_decay=_number(getattr(optimizer, "weight_decay", 0.0)),
         clips=any(getattr(optimizer, name, None) is not None for name in clips),
+        accumulates=getattr(optimizer, "gradient_accumulation_steps", None) or 1,
         unknown=_unknown(optimizer, model),
     )
 

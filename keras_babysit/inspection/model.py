@@ -6,6 +6,7 @@ are read, weights are copied. What cannot be told is `None` or left out.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -73,6 +74,7 @@ def model_facts(model: keras.Model, output_layer: str | None = None) -> ModelFac
         optimizer=compiled.optimizer_facts(model),
         parameters=_count(model.weights),
         trainable_parameters=_count(model.trainable_weights),
+        inputs=tuple(walk.path(t) for t in graph.inputs) if graph is not None else (),
         regularization_loss=_penalty(model.trainable_weights),
         graph_known=graph is not None,
         custom_train_step=compiled.has_own_step(model),
@@ -118,6 +120,10 @@ class _Walk:
             return []
         return self._graph(graph, [])
 
+    def path(self, tensor: Any) -> str:
+        """The path of what makes a tensor; empty if that is not known."""
+        return self._paths.get(id(tensor._keras_history.operation), "")
+
     def _graph(self, graph: Any, feeds: list[Sources]) -> list[Sources]:
         made: dict[int, Sources] = {}
         for tensor, feed in zip(graph.inputs, feeds, strict=False):
@@ -140,6 +146,7 @@ class _Walk:
             made_inside = self._graph(graph_of(node.operation), feeds)
         else:
             path = self._note(node.operation, _union(feeds), node.outputs[0])
+            self._now(path, takes=max(len(feeds), self.layers[path].takes))
             made_inside = [(path,)] * len(node.outputs)
         for tensor, source in zip(node.outputs, made_inside, strict=False):
             made[id(tensor)] = source
@@ -148,9 +155,7 @@ class _Walk:
         """Adds a layer, or another call of one that is known."""
         path = self._paths.get(id(operation))
         if path is not None:
-            known = self.layers[path]
-            merged = _union([known.inputs, inputs])
-            self.layers[path] = LayerFacts(**{**vars(known), "inputs": merged})
+            self._now(path, inputs=_union([self.layers[path].inputs, inputs]))
             return path
         path = self._unique(name_in_model(operation))
         self._paths[id(operation)] = path
@@ -160,6 +165,9 @@ class _Walk:
         self.layers[path] = self._facts(operation, path, inputs, shape)
         self._note_parts(operation)
         return path
+
+    def _now(self, path: str, **facts: Any) -> None:
+        self.layers[path] = dataclasses.replace(self.layers[path], **facts)
 
     def _facts(
         self,

@@ -146,7 +146,13 @@ class Diagnosis:
         from keras_babysit.inspection.model import model_facts
 
         # Once a `fit`: later the weights are no longer those before training.
-        if model.built and self._history.model is None:
+        if self._history.model is None and _is_built(model):
             self._history.model = model_facts(model)
         self.described = True
         return self._judge.judge(self._history, "start")
+
+
+def _is_built(model: Any) -> bool:
+    """Whether its weights are there: a `train_step` need not call the model itself."""
+    layers = model.layers
+    return model.built or (bool(layers) and all(layer.built for layer in layers))

@@ -121,6 +121,19 @@ def test_layer_called_on_itself_and_operations():
     assert relu.activation == "relu"
 
 
+def test_inputs_in_their_order_and_how_many_a_call_takes():
+    """Layers are listed as values flow, which is another order."""
+    a, b, c = (keras.Input((4,), name=name) for name in "abc")
+    score = L.Dense(1, name="score")
+    hidden = L.Dense(4)(L.Dense(4)(a))
+    gap = score(hidden + b) - score(c)
+    facts = model_facts(keras.Model([b, a, c], gap - 1.0))
+    assert facts.inputs == ("b", "a", "c")
+    taken = [f.takes for f in facts.layers if f.kind == "Subtract"]
+    assert taken == [2, 1]
+    assert {f.takes for f in facts.layers if f.kind == "Add"} == {2}
+
+
 def test_output_is_followed_through_what_only_moves_values():
     softmax = L.Dense(4, activation="softmax", name="head")
     found = output(softmax, L.Reshape((2, 2)), L.Dropout(0.1), L.Flatten())
@@ -330,6 +343,8 @@ def test_optimizers():
     assert facts(o.AdamW(1e-3, weight_decay=0.02, clipnorm=1.0)).weight_decay == 0.02
     assert facts(o.Adam(global_clipnorm=1.0)).clips
     assert facts(o.Adam(0.01)).learning_rate == 0.01
+    assert facts(o.Adam(0.01)).accumulates == 1
+    assert facts(o.Adam(0.01, gradient_accumulation_steps=8)).accumulates == 8
     scaled = facts(o.LossScaleOptimizer(o.RMSprop(0.5)))
     assert (scaled.name, scaled.learning_rate) == ("RMSprop", 0.5)
     schedule = o.schedules.ExponentialDecay(0.3, 10, 0.9)

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_babysit
 from keras_babysit import Babysitter
@@ -54,6 +55,37 @@ def test_silent_when_all_is_well(tmp_path, capsys):
     fitted(babysitter, activation="sigmoid", epochs=5)
     assert list(babysitter.report.problems) == []
     assert capsys.readouterr().out == ""
+
+
+class Copied(keras.Model):
+    """Trains one part and keeps a slow copy of it; the model itself is not called."""
+
+    def __init__(self):
+        super().__init__()
+        self.fast, self.slow = (
+            keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])
+            for _ in range(2)
+        )
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(self.fast(x)[:, 0] - y))
+        weights = self.fast.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        return {"loss": loss}
+
+
+def test_a_model_that_is_never_called_is_known(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = Copied()
+    model.compile(keras.optimizers.Adam(1e-2))
+    x = np.random.default_rng(0).normal(size=(256, 5)).astype("float32")
+    babysitter = Babysitter(tmp_path, verbose=0)
+    model.fit(x, x[:, 0], epochs=3, verbose=0, callbacks=[babysitter])
+    assert not model.built
+    # Known to have a step of its own, which may well train a part of it.
+    assert "disconnected-layer" not in told(babysitter)
 
 
 def test_ignore_rules_and_none_at_all(tmp_path):

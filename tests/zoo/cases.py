@@ -31,6 +31,14 @@ FAMILIES = (
     "streams",
     "shifts",
     "healthy",
+    "campaign_language",
+    "campaign_images",
+    "campaign_generative",
+    "campaign_representations",
+    "campaign_series",
+    "campaign_tables",
+    "campaign_losses",
+    "campaign_settings",
 )
 
 
@@ -45,6 +53,7 @@ class Case:
             nothing wrong. `"loss-not-finite: learning rate is"` is that rule if its
             finding has these words for the cause.
         symptoms: names of the rules that would name a consequence of it.
+        family: module that it comes from, of `FAMILIES`.
         kind: architecture and task, `"cnn multi-class"`.
         reaches: what a healthy run must reach, `"val_accuracy > 0.9"`.
         raises: whether Keras itself refuses to train it.
@@ -54,6 +63,7 @@ class Case:
     make: Callable[[], tuple[keras.Model, dict[str, Any]]]
     expected: frozenset[str] = frozenset()
     symptoms: frozenset[str] = frozenset()
+    family: str = ""
     kind: str = ""
     reaches: str = ""
     raises: bool = False
@@ -90,12 +100,22 @@ def _add(case: Case) -> None:
     _CASES[case.name] = case
 
 
+def _family(function) -> str:
+    return function.__module__.rpartition(".")[2]
+
+
 def pair(kind, expected, symptoms=(), *, reaches, raises=False):
     """Adds a function `(bad)` as a faulty case and as its healthy twin."""
 
     def made(function):
         name = function.__name__.replace("_", "-")
-        wrong = Case(name, functools.partial(function, True), kind=kind, raises=raises)
+        wrong = Case(
+            name,
+            functools.partial(function, True),
+            family=_family(function),
+            kind=kind,
+            raises=raises,
+        )
         twin = dataclasses.replace(
             wrong,
             name=f"{name}/mended",
@@ -123,6 +143,7 @@ def healthy(kind, *, reaches):
             Case(
                 function.__name__.replace("_", "-"),
                 function,
+                family=_family(function),
                 kind=kind,
                 reaches=reaches,
             )

@@ -9,6 +9,7 @@ from keras_babysit.history import RunHistory
 from keras_babysit.rules.evidence.arrays import first_classes, is_rich, samples_seen
 from keras_babysit.rules.evidence.catalogue import ADAPTIVE, CROSS_ENTROPIES
 from keras_babysit.rules.evidence.connections import class_counts, loss_name, pairs
+from keras_babysit.rules.evidence.graph import Network
 from keras_babysit.rules.evidence.phrases import number, percent
 from keras_babysit.rules.evidence.tasks import layer_of
 from keras_babysit.rules.rule import Sign, rule
@@ -65,7 +66,9 @@ def single_class_targets(
 
     When it is wrong:
         The other class is rarer than one in the samples seen. Where the output layer is
-        frozen nothing is said: a generator learns to get one answer from a critic.
+        frozen nothing is said: a generator learns to get one answer from a critic. Nor
+        is it of a difference of two scores by the same layers: that one is the better
+        of two is all that such a model is taught, and no constant can say it.
 
     References:
         None beyond reason.
@@ -77,7 +80,7 @@ def single_class_targets(
     for y, output in pairs(history):
         if loss_name(output) not in _CLASSES or y.seen < enough or len(y.counts) != 1:
             continue
-        if _is_frozen(output, history.model):
+        if _is_frozen(output, history.model) or _compares(output, history.model):
             continue
         if y.shape not in ((), (1,)) and not y.one_hot and not y.multi_hot:
             continue
@@ -94,6 +97,13 @@ def single_class_targets(
             evidence={"label": label, "samples": y.seen},
             severity=None if single and data.source == "arrays" else "warning",
         )
+
+
+def _compares(output: OutputFacts | None, model: ModelFacts | None) -> bool:
+    """Whether an output is a difference of two scores by the same layers."""
+    if output is None or model is None or not output.layer:
+        return False
+    return Network(model).compares(output.layer)
 
 
 def _is_frozen(output: OutputFacts | None, model: ModelFacts | None) -> bool:

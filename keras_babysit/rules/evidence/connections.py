@@ -103,8 +103,7 @@ def _met(model: ModelFacts, name: str) -> tuple[list[LayerFacts], _After]:
             after.setdefault(source, []).append(layer)
     if not model.graph_known:
         return _first_defined(model.layers), after
-    roots = [layer for layer in model.layers if layer.inputs == ()]
-    return _acting(_named(roots, name), after), after
+    return _acting(_roots(model, name), after), after
 
 
 def _acting(layers: Sequence[LayerFacts], after: _After) -> list[LayerFacts]:
@@ -123,11 +122,15 @@ def _acting(layers: Sequence[LayerFacts], after: _After) -> list[LayerFacts]:
     return list(found.values())
 
 
-def _named(roots: Sequence[LayerFacts], name: str) -> Sequence[LayerFacts]:
-    """The roots that an input may be; all if its name does not tell."""
+def _roots(model: ModelFacts, name: str) -> Sequence[LayerFacts]:
+    """The roots that an input may be; all if neither name nor place tells."""
+    roots = {layer.path: layer for layer in model.layers if layer.inputs == ()}
     key = name[2:-1].strip("'\"")
-    named = [r for r in roots if r.path.rsplit("/", 1)[-1] == key]
-    return named or roots
+    named = [r for path, r in roots.items() if path.rsplit("/", 1)[-1] == key]
+    if not named and key.isdigit():
+        place = int(key)
+        named = [roots[p] for p in model.inputs[place : place + 1] if p in roots]
+    return named or list(roots.values())
 
 
 def _first_defined(layers: Sequence[LayerFacts]) -> list[LayerFacts]:

@@ -85,6 +85,36 @@ class Network:
                 waiting += self.fed.get(one.path, ())
         return found
 
+    def before(self, path: str) -> set[str]:
+        """Returns the paths of all layers with weights that a layer depends on."""
+        found, seen, waiting = set(), set(), [path]
+        while waiting:
+            one = waiting.pop()
+            if one in seen or one not in self.layers:
+                continue
+            seen.add(one)
+            found |= {one} if self.layers[one].weights else set()
+            waiting += self.layers[one].inputs or ()
+        return found
+
+    def compares(self, path: str) -> bool:
+        """Whether a layer's output is a difference of what the same layers make twice.
+
+        As of the scores of two things, of which one should be the better one.
+        """
+        layer = self.layers.get(path)
+        for _ in range(len(self.layers)):
+            if layer is None or layer.weights or not layer.inputs:
+                return False
+            if layer.kind == "Subtract" and layer.takes == 2:
+                # Two calls of one layer are one of its inputs.
+                each = [self.before(source) for source in layer.inputs]
+                return bool(each[0]) and all(one == each[0] for one in each)
+            if len(layer.inputs) > 1:
+                return False
+            layer = self.layers.get(layer.inputs[0])
+        return False
+
     def follower(self, layer: LayerFacts) -> LayerFacts | None:
         """Returns the layer that alone weighs a layer's output, nothing between."""
         one = layer

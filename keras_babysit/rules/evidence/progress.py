@@ -40,7 +40,8 @@ class Progress(NamedTuple):
 
     Attributes:
         epochs: epochs finished.
-        updates: optimizer updates since the first record.
+        batches: batches trained on since the first record.
+        updates: updates that they made, which gradients of several may be gathered for.
         losses: finite training losses by epoch, or medians of observed batches over
             equal spans of steps while there are no three epochs.
         start: loss before the first update; NaN if that was not seen.
@@ -55,6 +56,7 @@ class Progress(NamedTuple):
     """
 
     epochs: int
+    batches: int
     updates: int
     losses: np.ndarray
     start: float
@@ -109,7 +111,9 @@ def _progress(history: RunHistory) -> Progress:
     logged = _series(history, "epoch.loss")
     epochs = len(logged)
     begin = min([s[0] for s in (batches[:, 0], logged[:, 0]) if len(s)], default=0)
-    updates = int(history.position[0] - begin) if np.isfinite(begin) else 0
+    trained = int(history.position[0] - begin) if np.isfinite(begin) else 0
+    optimizer = history.model.optimizer if history.model is not None else None
+    updates = trained // (optimizer.accumulates if optimizer is not None else 1)
     start = float(batches[0, 2]) if len(batches) and batches[0, 0] == 0 else math.nan
     known = constant_loss(history)
     reference = start if math.isnan(known) else known
@@ -123,6 +127,7 @@ def _progress(history: RunHistory) -> Progress:
     tracks = [t for t in (track[np.isfinite(track)] for track in tracks) if len(t)]
     return Progress(
         epochs=epochs,
+        batches=trained,
         updates=updates,
         losses=losses[np.isfinite(losses)],
         start=start,

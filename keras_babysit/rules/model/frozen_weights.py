@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
-from keras_babysit.facts import LayerFacts
+from keras_babysit.facts import LayerFacts, WeightFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.rules.evidence.phrases import count, names
 from keras_babysit.rules.rule import Sign, rule
@@ -23,7 +23,8 @@ def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
     What it sees:
         Frozen layers whose kernels or embeddings look drawn from their random
         initializer, while other layers train, and no frozen layer has a weight that
-        surely is not as it was initialized, as a bias that is not zero.
+        surely is not as it was initialized, as a bias that is not zero. A frozen copy
+        of a layer that trains is left out: it is there to follow that one slowly.
 
     Why it matters:
         A frozen layer keeps what it has. If that is noise, for example because a
@@ -44,7 +45,8 @@ def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
     if model is None or not model.trainable_parameters:
         return
     frozen = [x for x in model.layers if not x.trainable]
-    random = [x for x in frozen if _is_random(x)]
+    trained = {_values(w) for x in model.layers for w in x.weights if w.trainable}
+    random = [x for x in frozen if _is_random(x, trained)]
     # A bias or a moving mean that has left its start shows that it was trained.
     if not random or any(_was_trained(x) for x in frozen):
         return
@@ -106,14 +108,22 @@ def unfrozen_without_compile(history: RunHistory) -> Iterator[Sign]:
     )
 
 
-def _is_random(layer: LayerFacts) -> bool:
-    """Whether a kernel or an embedding looks drawn from a random initializer."""
+def _is_random(layer: LayerFacts, trained: Container[tuple]) -> bool:
+    """Whether a kernel or an embedding looks drawn from a random initializer.
+
+    Not if it is one of those that are trained somewhere else in the model.
+    """
     fixed = ("Zeros", "Ones", "Constant", "Identity")
     return any(
-        w.as_initialized and w.initializer not in fixed
+        w.as_initialized and w.initializer not in fixed and _values(w) not in trained
         for w in layer.weights
         if "kernel" in w.role or "embeddings" in w.role
     )
+
+
+def _values(weight: WeightFacts) -> tuple:
+    """What two weights with the same values have in common."""
+    return weight.shape, weight.mean, weight.std, weight.min, weight.max
 
 
 def _was_trained(layer: LayerFacts) -> bool:

@@ -116,8 +116,8 @@ def _other_shape(task: Task) -> Sign | None:
     takes_labels = task.loss.name in SPARSE | {"crossentropy"}
     if (takes_labels and not task.single) or _same_size(target.shape, out):
         return None
-    if task.loss.name in SPARSE and len(out) == 1:
-        return None  # One label for each sample is what it takes, whatever it is.
+    if task.loss.name in SPARSE and task.labelled:
+        return None  # One label for each vector is what it takes, whatever it is.
     shape = tuple(target.shape) or (1,)
     if len(out) == 2 and len(shape) == 1 and shape[0] in (1, out[1]):
         action = "use `return_sequences=False` in the last recurrent layer"

@@ -105,7 +105,7 @@ def _still_rising(history: RunHistory, unlearned: float) -> Iterator[Sign]:
         seen=f"the learning rate has risen from {number(rates[0])} to "
         f"{number(rates[-1])} all through the run, and the loss hardly moved",
         cause="Likely the warm-up is longer than the run",
-        action=f"warm up over {max(p.updates // 10, 1):,} updates, a tenth of the run",
+        action=f"warm up over {max(p.batches // 10, 1):,} updates, a tenth of the run",
         alternatives=("a constant learning rate",),
         evidence={"first": rates[0], "last": rates[-1], "updates": p.updates},
     )

@@ -32,7 +32,8 @@ def disconnected_layer(
     """A layer is trained, but the loss does not depend on it.
 
     What it sees:
-        Trainable variables that have no gradient at all while others have; or kernels
+        Trainable variables that have no gradient at all while others have, and that
+        nothing else moves, as the slow copy of a model is; or kernels
         that did not move and whose gradient was exactly zero in all observed steps,
         `patience` at least since the first update, while a kernel before them had one,
         so that no dead layer explains it; or the first kernels, while the one behind
@@ -98,6 +99,9 @@ def _without_gradients(
     known = set(gradients.places)
     missing = tuple(p for p in weights.places if p not in known)
     missing = tuple(p for p in missing if _is_trained(history, p))
+    # Optimizers leave alone what has no gradient: what moves is kept by someone.
+    kept = _changed(history, missing)
+    missing = tuple(p for p, moves in zip(missing, kept, strict=True) if not moves)
     return _Apart(missing, "has no gradient") if missing else None
 
 
@@ -150,21 +154,28 @@ def _moved(history: RunHistory, places: tuple[str, ...]) -> np.ndarray:
 
     None where the optimizer decays them all, with a gradient or without.
     """
-    model, first, last = history.model, history.first_step, history.last_step
-    optimizer = model.optimizer if model is not None else None
-    moved = np.zeros(len(places), bool)
-    if optimizer is None or optimizer.weight_decay or first is None or last is None:
-        return moved
+    optimizer = history.model.optimizer if history.model is not None else None
+    if optimizer is None or optimizer.weight_decay:
+        return np.zeros(len(places), bool)
+    return _changed(history, places)
+
+
+def _changed(history: RunHistory, places: tuple[str, ...]) -> np.ndarray:
+    """Which variables are other than in the first observed step."""
+    first, last = history.first_step, history.last_step
+    changed = np.zeros(len(places), bool)
+    if first is None or last is None:
+        return changed
     before = {v.path: v.weight for v in first.variables}
     now = {v.path: v.weight for v in last.variables}
     for i, place in enumerate(places):
         a, b = before.get(place), now.get(place)
         if a is not None and b is not None:
             # Sums may be rounded in another order from step to step.
-            moved[i] = (a.min, a.max) != (b.min, b.max) or not math.isclose(
+            changed[i] = (a.min, a.max) != (b.min, b.max) or not math.isclose(
                 a.norm, b.norm, rel_tol=1e-6
             )
-    return moved
+    return changed
 
 
 def _no_slope(

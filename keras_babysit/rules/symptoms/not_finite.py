@@ -118,11 +118,25 @@ def _reason(history: RunHistory) -> tuple[str, str]:
         return grown
     if _was_growing(history):
         return "Likely the learning rate is too high", try_rate(history, 0.1)
+    if _made_by_the_optimizer(history):
+        return (
+            "The optimizer makes it of gradients that are finite: likely a division by "
+            "zero, as Adafactor's where a whole row of gradients is 0",
+            "use another optimizer, such as Adam",
+        )
     return (
         "Likely a logarithm or a division of zero, NaN in the data, or a learning "
         "rate that is too high",
         "look for NaN in inputs and targets first, then " + try_rate(history, 0.1),
     )
+
+
+def _made_by_the_optimizer(history: RunHistory) -> bool:
+    """Whether updates were lost while all that they are made of was finite."""
+    begin = min((step for step, _, _ in history.lost.values()), default=0)
+    first = {field for field, v in history.lost.items() if v[0] == begin}
+    steps = history.whole("gradient.norm").steps
+    return first == {"update"} and begin in steps
 
 
 def _was_growing(history: RunHistory) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.phrases import number
+from keras_babysit.rules.evidence.phrases import count, number
 from keras_babysit.rules.evidence.progress import accuracy_name, progress
 from keras_babysit.rules.rule import Sign, rule
 
@@ -146,7 +146,7 @@ def stopped_too_early(
     if falls:
         yield Sign(
             where="",
-            seen=f"{name} was still falling after {p.epochs} epochs, at "
+            seen=f"{name} was still falling after {count(p.epochs, 'epoch')}, at "
             f"{number(losses[-1])}",
             cause="Likely it was stopped too early",
             action=f"train for {max(2 * p.epochs, 10)} epochs, with EarlyStopping",

@@ -51,10 +51,11 @@ def update_ratio_too_high(
     What it sees:
         The median update ratio of a kernel over the last `patience` observed steps
         (three at least) is above `limit`, ten times what is healthy, for half of the
-        kernels or threefold for one, and the model is stuck near a constant prediction;
-        or it is above `far` while the model is not good and not getting better. Above
-        `far` it is information otherwise. One finding for all kernels, unless some are
-        ten times above the others.
+        kernels or threefold for one that did not begin near zero, and the model is
+        stuck near a constant prediction, for half of the kernels after three epochs or
+        300 updates: slow starts are common; or it is above `far` while the model is not
+        good and not getting better. Above `far` it is information otherwise. One
+        finding for all kernels, unless some are ten times above the others.
 
     Why it matters:
         At 1e-1 a kernel is another one after ten steps: it cannot keep what it
@@ -81,7 +82,9 @@ def update_ratio_too_high(
         return
     p = progress(history)
     # One kernel alone may well be a last layer that chases noise.
-    if p.stuck(0.2) and (high.mean() >= 0.5 or (taken > 3 * limit).any()):
+    broad = high.mean() >= 0.5 and (not p.by_batch or p.updates >= 300)
+    far_off = (taken > 3 * limit) & ~_begun_small(history, window.places)
+    if p.stuck(0.2) and (broad or far_off.any()):
         severity = "warning"
     elif (taken > far).any() and p.judged and p.epochs + history.observed >= 10:
         high = taken > far
@@ -89,6 +92,22 @@ def update_ratio_too_high(
     else:
         return
     yield from _told(history, window, taken, high, severity)
+
+
+def _begun_small(history: RunHistory, places: tuple[str, ...]) -> np.ndarray:
+    """Which kernels began so near zero that any update is large beside them.
+
+    That is far below what Glorot and Bengio (2010) draw, as for gates and heads that
+    are to do nothing at first.
+    """
+    layers = history.model.layers if history.model is not None else ()
+    small = {
+        w.path
+        for layer in layers
+        for w in layer.weights
+        if w.fan_in and w.fan_out and w.std < 0.3 * (2 / (w.fan_in + w.fan_out)) ** 0.5
+    }
+    return np.array([place in small for place in places])
 
 
 def _told(

@@ -219,7 +219,7 @@ def batchnorm_lagging(
     chance = progress(history).reference
     if not c.loss[-1] < (1 - gap) * chance:
         return
-    updates = progress(history).updates
+    updates = progress(history).batches
     yield Sign(
         where="",
         seen=f"after {updates:.0f} updates the training loss is "
@@ -258,7 +258,7 @@ def _averages_lag(history: RunHistory, c: _Curves, limit: int = 1_000) -> bool:
     if not any(one.kind == "BatchNormalization" and one.trainable for one in layers):
         return False
     p = progress(history)
-    return p.updates < limit and bool(c.val_loss.min() > 0.9 * p.reference)
+    return p.batches < limit and bool(c.val_loss.min() > 0.9 * p.reference)
 
 
 @rule(

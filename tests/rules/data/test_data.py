@@ -20,6 +20,7 @@ from keras_babysit.facts import (
 )
 from keras_babysit.history import RunHistory
 from keras_babysit.inspection.data import Fed, arrays, data_facts
+from keras_babysit.inspection.model import model_facts
 from keras_babysit.rules import available
 from keras_babysit.rules.data import samples
 from keras_babysit.rules.rule import SEVERITIES
@@ -386,6 +387,37 @@ def test_a_frozen_critic_is_to_say_one_thing(trainable):
     of = dataclasses.replace(of, layers=(*of.layers[:-1], critic))
     signs = found(data(SCALED, SICK * 0), of)
     assert ("single-class-targets" in signs) == trainable
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_that_one_of_two_is_better_is_all_that_is_taught(shared):
+    """A model that ranks: the target of a difference of two scores is 1."""
+    one, other = keras.Input((30,)), keras.Input((30,))
+    score = L.Dense(1)
+    gap = score(one) - (score if shared else L.Dense(1))(other)
+    of = keras.Model([one, other], L.Activation("sigmoid")(gap))
+    of.compile("adam", "binary_crossentropy")
+    signs = found(data([SCALED, SCALED[::-1]], SICK * 0 + 1), model_facts(of))
+    assert ("single-class-targets" in signs) != shared
+
+
+def test_a_difference_to_a_constant_ranks_nothing():
+    inputs = keras.Input((30,))
+    of = keras.Model(inputs, L.Activation("sigmoid")(L.Dense(1)(inputs) - 1))
+    of.compile("adam", "binary_crossentropy")
+    assert "single-class-targets" in found(data(SCALED, SICK * 0), model_facts(of))
+
+
+@pytest.mark.parametrize("rows", [200, 100])
+def test_tokens_meet_the_embedding_of_their_own_input(rows):
+    """Inputs in a list are known by their places, whatever is defined first."""
+    users, items = keras.Input((), dtype="int32"), keras.Input((), dtype="int32")
+    item, user = L.Embedding(100, 4)(items), L.Embedding(rows, 4)(users)
+    of = keras.Model([users, items], L.Dense(1)(L.Dot(axes=1)([user, item])))
+    of.compile("adam", "mse")
+    x = [RNG.integers(0, n, 800) for n in (200, 100)]
+    signs = found(data(x, RNG.normal(size=800)), model_facts(of))
+    assert ("tokens-out-of-range" in signs) == (rows < 200)
 
 
 @pytest.mark.parametrize(

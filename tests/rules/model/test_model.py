@@ -242,6 +242,19 @@ def test_frozen_untrained_layer():
     assert not architecture(L.Normalization(), dense(32, "relu"))
 
 
+def test_a_frozen_copy_of_what_trains():
+    """As the teacher is that follows a student slowly."""
+    x = keras.Input((16,))
+    student, teacher = dense(32, "relu"), dense(32, "relu")
+    teacher.trainable = False
+    both = L.Concatenate()([student(x), teacher(x)])
+    model = keras.Model(x, dense(10, "softmax")(both))
+    model.compile("adam", SCCE)
+    assert told(model) == {"frozen-untrained-layer": "warning"}
+    teacher.set_weights(student.get_weights())
+    assert not told(model)
+
+
 def test_no_trainable_weights():
     model = mlp(dense(10, "softmax"), loss=SCCE)
     model.trainable = False

@@ -219,6 +219,16 @@ def test_segmentation_and_sequences():
     assert list(told(net(4, "softmax", SCCE), None, ids)) == ["output-units"]
 
 
+def test_labels_of_a_sequence_may_begin_anywhere():
+    """Where the first ones mean padding and the start, texts have neither 0 nor 1."""
+    words = keras.Input((6,))
+    x = L.Embedding(20, 8)(words)
+    model = keras.Model(words, L.Dense(20, activation="softmax")(x))
+    model.compile("adam", SCCE)
+    ids = RNG.integers(2, 20, (N, 6))
+    assert not told(model, ids, ids[:, ::-1])
+
+
 @pytest.mark.parametrize(
     ("head", "loss", "y"),
     [(dense(1), "mse", REAL), (dense(1, "sigmoid"), BCE, BIT[:, None])],

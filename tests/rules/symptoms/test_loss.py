@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support import histories as H
 
+from keras_babysit.facts import OptimizerFacts
 from keras_babysit.history import RunHistory
 from keras_babysit.records import EpochRecord, StepRecord
 from keras_babysit.rules import available
@@ -75,6 +76,20 @@ def test_lost_weights_with_a_finite_loss():
     (sign,) = not_finite.loss_not_finite.signs(history)
     assert sign.where == "dense_0/kernel"
     assert "1 of 2 weights" in sign.seen
+
+
+def test_the_optimizer_makes_updates_that_are_not_finite():
+    """Of finite gradients: neither the data nor the rate are to blame."""
+
+    def variables(step):
+        kernel = H.variable("dense_0/kernel")
+        lost = dataclasses.replace(kernel, update=H.stats(nan=3))
+        return (lost if step > 20 else kernel, H.variable("dense_1/kernel"))
+
+    (sign,) = not_finite.loss_not_finite.signs(H.run([1.5, 1.2], variables=variables))
+    assert sign.where == "dense_0/kernel"
+    assert "optimizer" in sign.cause
+    assert "Adam" in sign.action
 
 
 def test_nan_in_the_data_is_said():
@@ -268,6 +283,22 @@ def test_rate_too_high(ratio, regime):
     assert "1e-4 instead of 1e-3" in sign.action
     healthy = H.run(H.learning(8), regime=regime, variables=variables)
     assert learning_rate.learning_rate_too_high.signs(healthy) == []
+
+
+def test_gradients_that_are_gathered_make_few_updates():
+    """A hundred batches are a dozen updates then: too few to say what is wrong."""
+
+    def variables(step):
+        return tuple(H.variable(f"dense_{i}/kernel", 6e-2) for i in range(4))
+
+    for gathered, told in ((1, 1), (8, 0)):
+        optimizer = OptimizerFacts("Adam", 1e-2, accumulates=gathered)
+        model = dataclasses.replace(H.class_model(), optimizer=optimizer)
+        history = H.run(
+            H.flat(1), regime="dense", variables=variables, model=model, steps=150
+        )
+        found = learning_rate.learning_rate_too_high.signs(history)
+        assert len(found) == told, gathered
 
 
 def test_weights_that_have_grown():

@@ -42,6 +42,28 @@ def test_high_ratios_of_a_model_that_learns(regime):
         assert severities(updates.update_ratio_too_high, history) == said
 
 
+def test_slow_starts_at_a_borderline_ratio():
+    """Adam's usual steps, while the loss has not yet begun to fall."""
+    for steps, ratio, told in ((150, 0.02, 0), (350, 0.02, 1), (150, 0.05, 1)):
+        history = H.run(
+            H.flat(1), regime="dense", variables=kernels(*[ratio] * 4), steps=steps
+        )
+        found = updates.update_ratio_too_high.signs(history)
+        assert len(found) == told, (steps, ratio)
+
+
+@pytest.mark.parametrize(("std", "told"), [(0.2, 1), (0.01, 0), (0.0, 0)])
+def test_a_kernel_that_began_near_zero(std, told):
+    weight = WeightFacts(
+        "dense_3/kernel", "kernel", (32, 2), True, 0, std, -std, std, 32, 2
+    )
+    layer = LayerFacts("dense_3", "Dense", weights=(weight,))
+    model = dataclasses.replace(H.class_model(), layers=(layer,))
+    variables = kernels(1e-3, 1e-3, 1e-3, 0.05)
+    history = H.run(H.flat(6), variables=variables, model=model)
+    assert len(updates.update_ratio_too_high.signs(history)) == told
+
+
 @pytest.mark.parametrize("role", ["bias", "beta", "gamma", "embeddings"])
 def test_only_kernels_count(role):
     def variables(step):
@@ -87,6 +109,19 @@ def test_no_gradient(regime):
     (sign,) = disconnection.disconnected_layer.signs(history)
     assert sign.where == "lost/kernel"
     assert sign.severity is None
+
+
+def test_what_moves_without_a_gradient_is_kept_by_someone():
+    """A slow copy that follows the model, whatever the optimizer decays."""
+
+    def variables(step):
+        *rest, lost = without_gradient(step)
+        return (*rest, dataclasses.replace(lost, weight=H.stats(1 + 0.01 * step)))
+
+    decays = OptimizerFacts("AdamW", 1e-3, weight_decay=4e-3)
+    model = dataclasses.replace(H.class_model(), optimizer=decays)
+    history = H.run(H.learning(4), variables=variables, model=model)
+    assert disconnection.disconnected_layer.signs(history) == []
 
 
 def test_a_small_unused_part_is_information():
