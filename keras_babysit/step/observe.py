@@ -343,7 +343,7 @@ class ObservedStep:
             # How many steps there were is only known if one has counted them.
             self._around(execution, run, iterator, seen, per_execution == 1)
             return seen, per_execution
-        batches = execution.take(self._backend.next_batches, per_execution)
+        batches = execution.take(per_execution)
         if not batches:
             execution.train(self.plain, iterator)  # Ends the epoch as without us.
             raise StopIteration

@@ -99,6 +99,8 @@ def watched(fit, path, calls):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = fit(Babysitter(path, every=2, verbose=0), calls=calls)
+    # A file that is dropped after a fault is Python's to close, and to warn of.
+    caught = [w for w in caught if not issubclass(w.category, ResourceWarning)]
     said = [str(w.message) for w in caught]
     return found, [message for message in said if "babysit" in message.lower()]
 
@@ -119,7 +121,8 @@ def is_injectable(key):
     path, _, name = key
     hooks = name.startswith("on_") or name in ("_lead", "_raise_users_error")
     is_hook = path.endswith("babysitter.py") and hooks
-    return not (is_hook or name.startswith("<") or name in ("watched", "stand_in"))
+    catches = name in ("watched", "stand_in", "finish")
+    return not (is_hook or catches or name.startswith("<"))
 
 
 def is_told(key):
@@ -158,4 +161,4 @@ def test_each_function(fit, tmp_path, part):
                 wrong.append((key, at, kind.__name__, "another result"))
             if len(said) > 1 or (failing.error is None and not said and is_told(key)):
                 wrong.append((key, at, kind.__name__, f"{len(said)} warnings: {said}"))
-    assert wrong == []
+    assert not wrong, "\n".join(map(str, wrong))

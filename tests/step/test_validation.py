@@ -40,8 +40,9 @@ def dataset(x, y):
 
 
 def endless(x, y):
+    # Always the same: how far tf.data reads ahead is another in each plain run too.
     while True:
-        yield from ((x[i : i + 16], y[i : i + 16]) for i in range(0, N, 16))
+        yield x[:16], y[:16]
 
 
 DATA = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,6 @@ Tensor = Any
 def is_of_fit(iterator: Any) -> bool:
     """Whether an iterator is one that `fit` hands to the train function."""
     return isinstance(iterator, tf.data.Iterator | tf.distribute.DistributedIterator)
-
-
-def next_batches(iterator: Iterator, n: int) -> list:
-    """Takes up to `n` batches from the epoch's iterator; none where data have ended."""
-    return [batch for _, batch in zip(range(n), iterator, strict=False)]
 
 
 class Iterators:

@@ -22,7 +22,6 @@ from keras_babysit.backend.tensorflow.iterators import (
     Iterators,
     is_of_fit,
     leaves,
-    next_batches,
     numpy_of_batch,
 )
 from keras_babysit.backend.tensorflow.runtime import described, numpy_of
@@ -70,7 +69,6 @@ __all__ = [
     "is_xla",
     "leaves",
     "new_function",
-    "next_batches",
     "numpy_of",
     "numpy_of_batch",
     "replica",
