@@ -18,7 +18,7 @@ ROOT_CAUSES_NAMED = 0.95
 HEALTHY_RUNS_ALARMED = 0.02
 
 CASES = load()
-NAMES = chosen(int(os.environ.get("ZOO_EVERY", "6")))
+NAMES = chosen(int(os.environ.get("ZOO_EVERY", "8")))
 
 
 def test_the_zoo_is_large_enough():

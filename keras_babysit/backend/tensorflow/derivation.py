@@ -2,7 +2,8 @@
 
 It is made of the step's own trace. Its definition is a part of the step's: what layer
 outputs, gradients and the loss depend on, and nothing that assigns to a variable. The
-layer outputs are described inside, so that they need not all live at once.
+layer outputs are described inside, so that they need not all live at once, or handed out
+where they are small.
 """
 
 from __future__ import annotations
