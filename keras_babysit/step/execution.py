@@ -97,7 +97,7 @@ def standing_in(
     Args:
         plain: the user's own function; it is the other's attribute `instead_of`.
         observe: makes an execution of it, or leaves it to be made here.
-        failed: is told what `observe` has raised that is not the user's.
+        failed: called with what `observe` has raised that is not the user's.
     """
 
     @functools.wraps(plain)

@@ -108,7 +108,7 @@ def make_plan(
                 targets.append(backend.Target((tensor,)))
                 slots.append(Slot("raw", view, replica=number))
     for kind in dict.fromkeys(p.of for p in probes):
-        # A step of one's own need not call any loss of Keras's.
+        # A custom step need not call any loss of Keras's.
         if kind != "losses" and not any(slot.kind == kind for slot in slots):
             plan.notes.append(f"{MISSING}{WORDS[kind]}: {_nothing(kind, recorded)}")
     effects = backend.effects(targets)

@@ -71,7 +71,7 @@ class Validations:
             probes: those whose quantities are wanted.
             every: whether all validations are due.
             training: hands over a training batch, to be measured in the same way.
-            failed: is told of errors of ours.
+            failed: called with errors of ours.
         """
         self.end()
         model, backend = self._model, load("step")
