@@ -16,6 +16,7 @@ from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding, ObservationCost
 from keras_babysit.report.groups import SEVERITIES, Group, told, worst_first
 from keras_babysit.report.layers import LayerSummary, known_layers, measured, table
+from keras_babysit.report.losses import LossSummary, known_losses, tables
 
 #: At most so many of Keras's logs are in the headline.
 MAX_LOGS = 6
@@ -37,6 +38,7 @@ class Report(Shown):
         ended: whether the training has ended.
         logs: Keras's logs of the last epoch.
         layers: a `LayerSummary` for each layer.
+        losses: a `LossSummary` for each loss that was observed.
         cost: an `ObservationCost`, or `None`.
         stopped: why the training was stopped early; `""` if it was not.
         notes: further lines, for example of what was repaired.
@@ -52,6 +54,7 @@ class Report(Shown):
     ended: bool = False
     logs: Mapping[str, float] = field(default_factory=dict)
     layers: tuple[LayerSummary, ...] = ()
+    losses: tuple[LossSummary, ...] = ()
     cost: ObservationCost | None = None
     stopped: str = ""
     notes: tuple[str, ...] = ()
@@ -75,9 +78,12 @@ class Report(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
         return {
-            **plain({**vars(self), "findings": None, "layers": None, "cost": None}),
+            **plain(
+                {**vars(self), "findings": (), "layers": (), "losses": (), "cost": None}
+            ),
             "findings": [plain(f.to_dict()) for f in self.findings],
             "layers": [plain(vars(layer)) for layer in self.layers],
+            "losses": [plain(vars(loss)) for loss in self.losses],
             "cost": plain(vars(self.cost)) if self.cost else None,
         }
 
@@ -89,6 +95,9 @@ class Report(Shown):
                 **_known(cls, values),
                 "findings": worst_first(map(Finding.from_dict, values["findings"])),
                 "layers": tuple(_made(LayerSummary, v) for v in values["layers"]),
+                "losses": tuple(
+                    _made(LossSummary, v) for v in values.get("losses", ())
+                ),
                 "cost": _made(ObservationCost, values["cost"]),
                 "logs": {k: float(v) for k, v in values["logs"].items()},
                 "epochs": float(values["epochs"]),
@@ -158,6 +167,7 @@ class Report(Shown):
             *paragraphs(self._damage, tone="warning"),
             *(group.card for group in self.groups),
             table(self.layers),
+            *tables(self.losses),
             *paragraphs(self.cost_line, *self.unasked, tone="faint"),
         ]
 
@@ -222,6 +232,7 @@ def make_report(
         ended=history.ended,
         logs=dict(history.last_epoch.logs) if history.last_epoch else {},
         layers=measured(known_layers(history), history, found),
+        losses=known_losses(history),
         cost=cost,
         stopped=stopped,
         notes=tuple(notes),

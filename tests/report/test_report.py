@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from support import findings as made
+from support.histories import labels, loss_call
 
 from keras_babysit import Report
 from keras_babysit.document import html as pages
@@ -124,6 +125,22 @@ def test_round_trip_through_json(report):
     plain = json.loads(report.to_json())
     assert Report.from_dict(plain) == report
     assert Report.from_dict(json.loads(Report().to_json())) == Report()
+
+
+def test_what_the_loss_gets():
+    history = made.history()
+    calls = (
+        loss_call(labels(min=-1.0, max=2.5), loss="mse", layer="dense"),
+        dataclasses.replace(loss_call(loss="own"), outputs=None),
+    )
+    record = dataclasses.replace(made.step_record(history.model, 600), losses=calls)
+    history.append(record)
+    report = make_report(history, ())
+    assert [loss.path for loss in report.losses] == ["mse", "own"]
+    assert report.losses[0].targets == (-1.0, 2.5)
+    assert report.losses[1].outputs == ()
+    assert "mse of dense -1 to 2.5" in " ".join(str(report).split())
+    assert Report.from_dict(json.loads(report.to_json())) == report
 
 
 def test_json_of_what_is_not_finite():

@@ -1,9 +1,9 @@
 """The measuring function: what a training step computes, without what it does.
 
 It is made of the step's own trace. Its definition is a part of the step's: what layer
-outputs, gradients and the loss depend on, and nothing that assigns to a variable. The
-layer outputs are described inside, so that they need not all live at once, or handed out
-where they are small.
+outputs, gradients and the loss depend on, and nothing that assigns to a variable. Small
+tensors are handed out; large ones are described inside, so that they need not all live
+at once.
 """
 
 from __future__ import annotations
