@@ -31,7 +31,7 @@ lint: $(VENV)/installed
 bench: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python benchmarks/overhead.py
 
-# Every faulty and healthy run of the zoo: three quarters of an hour on two cores.
+# Every faulty and healthy run of the zoo: an hour on two cores.
 zoo: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python tests/zoo/run.py --jobs 2
 
