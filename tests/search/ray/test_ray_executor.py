@@ -70,7 +70,7 @@ def is_alive(pid):
     return True
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=500):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "this never happened"
