@@ -100,7 +100,7 @@ class Browser:
         if self._session:
             message["sessionId"] = self._session
         os.write(self._out, json.dumps(message).encode() + b"\0")
-        end = time.monotonic() + 120
+        end = time.monotonic() + 300
         while True:
             while b"\0" not in self._buffer:
                 ready, _, _ = select.select([self._in], [], [], 1.0)

@@ -335,7 +335,7 @@ def test_a_training_that_is_killed_has_the_same_members(tmp_path, monkeypatch):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     process = fresh.start(KILLED, killed, 0.1)
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 500
         while len(list(killed.glob("snapshots/snapshot-*.keras"))) < 2:
             assert time.monotonic() < deadline
             assert process.poll() is None

@@ -188,7 +188,7 @@ def test_closing_ends_what_runs_and_what_waits(opened, tmp_path):
     executor.close()  # Again is no error.
 
 
-@pytest.mark.parametrize("seconds", [0.02, 60], ids=["epoch", "within"])
+@pytest.mark.parametrize("seconds", [0.02, 400], ids=["epoch", "within"])
 def test_an_orphan_ends_when_another_driver_takes_over(opened, tmp_path, seconds):
     executor = opened()
     executor.submit(trial(0, epochs=10_000, rate=0.1, seconds=seconds), {})
@@ -196,7 +196,7 @@ def test_an_orphan_ends_when_another_driver_takes_over(opened, tmp_path, seconds
     (tmp_path / mirror.DRIVER).write_text("another")
     began = time.monotonic()
     assert isinstance(executor.wait()[0][1], Lost)
-    assert time.monotonic() - began < 30, "within the epoch"
+    assert time.monotonic() - began < 200, "within the epoch"
     there = len(lines(tmp_path, 0))
     time.sleep(0.1)
     assert len(lines(tmp_path, 0)) == there < 10_000

@@ -345,7 +345,7 @@ def test_killed_in_the_middle_of_an_epoch(tmp_path):
     script = SCRIPT.format(tests=PATHS, folder=broken.directory)
     process = fresh.start(script)
     lines = Store(broken.directory).folder(0) / "epochs.jsonl"
-    limit = time.monotonic() + 240
+    limit = time.monotonic() + 500
     while not (lines.exists() and lines.read_bytes().count(b"\n") >= 1):
         assert process.poll() is None
         assert time.monotonic() < limit
