@@ -49,7 +49,7 @@ class Diagnosis:
 
     @property
     def wants_validation(self) -> bool:
-        """Whether some of the validation data should be seen: it is no arrays."""
+        """Whether validation data that are not arrays should be looked at."""
         return self._fed is not None and not self._fed.validation_inputs
 
     def begin(self, model: Any) -> list[Finding]:

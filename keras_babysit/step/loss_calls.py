@@ -84,7 +84,7 @@ def heard(listener: Listener, failed: Failed) -> Iterator[None]:
 
 def _wrap() -> None:
     _put(keras.losses.Loss, "__call__", _watch_loss)
-    # What metrics compute is no loss.
+    # Metrics call the same functions, but are no losses.
     _put(keras.metrics.MeanMetricWrapper, "update_state", _unheard)
     for name in _CROSS_ENTROPIES:
         _put(keras_backend.nn, name, _watch_cross_entropy)

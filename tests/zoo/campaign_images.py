@@ -208,7 +208,7 @@ def cut_and_pasted_images():
 
 
 class Warp(L.Layer):
-    """Shifts an image by what it is told, with bilinear weights."""
+    """Shifts an image by given offsets, with bilinear weights."""
 
     def call(self, image, shift):
         where = ops.arange(14, dtype="float32")

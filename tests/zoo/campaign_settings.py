@@ -224,7 +224,7 @@ def generator_with_sample_weights():
 
 @healthy("cnn multi-class", reaches="val_accuracy > 0.95")
 def fitted_a_second_time():
-    """A run goes on where another ended, with the optimizer as it was."""
+    """A second run continues the first, with the optimizer as it was."""
     model = classifier(cnn(), Adam(3e-3))
     split = data.images()
     model.fit(split.x, split.y, epochs=5, verbose=0)

@@ -34,7 +34,7 @@ def outputs_alike(
         with much noise looks the same. Classes have rules of their own.
 
     Why it matters:
-        The model puts out the mean of the targets, whatever it gets. In a variational
+        The model puts out the mean of the targets for every input. In a variational
         autoencoder that is the collapse of its code: the divergence outweighs the
         reconstruction.
 

@@ -64,11 +64,10 @@ def probabilities_for_logits(
         if not two and not all(x.unit_sums[0] > 0.999 for x in outputs(known)):
             continue
         function = "sigmoid" if two else "softmax"
-        seen = "are all between 0 and 1"
         yield Sign(
             where=call.layer,
-            seen=f"{call.loss} with from_logits=True gets outputs that {seen}"
-            + ("" if two else " and sum to one"),
+            seen=f"{call.loss} with from_logits=True gets outputs that "
+            "are all between 0 and 1" + ("" if two else " and sum to one"),
             cause=f"Likely a {function} has been applied to them already, and it is "
             "applied twice",
             action="take away `from_logits=True`",

@@ -117,7 +117,7 @@ def _other_shape(task: Task) -> Sign | None:
     if (takes_labels and not task.single) or _same_size(target.shape, out):
         return None
     if task.loss.name in SPARSE and task.labelled:
-        return None  # One label for each vector is what it takes, whatever it is.
+        return None  # It takes one label for each vector, of any value.
     shape = tuple(target.shape) or (1,)
     if len(out) == 2 and len(shape) == 1 and shape[0] in (1, out[1]):
         action = "use `return_sequences=False` in the last recurrent layer"

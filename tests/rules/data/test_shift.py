@@ -177,7 +177,7 @@ def test_the_first_batches_of_a_validation():
     sample.fed = validated(sample.fed, batches)
     of_batches = sample.facts().validation
     assert (of_batches.shared, of_batches.partial) == (10, True)
-    # What is no array of numbers is left out.
+    # Only arrays of numbers are kept.
     assert validated(fed, [({"a": None}, None)]).validation_inputs == ()
 
 
