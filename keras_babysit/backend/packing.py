@@ -7,7 +7,7 @@ the same sooner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,34 +129,40 @@ def _packed(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def described(describer: Any, *packed: np.ndarray) -> list[np.ndarray]:
     """Describes arrays of one shape, packed along the first axis."""
-    shape = _SHAPES[describer.layout]
-    return describer.function(*(shape(np.asarray(x, np.float32)) for x in packed))
-
-
-def _rows(x: np.ndarray) -> np.ndarray:
-    return x.reshape(len(x), _product(x.shape[1:]))
-
-
-def _units(x: np.ndarray) -> np.ndarray:
-    return x.reshape(len(x), _product(x.shape[1:-1]), x.shape[-1])
-
-
-def _channels(x: np.ndarray) -> np.ndarray:
-    return x.reshape(*x.shape[:3], _product(x.shape[3:]))
-
-
-def _samples(x: np.ndarray) -> np.ndarray:
-    inner = x.shape[2:-1]
-    last = _product(x.shape[2:][-1:])
-    sizes = map(_product, (x.shape[1:2], inner[:1], inner[1:]))
-    return x.reshape(len(x), *sizes, last)
+    shape = LAYOUTS[describer.layout]
+    arrays = (np.asarray(x, np.float32) for x in packed)
+    return describer.function(*(x.reshape(shape(x.shape, _product)) for x in arrays))
 
 
 def _product(sizes: Sequence[int]) -> int:
     return int(np.prod(sizes, dtype=np.int64))
 
 
-_SHAPES = {
+def _rows(sizes: Any, product: Callable) -> list[Any]:
+    """`(k, ...)` as `(k, n)`, whatever is empty."""
+    return [sizes[0], product(sizes[1:])]
+
+
+def _units(sizes: Any, product: Callable) -> list[Any]:
+    """`(k, ..., units)` as `(k, samples, units)`."""
+    return [sizes[0], product(sizes[1:-1]), sizes[-1]]
+
+
+def _channels(sizes: Any, product: Callable) -> list[Any]:
+    """`(k, samples, units, ...)` as `(k, samples, units, positions)`."""
+    return [sizes[0], sizes[1], sizes[2], product(sizes[3:])]
+
+
+def _samples(sizes: Any, product: Callable) -> list[Any]:
+    """`(k, ...)` as `(k, samples, second axis, others, last axis)`; 1 for none."""
+    inner = sizes[2:-1]
+    parts = (sizes[1:2], inner[:1], inner[1:], sizes[2:][-1:])
+    return [sizes[0], *map(product, parts)]
+
+
+#: For each layout of a describer the shape that it takes: of the sizes that packed
+#: tensors have, as numbers or as a tensor, and of what multiplies some of them.
+LAYOUTS = {
     "rows": _rows,
     "units": _units,
     "channels": _channels,

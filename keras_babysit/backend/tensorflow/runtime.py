@@ -21,6 +21,7 @@ from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.eager import context
 
 from keras_babysit import statistics
+from keras_babysit.backend.packing import LAYOUTS
 
 Tensor = Any
 
@@ -148,10 +149,9 @@ class Described:
     """A describing function as TensorFlow has it: traced once for each dtype."""
 
     def __init__(self, function: Callable, layout: str, dtypes: tuple[tf.DType, ...]):
-        shape = _SHAPES[layout]
-
         def run(*tensors: Tensor) -> list[Tensor]:
-            return list(function(*(shape(tf.cast(x, tf.float32)) for x in tensors)))
+            wide = (tf.cast(x, tf.float32) for x in tensors)
+            return list(function(*(_laid_out(x, layout) for x in wide)))
 
         specs = [tf.TensorSpec(None, dtype) for dtype in dtypes]
         self._concrete = _traced(run, specs)
@@ -255,49 +255,10 @@ def has_accelerator() -> bool:
     return any(d.device_type != "CPU" for d in tf.config.list_logical_devices())
 
 
-def _rows(x: Tensor) -> Tensor:
-    """`(k, ...)` as `(k, n)`, whatever is empty."""
-    shape = tf.shape(x)
-    return tf.ensure_shape(
-        tf.reshape(x, [shape[0], tf.reduce_prod(shape[1:])]), [None, None]
-    )
-
-
-def _units(x: Tensor) -> Tensor:
-    """`(k, ..., units)` as `(k, samples, units)`."""
-    shape = tf.shape(x)
-    new = [shape[0], tf.reduce_prod(shape[1:-1]), shape[-1]]
-    return tf.ensure_shape(tf.reshape(x, new), [None, None, None])
-
-
-def _channels(x: Tensor) -> Tensor:
-    """`(k, samples, units, ...)` as `(k, samples, units, positions)`."""
-    shape = tf.shape(x)
-    new = [shape[0], shape[1], shape[2], tf.reduce_prod(shape[3:])]
-    return tf.ensure_shape(tf.reshape(x, new), [None] * 4)
-
-
-def _samples(x: Tensor) -> Tensor:
-    """`(k, ...)` as `(k, samples, second axis, others, last axis)`; 1 for none."""
-    sizes = tf.shape(x)
-    inner = sizes[2:-1]
-    product = tf.reduce_prod
-    new = [
-        sizes[0],
-        product(sizes[1:2]),
-        product(inner[:1]),
-        product(inner[1:]),
-        product(sizes[2:][-1:]),
-    ]
-    return tf.ensure_shape(tf.reshape(x, new), [None] * 5)
-
-
-_SHAPES = {
-    "rows": _rows,
-    "units": _units,
-    "channels": _channels,
-    "samples": _samples,
-}
+def _laid_out(x: Tensor, layout: str) -> Tensor:
+    """Packed tensors as a describer takes them, of a rank that is known."""
+    new = LAYOUTS[layout](tf.shape(x), tf.reduce_prod)
+    return tf.ensure_shape(tf.reshape(x, new), [None] * len(new))
 
 
 def numpy_of(tensor: Tensor) -> np.ndarray:
