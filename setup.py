@@ -36,7 +36,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["keras_babysit", "keras_babysit.*"]),
-    package_data={"keras_babysit": ["py.typed", "document/templates/*"]},
+    package_data={
+        "keras_babysit": ["py.typed", "document/templates/*", "page/static/*"]
+    },
     python_requires=">=3.11",
     install_requires=[
         "click>=8.1",
@@ -50,6 +52,9 @@ setup(
     ],
     entry_points={
         "console_scripts": ["keras-babysit=keras_babysit.cli.main:main"],
+        "tensorboard_plugins": [
+            "keras_babysit=keras_babysit.tensorboard_plugin.plugin:BabysitPlugin"
+        ],
     },
     extras_require={
         "tensorflow": TENSORFLOW,

@@ -15,6 +15,8 @@ from keras_babysit.records import (
     LOSS_ROLES,
     TENSOR_STATS,
     EpochRecord,
+    Histogram,
+    Image,
     LossInputs,
     StepRecord,
     TensorStats,
@@ -37,6 +39,8 @@ LAYER_FIELDS = (
 #: What is kept of the tensors of losses as series, and of how many observed steps all.
 LOSS_FIELDS = ("min", "max", "mean", "std", "outside", "spread")
 MAX_LOSSES = 16
+#: A place has at most so many histograms, and a picture so many states.
+MAX_STATES = 16
 #: Step, epoch, and one field of all of its places.
 _Row = tuple[float, float, np.ndarray]
 _NAN, _INF = TENSOR_STATS.index("nan"), TENSOR_STATS.index("inf")
@@ -48,6 +52,14 @@ class Series(NamedTuple):
     steps: np.ndarray
     epochs: np.ndarray
     values: np.ndarray
+
+
+class State(NamedTuple):
+    """A histogram or a picture, and when it was taken."""
+
+    step: float
+    epoch: float
+    value: Histogram | Image
 
 
 class Window(NamedTuple):
@@ -97,6 +109,9 @@ class RunHistory:
         validations: the latest `ValidationRecord`s, oldest first.
         evaluated: path of a loss to pairs, oldest first: its mean over a training batch
             in training, and over the same batch evaluated like the validation data.
+        histograms: kind (`"weights"`, `"gradients"`, `"activations"`) and path to
+            `State`s, oldest first, thinned as series are.
+        pictures: tag of a picture to its `State`s, likewise.
         ended: whether the training has ended, and the epoch logs are complete.
     """
 
@@ -117,6 +132,8 @@ class RunHistory:
         self.losses: dict[str, deque[LossInputs]] = {}
         self.validations: deque[ValidationRecord] = deque(maxlen=MAX_LOSSES)
         self.evaluated: dict[str, deque[tuple[float, float]]] = {}
+        self.histograms: dict[tuple[str, str], list[State]] = {}
+        self.pictures: dict[str, list[State]] = {}
         self.first_step: StepRecord | None = None
         self.last_step: StepRecord | None = None
         self.last_epoch: EpochRecord | None = None
@@ -136,6 +153,10 @@ class RunHistory:
             self._add("epoch.loss_std", "", at, record.loss_std)
             for place, value in record.first_layer_smoothness.items():
                 self._add("first_layer_smoothness", place, at, value)
+            for path, histogram in record.weight_histograms.items():
+                self._add_histogram("weights", path, at, histogram)
+            for picture in record.images:
+                keep(self.pictures.setdefault(picture.tag, []), State(*at, picture))
             return
         self.first_step = self.first_step or record
         self.last_step = record
@@ -144,6 +165,12 @@ class RunHistory:
             self._keep(field, record.variables, at)
         for field in LAYER_FIELDS:
             self._keep(field, record.layers, at)
+        for variable in record.variables:
+            self._add_histogram(
+                "gradients", variable.path, at, variable.gradient_histogram
+            )
+        for layer in record.layers:
+            self._add_histogram("activations", layer.path, at, layer.histogram)
         self._add_losses(record, at)
         for name in ("loss", "learning_rate", "gradient_norm"):
             self._add(name, "", at, getattr(record, name))
@@ -274,6 +301,13 @@ class RunHistory:
         return found[np.argsort(found[:, 0], kind="stable")]
 
     @property
+    def times(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps and epochs of observed steps: float arrays of equal length, sorted."""
+        rows = next(iter(self._tables.values()), [])
+        pairs = np.array([row[:2] for row in rows], float).reshape(-1, 2)
+        return pairs[:, 0], pairs[:, 1]
+
+    @property
     def position(self) -> tuple[int, float]:
         """The last step and epoch that is known of; `(0, 0.0)` before training."""
         records = [r for r in (self.last_step, self.last_epoch) if r is not None]
@@ -307,6 +341,12 @@ class RunHistory:
             kept = np.delete(np.array(points).reshape(-1, 3), np.s_[1:-1:2], axis=0)
             points = self._points[quantity, where] = array("d", kept.ravel())
         points.extend((*at, value))
+
+    def _add_histogram(
+        self, kind: str, path: str, at: tuple[float, float], value: Histogram | None
+    ) -> None:
+        if value is not None:
+            keep(self.histograms.setdefault((kind, path), []), State(*at, value))
 
     def _keep(self, field: str, parts: tuple, at: tuple[float, float]) -> None:
         """Adds a row to the window of one field of all variables or layers."""
@@ -342,6 +382,13 @@ class RunHistory:
         elif field not in self.lost:
             where = tuple(places[i] for i in np.flatnonzero(bad))
             self.lost[field] = (*at, where)
+
+
+def keep(states: list[State], state: State) -> None:
+    """Adds a state; every second older one goes when there are many."""
+    if len(states) >= MAX_STATES:
+        del states[1:-1:2]
+    states.append(state)
 
 
 def _column(name: str) -> tuple[int, ...]:

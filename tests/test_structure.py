@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parent.parent / "keras_babysit"
 ROOMS = (
     "errors",
     "document",
+    "page",
     "records",
     "facts",
     "statistics",
@@ -29,6 +30,7 @@ ROOMS = (
     "rules",
     "report",
     "event_files",
+    "tensorboard_plugin",
     "sinks",
     "schedules",
     "callbacks",
@@ -45,8 +47,10 @@ ROOMS = (
 APART = {
     "probes": {"backend", "borrowing", "inspection"},
     "step": {"history", "inspection", "facts"},
-    "report": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
+    "page": {"errors"},
+    "report": {"step", "probes", "backend", "borrowing", "inspection"},
     "event_files": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
+    "tensorboard_plugin": {"step", "probes", "backend", "borrowing", "inspection"},
     "sinks": {"step", "probes", "backend", "borrowing", "inspection", "rules"},
     "schedules": {"step", "probes", "rules", "report", "sinks", "event_files"},
 }

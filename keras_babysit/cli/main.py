@@ -14,11 +14,11 @@ from rich.markdown import Markdown
 from keras_babysit import rules as all_rules
 from keras_babysit.cli import check as check_command
 from keras_babysit.cli import compare, search
-from keras_babysit.document import html as pages
-from keras_babysit.document.blocks import Block, Column, Heading, Row, Table
+from keras_babysit.document.blocks import Column, Row, Table
 from keras_babysit.document.console import write
 from keras_babysit.document.shown import WIDTH
 from keras_babysit.report import Report
+from keras_babysit.report.report import html as page_of
 from keras_babysit.rules import reference
 
 
@@ -109,7 +109,7 @@ def report(
     unread = False
     for run in reader.find_runs(log_dir):
         try:
-            found[str(run)] = reader.read_report(run)
+            found[str(run)] = reader.read_report(run, pictures=html is not None)
         except ValueError as error:
             unread = True
             click.echo(f"{run}: {error}", err=True)
@@ -121,7 +121,7 @@ def report(
             param_hint="LOG_DIR",
         )
     if html is not None:
-        html.write_text(_page(found), encoding="utf-8")
+        html.write_text(page_of(list(found.items())), encoding="utf-8")
     if as_json:
         click.echo(_json(found, single=str(log_dir) in found))
     elif html is None:
@@ -135,13 +135,6 @@ def _json(found: dict[str, Report], single: bool) -> str:
     values = [{"run": run, **one.to_dict()} for run, one in found.items()]
     wanted = values[0] if single and len(values) == 1 else values
     return json.dumps(wanted, indent=2, allow_nan=False)
-
-
-def _page(found: dict[str, Report]) -> str:
-    blocks: list[Block] = []
-    for run, one in found.items():
-        blocks += [Heading(run, 0), *one.content()]
-    return pages.page(blocks, "keras_babysit report")
 
 
 def _print_reports(found: dict[str, Report]) -> None:

@@ -22,17 +22,18 @@ _CODE = re.compile(r"`([^`]+)`")
 
 def fragment(blocks: Iterable[Block]) -> str:
     """Returns a piece of HTML for a notebook, light or dark."""
-    return _environment().get_template("fragment.html").render(blocks=list(blocks))
+    return environment().get_template("fragment.html").render(blocks=list(blocks))
 
 
 def page(blocks: Iterable[Block], title: str) -> str:
     """Returns a whole page."""
-    template = _environment().get_template("page.html")
+    template = environment().get_template("page.html")
     return template.render(blocks=list(blocks), title=clean(title)) + "\n"
 
 
 @functools.cache
-def _environment() -> Any:
+def environment() -> Any:
+    """The templates, with what they call."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     found = Environment(

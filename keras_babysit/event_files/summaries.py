@@ -18,10 +18,9 @@ from tensorboard.plugins.scalar import metadata as scalars
 from tensorboard.plugins.text import metadata as texts
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from keras_babysit.event_files.tables import Table
+from keras_babysit.event_files.tags import PLUGIN
 from keras_babysit.records import Histogram, Image
-
-#: Name of our own plugin, under which the full tables are kept.
-PLUGIN = "keras_babysit"
 
 #: A `Summary.Value` protocol buffer.
 Value: TypeAlias = Any
@@ -76,6 +75,11 @@ def histogram(tag: str, value: Histogram) -> Value:
     return _new_value(tag=tag, metadata=metadata, tensor=_float_tensor(table))
 
 
+def bins(table: np.ndarray) -> Histogram:
+    """Returns the histogram that `histogram` has made a float array `(bins, 3)` of."""
+    return Histogram(float(table[0, 0]), float(table[-1, 1]), table[:, 2])
+
+
 def image(value: Image) -> Value:
     """A picture in the Images tab."""
     height, width = value.pixels.shape[:2]
@@ -86,6 +90,12 @@ def image(value: Image) -> Value:
     return _new_value(tag=value.tag, metadata=metadata, tensor=make_tensor_proto(parts))
 
 
+def picture(tag: str, png: bytes, description: str) -> Image:
+    """Returns the picture that `image` has made a file of."""
+    pixels = np.asarray(PillowImage.open(io.BytesIO(png)).convert("RGB"))
+    return Image(tag, pixels, description)
+
+
 def text(tag: str, markdown: str) -> Value:
     """A paragraph in the Text tab."""
     metadata = texts.create_summary_metadata("", "")
@@ -93,17 +103,10 @@ def text(tag: str, markdown: str) -> Value:
     return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 
-def table(tag: str, rows: list[str], columns: list[str], values: np.ndarray) -> Value:
-    """A table of numbers in our own plugin's tag.
-
-    Args:
-        tag: the tag.
-        rows: what each row is of, for example variable paths.
-        columns: what each column is.
-        values: float array of shape `(len(rows), len(columns))`.
-    """
-    metadata = _our_metadata({"rows": rows, "columns": columns})
-    tensor = _float_tensor(np.asarray(values, np.float32))
+def table(tag: str, value: Table) -> Value:
+    """A table of numbers in our own plugin's tag."""
+    metadata = _our_metadata({"rows": value.rows, "columns": value.columns})
+    tensor = _float_tensor(np.asarray(value.values, np.float32))
     return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 

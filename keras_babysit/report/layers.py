@@ -42,6 +42,7 @@ class LayerSummary:
         activation: name of its activation; `None` if it has none.
         parameters: number of its weights; `None` if it is not known.
         variables: paths of its weights.
+        kernels: those of them that are trained and have two axes or more.
         update_ratio: of its largest variable, median over the last observed steps.
         gradient_norm: over all of its variables, of their medians.
         dead_fraction: the last one; the largest of a layer that is called often.
@@ -54,6 +55,7 @@ class LayerSummary:
     activation: str | None = None
     parameters: int | None = None
     variables: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
     update_ratio: float | None = None
     gradient_norm: float | None = None
     dead_fraction: float | None = None
@@ -122,6 +124,9 @@ def known_layers(history: RunHistory) -> tuple[LayerSummary, ...]:
             activation=layer.activation,
             parameters=sum(math.prod(w.shape) for w in layer.weights),
             variables=tuple(w.path for w in layer.weights),
+            kernels=tuple(
+                w.path for w in layer.weights if w.trainable and len(w.shape) > 1
+            ),
         )
         for layer in history.model.layers
     )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from keras_babysit.document.blocks import Block, Heading, Span, Table, spans
+from keras_babysit.document.blocks import plain as plain_words
 from keras_babysit.document.shown import Shown, paragraphs
 from keras_babysit.document.values import plain
 from keras_babysit.document.words import clean, count, number
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding, ObservationCost
+from keras_babysit.report import page
+from keras_babysit.report.course import Course, course_of
 from keras_babysit.report.groups import SEVERITIES, Group, told, worst_first
 from keras_babysit.report.layers import LayerSummary, known_layers, measured, table
 from keras_babysit.report.losses import LossSummary, known_losses, tables
@@ -44,6 +48,7 @@ class Report(Shown):
         notes: further lines, for example of what was repaired.
         damaged: number of records of its event files that could not be read.
         unasked: what rules could not be asked of, as sentences.
+        course: the numbers over time, which a page draws; not in `to_dict`.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -60,6 +65,7 @@ class Report(Shown):
     notes: tuple[str, ...] = ()
     damaged: int = 0
     unasked: tuple[str, ...] = ()
+    course: Course = field(default_factory=Course, repr=False, compare=False)
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -77,10 +83,10 @@ class Report(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
+        rest = {"findings": (), "layers": (), "losses": (), "cost": None}
+        known = {k: v for k, v in vars(self).items() if k != "course"}
         return {
-            **plain(
-                {**vars(self), "findings": (), "layers": (), "losses": (), "cost": None}
-            ),
+            **plain({**known, **rest}),
             "findings": [plain(f.to_dict()) for f in self.findings],
             "layers": [plain(vars(layer)) for layer in self.layers],
             "losses": [plain(vars(loss)) for loss in self.losses],
@@ -164,12 +170,17 @@ class Report(Shown):
         return [
             self.headline,
             *paragraphs(stopped, *self.notes),
-            *paragraphs(self._damage, tone="warning"),
+            *paragraphs(self.damage, tone="warning"),
             *(group.card for group in self.groups),
             table(self.layers),
             *tables(self.losses),
             *paragraphs(self.cost_line, *self.unasked, tone="faint"),
         ]
+
+    def _as(self, ending: str, path: str | os.PathLike) -> str:
+        if ending != ".html":
+            return super()._as(ending, path)
+        return html([(self.model or "run", self)])
 
     def brief(self) -> list[Block]:
         """Returns what a console is told at the end: without a table if all is well.
@@ -187,7 +198,8 @@ class Report(Shown):
         return [Heading((*words, *faint), tone=self.headline.tone)]
 
     @property
-    def _damage(self) -> str:
+    def damage(self) -> str:
+        """What could not be read of the event files, in a sentence; mostly empty."""
         if not self.damaged:
             return ""
         found = f"{count(self.damaged, 'damaged record')} of the event files"
@@ -200,6 +212,20 @@ class Report(Shown):
         parts = [f"{epochs} epoch" + "s" * (epochs != "1"), count(self.steps, "step")]
         logs = list(self.logs.items())[:MAX_LOGS]
         return ", ".join([*parts, *(f"{clean(name)} {number(v)}" for name, v in logs)])
+
+
+def html(reports: Sequence[tuple[str, Report]]) -> str:
+    """Returns one self-contained page of runs, each with its name."""
+    from keras_babysit.page import html_file
+
+    blocks: list[Block] = []
+    for name, one in reports:
+        blocks += [*([Heading(name, 0)] if len(reports) > 1 else []), *one.content()]
+    documents = [page.document(one, name) for name, one in reports]
+    title = plain_words(reports[0][1].headline.text)
+    return html_file.page(
+        documents, blocks, title if len(reports) == 1 else "keras_babysit report"
+    )
 
 
 def make_report(
@@ -237,6 +263,7 @@ def make_report(
         stopped=stopped,
         notes=tuple(notes),
         unasked=tuple(_unasked(history)),
+        course=course_of(history),
     )
 
 

@@ -13,16 +13,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from keras_babysit.document import markdown
 from keras_babysit.document.values import plain
 from keras_babysit.errors import warn
 from keras_babysit.event_files import summaries
+from keras_babysit.event_files.tables import Spread, tables
 from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
 from keras_babysit.event_files.writer import EventFile
 from keras_babysit.records import (
-    TENSOR_STATS,
     EpochRecord,
     Finding,
     LayerStats,
@@ -63,6 +61,7 @@ class TensorBoardSink:
         self._train = EventFile(self._log_dir / "train", self._tell)
         self._validation: EventFile | None = None
         self._has_layout = False
+        self._full, self._light = Spread("full"), Spread("light")
 
     def emit(self, record: Record) -> None:
         """Queues a record for writing.
@@ -74,7 +73,7 @@ class TensorBoardSink:
             if not self._has_layout and record.variables:
                 self._train.add(lambda: [_layout(record)], record.step, "layout")
                 self._has_layout = True
-            self._train.add(lambda: _step_values(record), record.step)
+            self._emit_step(record)
         elif isinstance(record, EpochRecord):
             self._emit_epoch(record)
         elif isinstance(record, ValidationRecord):
@@ -139,6 +138,14 @@ class TensorBoardSink:
             self._validation = EventFile(self._log_dir / "validation", self._tell)
         return self._validation
 
+    def _emit_step(self, record: StepRecord) -> None:
+        spread = self._full if record.layers else self._light
+        places = [v.path for v in record.variables], [v.path for v in record.layers]
+        ending = spread.ending(places)
+        self._train.add(
+            lambda: [*_step_values(record), *_tables(record, ending)], record.step
+        )
+
     def _emit_epoch(self, record: EpochRecord) -> None:
         # Keras numbers the finished epoch from zero; pictures and histograms also
         # have the state before the first epoch.
@@ -171,7 +178,7 @@ def _step_values(record: StepRecord) -> list[summaries.Value]:
         values += [summaries.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
     for layer in record.layers:
         values += _layer_values(layer)
-    return values + _losses_values(record) + _tables(record)
+    return values + _losses_values(record)
 
 
 def _epoch_values(record: EpochRecord) -> list[summaries.Value]:
@@ -263,37 +270,10 @@ def _non_finite(tag: str, stats: TensorStats) -> list[summaries.Value]:
     return [summaries.scalar(f"{tag}/nan_or_inf", bad)] if bad else []
 
 
-def _tables(record: StepRecord) -> list[summaries.Value]:
+def _tables(record: StepRecord, ending: str) -> list[summaries.Value]:
     """Everything of a step, a table for each kind of tensor."""
-    values = []
-    for kind in ("weight", "update", "gradient"):
-        found = [(v.path, getattr(v, kind)) for v in record.variables]
-        values += _table(f"{TABLE}{kind}", found, {})
-    extras = ("zero_fraction", "saturation_fraction", "dead_fraction")
-    more = {name: [getattr(v, name) for v in record.layers] for name in extras}
-    found = [(v.path, v.activation) for v in record.layers]
-    values += _table(f"{TABLE}activation", found, more)
-    return values
-
-
-def _table(
-    tag: str,
-    found: list[tuple[str, TensorStats | None]],
-    more: dict[str, list[float | None]],
-) -> list[summaries.Value]:
-    rows = [path for path, stats in found if stats is not None]
-    if not rows:
-        return []
-    numbers = [
-        [
-            *vars(stats).values(),
-            *(math.nan if column[i] is None else column[i] for column in more.values()),
-        ]
-        for i, (_, stats) in enumerate(found)
-        if stats is not None
-    ]
-    columns = [*TENSOR_STATS, *more]
-    return [summaries.table(tag, rows, columns, np.array(numbers, np.float64))]
+    found = tables(record).items()
+    return [summaries.table(f"{TABLE}{kind}{ending}", table) for kind, table in found]
 
 
 def _layout(record: StepRecord) -> summaries.Value:

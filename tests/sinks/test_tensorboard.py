@@ -155,9 +155,9 @@ def test_tables_hold_everything(run):
     path, babysitter, _, _ = run
     found = read(path / "train")
     for kind in ("weight", "update", "gradient", "activation"):
-        content = found.SummaryMetadata(f"babysit/{kind}").plugin_data.content
+        content = found.SummaryMetadata(f"babysit/{kind}/full0").plugin_data.content
         names = json.loads(content)
-        _, table = points(found, f"babysit/{kind}")[-1]
+        _, table = points(found, f"babysit/{kind}/full0")[-1]
         assert table.shape == (len(names["rows"]), len(names["columns"]))
         column = table[:, names["columns"].index("std")]
         expected = [
