@@ -121,13 +121,22 @@ def report(
             param_hint="LOG_DIR",
         )
     if html is not None:
-        html.write_text(page_of(list(found.items())), encoding="utf-8")
+        html.write_text(page_of(_named(found, log_dir)), encoding="utf-8")
     if as_json:
         click.echo(_json(found, single=str(log_dir) in found))
     elif html is None:
         _print_reports(found)
     if check and (unread or any(r.problems or r.damaged for r in found.values())):
         context.exit(1)
+
+
+def _named(found: dict[str, Report], log_dir: Path) -> list[tuple[str, Report]]:
+    """The reports with short names: where the runs lie below the directory."""
+    names = [Path(run).relative_to(log_dir).as_posix() for run in found]
+    return [
+        (log_dir.name if name == "." else name, one)
+        for name, one in zip(names, found.values(), strict=True)
+    ]
 
 
 def _json(found: dict[str, Report], single: bool) -> str:

@@ -81,7 +81,8 @@ class RunData:
         if self.findings is not None:
             findings = worst_first(map(Finding.from_dict, self.findings))
         history = self._history()
-        logs: dict[str, float] = {}
+        # In Keras's order, which was written with the report.
+        logs = dict(report.logs)
         for epoch in sorted(self.logs):
             logs |= self.logs[epoch]
         return dataclasses.replace(
@@ -89,7 +90,7 @@ class RunData:
             findings=findings,
             steps=max([report.steps, *(step + 1 for step in self.tables)]),
             epochs=max([report.epochs, *map(float, self.logs)]),
-            logs=logs or report.logs,
+            logs=logs,
             layers=measured(report.layers or known_layers(history), history, findings),
             damaged=damaged,
             course=self._course(history),

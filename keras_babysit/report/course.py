@@ -22,6 +22,8 @@ QUANTITIES = (
 CURVES = ("loss", "learning_rate", "gradient_norm")
 #: Before the names of Keras's logs.
 LOGS = "epoch."
+#: How noisy the batches are, which is no log of Keras's.
+_SPREAD = f"{LOGS}loss_std"
 #: So many moments are kept: a screen has no room for more.
 MAX_MOMENTS = 160
 MAX_POINTS = 500
@@ -51,7 +53,11 @@ def course_of(history: RunHistory) -> Course:
     """Returns the course of a run so far."""
     windows = {name: history.whole(name) for name in QUANTITIES}
     known = [name for name, places in history.quantities().items() if "" in places]
-    curves = [name for name in known if name in CURVES or name.startswith(LOGS)]
+    curves = [
+        name
+        for name in known
+        if name in CURVES or (name.startswith(LOGS) and name != _SPREAD)
+    ]
     return Course(
         maps={k: _thinned(v) for k, v in windows.items() if len(v.values)},
         curves={name: _curve(history.series(name)) for name in curves},

@@ -17,8 +17,6 @@ from keras_babysit.event_files.tags import PLUGIN
 from keras_babysit.report import page
 from keras_babysit.tensorboard_plugin.runs import Runs
 
-_JSON = "application/json"
-
 
 class BabysitPlugin(base_plugin.TBPlugin):
     """The tab Babysit.
@@ -37,11 +35,13 @@ class BabysitPlugin(base_plugin.TBPlugin):
     def get_plugin_apps(self) -> dict[str, Callable]:
         """Returns the addresses below the plugin's own, and what answers them."""
         return {
-            "/static/*": wrappers.Request.application(self._serve_static),
-            "/runs": self._answers(self._runs),
-            "/run": self._answers(self._run),
-            "/histograms": self._answers(self._histograms),
-            "/pictures": self._answers(self._pictures),
+            "/static/*": _application(self._serve_static),
+            **{
+                f"/{answer.__name__.strip('_')}": _application(
+                    functools.partial(self._answer, answer)
+                )
+                for answer in (self._runs, self._run, self._histograms, self._pictures)
+            },
         }
 
     def is_active(self) -> bool:
@@ -63,18 +63,13 @@ class BabysitPlugin(base_plugin.TBPlugin):
         kind = kind or mimetypes.guess_type(name)[0] or "text/plain"
         return Respond(request, self._static[name].read_bytes(), kind)
 
-    def _answers(self, answer: Callable[[Runs, wrappers.Request], Any]) -> Callable:
-        """Returns a WSGI application that answers with JSON."""
-
-        @wrappers.Request.application
-        @functools.wraps(answer)
-        def application(request: wrappers.Request) -> wrappers.Response:
-            context = plugin_util.context(request.environ)
-            experiment = plugin_util.experiment_id(request.environ)
-            runs = Runs(self._provider, context, experiment)
-            return Respond(request, answer(runs, request), _JSON)
-
-        return application
+    def _answer(
+        self, answer: Callable[[Runs, wrappers.Request], Any], request: wrappers.Request
+    ) -> wrappers.Response:
+        context = plugin_util.context(request.environ)
+        experiment = plugin_util.experiment_id(request.environ)
+        runs = Runs(self._provider, context, experiment)
+        return Respond(request, answer(runs, request), "application/json")
 
     def _runs(self, runs: Runs, request: wrappers.Request) -> list[dict[str, Any]]:
         return [page.outline(report, name) for name, report in runs.outlines()]
@@ -93,6 +88,21 @@ class BabysitPlugin(base_plugin.TBPlugin):
         if name not in runs.names():
             raise exceptions.NotFound(f"No such run: {name}")
         return page.pictures(runs.pictures(name).course)
+
+
+def _application(
+    answer: Callable[[wrappers.Request], wrappers.Response],
+) -> Callable[..., Any]:
+    """Returns a WSGI application, which answers a bad request in plain text."""
+
+    @wrappers.Request.application
+    def application(request: wrappers.Request) -> wrappers.Response:
+        try:
+            return answer(request)
+        except exceptions.HTTPException as error:
+            return Respond(request, error.description, "text/plain", error.code or 400)
+
+    return application
 
 
 def _asked(request: wrappers.Request, name: str) -> str:

@@ -21,7 +21,7 @@ from tensorboard.plugins.scalar import metadata as scalars
 from keras_babysit.event_files import summaries
 from keras_babysit.event_files.run_data import RunData
 from keras_babysit.event_files.tables import PER_TAG, Table, is_spread, kind_of
-from keras_babysit.event_files.tags import FINDINGS, LOGS, PLUGIN, RUN, TABLE
+from keras_babysit.event_files.tags import FINDINGS, LOGS, PLUGIN, RUN
 from keras_babysit.history import MAX_STATES
 from keras_babysit.report import Report
 
@@ -66,39 +66,24 @@ class Runs:
 
     def report(self, name: str) -> Report | None:
         """Returns the report of a run with its course; `None` if it is unknown."""
-        train = _below(name, TRAIN)
-        known = self._provider.list_tensors(
-            **self._of, plugin_name=PLUGIN, run_tag_filter=RunTagFilter(runs=[train])
-        ).get(train)
-        if not known:
-            return None
-        data = RunData()
-        found = self._tensors(list(known), [train], downsample=PER_TAG).get(train, {})
-        _add_texts(data, found)
-        for tag, points in found.items():
-            if tag not in (RUN, FINDINGS):
-                _add_tables(data, tag, json.loads(known[tag].plugin_content), points)
-        self._add_logs(data, name)
-        return data.report()
+        data = self._data(name)
+        return data.report() if data else None
 
     def histograms(self, name: str, layer: str) -> Report | None:
-        """Returns the report of a run with the histograms of a layer alone."""
-        train = _below(name, TRAIN)
-        known = self._provider.list_tensors(
-            **self._of,
-            plugin_name=histograms.PLUGIN_NAME,
-            run_tag_filter=RunTagFilter(runs=[train]),
-        ).get(train, {})
-        report = self.report(name)
-        if report is None:
+        """Returns the report of a run with the histograms of a layer, too."""
+        data = self._data(name)
+        if data is None:
             return None
-        own = next((v for v in report.layers if v.path == layer), None)
-        places = {layer, *(own.variables if own else ())}
-        tags = [tag for tag in known if _place(tag) in places]
-        data = RunData()
+        layers = data.report().layers
+        own = next((v.variables for v in layers if v.path == layer), ())
+        train = _below(name, TRAIN)
+        of = {**self._of, "plugin_name": histograms.PLUGIN_NAME}
+        known = self._provider.list_tensors(
+            **of, run_tag_filter=RunTagFilter(runs=[train])
+        ).get(train, {})
+        tags = [tag for tag in known if _place(tag) in {layer, *own}]
         found = self._provider.read_tensors(
-            **self._of,
-            plugin_name=histograms.PLUGIN_NAME,
+            **of,
             downsample=MAX_STATES,
             run_tag_filter=RunTagFilter(runs=[train], tags=tags),
         )
@@ -134,6 +119,23 @@ class Runs:
                 picture = summaries.picture(tag, png, description)
                 data.add_picture(point.step, picture)
         return data.report()
+
+    def _data(self, name: str) -> RunData | None:
+        """What is known of a run but histograms and pictures."""
+        train = _below(name, TRAIN)
+        known = self._provider.list_tensors(
+            **self._of, plugin_name=PLUGIN, run_tag_filter=RunTagFilter(runs=[train])
+        ).get(train)
+        if not known:
+            return None
+        data = RunData()
+        found = self._tensors(list(known), [train], downsample=PER_TAG).get(train, {})
+        _add_texts(data, found)
+        for tag, points in found.items():
+            if tag not in (RUN, FINDINGS):
+                _add_tables(data, tag, json.loads(known[tag].plugin_content), points)
+        self._add_logs(data, name)
+        return data
 
     def _tensors(
         self, tags: Iterable[str], runs: list[str] | None, downsample: int

@@ -54,7 +54,9 @@ export function isDark() {
  * `lines` are `{name, epochs, values, colour, dashed}`; `marks` are
  * `{epoch, tone, name}`, drawn as upright lines.
  */
-export function curves(place, title, lines, { marks = [], log = false, height = 220 } = {}) {
+export function curves(place, title, lines, { marks = [], log: wanted = false, share = false, height = 220 } = {}) {
+  // Nothing but zeros has no logarithms.
+  const log = wanted && lines.some((line) => line.values.some((value) => value > 0));
   const series = lines.map((line) => ({
     name: line.name,
     type: "line",
@@ -82,11 +84,12 @@ export function curves(place, title, lines, { marks = [], log = false, height = 
     {
       title: { text: title },
       legend: { show: lines.length > 1, right: 0, top: 0, itemWidth: 18 },
-      grid: { left: 62, right: 12, top: 34, bottom: 26 },
-      xAxis: { type: "value", min: "dataMin", max: "dataMax", name: "epoch", nameLocation: "middle", nameGap: 14, axisLabel: { hideOverlap: true } },
-      yAxis: { type: log ? "log" : "value", scale: true, axisLabel: { formatter: number } },
+      grid: { left: 62, right: 12, top: 34, bottom: 36 },
+      xAxis: { type: "value", min: 0, max: "dataMax", name: "epoch", nameLocation: "middle", nameGap: 20, axisLabel: { formatter: number, hideOverlap: true } },
+      yAxis: { type: log ? "log" : "value", scale: true, ...(share ? { min: 0, max: 1 } : {}), axisLabel: log ? { formatter: number } : {} },
       tooltip: {
         trigger: "axis",
+        confine: true,
         formatter: (points) =>
           el(
             "div",

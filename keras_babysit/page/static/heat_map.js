@@ -12,7 +12,7 @@ const NOT_FINITE = "#d500d5";
 
 /** What can be drawn, in the order of the choice. */
 export const QUANTITIES = {
-  update_ratio: { title: "update ratio", log: true, of: "variables", colours: RATIOS, fixed: [-6, 0] },
+  update_ratio: { title: "update ratio", note: "green is healthy: 1e-4 to 1e-2", log: true, of: "variables", colours: RATIOS, fixed: [-6, 0] },
   "gradient.norm": { title: "gradient norm", log: true, of: "variables", colours: VIRIDIS },
   dead_fraction: { title: "dead units", of: "layers", colours: SHARES, fixed: [0, 1], share: true },
   saturation_fraction: { title: "saturated units", of: "layers", colours: SHARES, fixed: [0, 1], share: true },
@@ -72,7 +72,7 @@ export function heatMap(place, run, quantity, { everything, limits, title, open 
   const raw = rows.map((row) => plains(map.values[row.index]));
   const cells = raw.flatMap((values, y) => values.map((value, x) => cell(x, y, value, how, low, high)));
   const marks = marksOf(run, quantity, rows);
-  const each = Math.max(3, Math.min(16, Math.round(900 / rows.length)));
+  const each = Math.max(3, Math.min(22, Math.round(900 / rows.length)));
   const edge = isDark() ? "#303030" : "#ffffff";
   const chart = draw(
     place,
@@ -111,6 +111,7 @@ export function heatMap(place, run, quantity, { everything, limits, title, open 
         text: [label(high, how), label(low, how)],
       },
       tooltip: {
+        confine: true,
         formatter: ({ seriesIndex, data }) => {
           const [x, y] = data.value;
           const found = marks.filter((mark) => mark.row === y && (seriesIndex === 0 || mark.column === x));

@@ -54,7 +54,7 @@ function showNumbers(place, run, layer) {
     }));
     const one = el("div", { class: "chart" });
     place.append(one);
-    curves(one, how.title, lines, { log: how.log, height: 190 });
+    curves(one, how.title, lines, { log: how.log, share: how.share, height: 190 });
   }
 }
 
@@ -75,9 +75,10 @@ export function histogram(place, title, states) {
       title: { text: title },
       grid: { left: 66, right: 12, top: 30, bottom: 36 },
       xAxis: { type: "category", data: states.map((state) => number(Number(state.epoch))), name: "epoch", nameLocation: "middle", nameGap: 20, axisTick: { show: false } },
-      yAxis: { type: "category", data: columns[0].map((_, y) => number(middle(y))), axisTick: { show: false }, axisLabel: { hideOverlap: true } },
+      yAxis: { type: "category", data: columns[0].map((_, y) => number(middle(y))), axisTick: { show: false }, axisLabel: { interval: 9 } },
       visualMap: { show: false, min: 0, max: 1, dimension: 2, inRange: { color: ["rgba(0,114,178,0.03)", "#0072b2"] } },
       tooltip: {
+        confine: true,
         formatter: ({ data: [x, y, , count] }) =>
           el("div", { class: "tip" }, epoch(states[x].epoch), el("div", {}, `about ${number(Math.round(count))} values near ${number(middle(y))}`)),
       },

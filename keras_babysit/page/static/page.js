@@ -2,7 +2,6 @@
 
 import { sweep } from "./charts.js";
 import { choice, el, onEnter, sign } from "./elements.js";
-import { number } from "./numbers.js";
 import { showRun } from "./run.js";
 
 /** Seconds between two looks at a training that goes on. */
@@ -37,7 +36,7 @@ export async function start(root, source) {
     const others = runs.filter((run) => run.name !== state.chosen);
     const had = list.contains(document.activeElement) ? document.activeElement.dataset.run : null;
     list.replaceChildren(
-      el("h2", {}, `${number(runs.length)} runs`),
+      el("h2", {}, "Runs"),
       el("ul", {}, runs.map((run) => {
         const open = () => choose(run.name);
         const item = el("li", { tabindex: 0, role: "button", class: run.name === state.chosen ? "chosen" : "", "aria-current": run.name === state.chosen ? "true" : null, click: open, keydown: onEnter(open) },

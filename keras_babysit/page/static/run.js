@@ -80,7 +80,8 @@ function showMap(place, runs, layer, source, settings) {
     const limits = scale(runs, settings.quantity);
     runs.forEach((run, i) => {
       if (!run.maps[settings.quantity]) return parts[i].replaceChildren(el("p", { class: "faint" }, `${run.name}: not measured.`));
-      const title = `${QUANTITIES[settings.quantity].title}${runs.length > 1 ? `: ${run.name}` : ""}`;
+      const { title: of, note } = QUANTITIES[settings.quantity];
+      const title = `${of}${note ? ` (${note})` : ""}${runs.length > 1 ? `: ${run.name}` : ""}`;
       const open = (path) => {
         settings.layer = path;
         showLayer(layer, run, path, source, () => {
@@ -104,7 +105,7 @@ function showMap(place, runs, layer, source, settings) {
 }
 
 function showCurves(place, runs) {
-  const names = [...new Set(runs.flatMap((run) => Object.keys(run.logs)))];
+  const names = [...new Set(["loss", ...runs.flatMap((run) => Object.keys(run.logs))])];
   for (const name of names) {
     const lines = runs.flatMap((run, i) => [["train", COLOURS[0]], ["validation", COLOURS[1]]].flatMap(([side, colour]) => {
       const curve = run.logs[name]?.[side];
