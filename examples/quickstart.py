@@ -59,9 +59,10 @@ def make_model(rate):
 def main(log_dir):
     """Trains both and prints what was recorded."""
     console = Console()
+    pages = []
     train, validation = load()
     summary = Table("run", title="What was recorded")
-    for column in ("validation accuracy", "early update ratio", "dead channels"):
+    for column in ("validation accuracy", "update ratio", "dead channels"):
         summary.add_column(column, justify="right")
     for name, rate in RATES.items():
         console.rule(f"{name}: Adam({rate:g})")
@@ -74,27 +75,30 @@ def main(log_dir):
             callbacks=[babysitter],
             verbose=1 if console.is_terminal else 2,
         )
+        pages.append(babysitter.report.save(log_dir / name / "report.html"))
         history = babysitter.history
         accuracy = history.series("epoch.val_accuracy").values[-1]
         ratios = history.series("update_ratio", "digits/conv1/kernel").values
-        early = np.median(ratios[:20])
+        late = np.median(ratios[-20:])
         dead = history.series("dead_fraction", "digits/conv2").values[-1]
-        summary.add_row(name, f"{accuracy:.1%}", f"{early:.0e}", f"{dead:.0%}")
+        summary.add_row(name, f"{accuracy:.1%}", f"{late:.0e}", f"{dead:.0%}")
     console.print(summary)
     console.print(
-        "The update ratio is that of conv1's kernel in the first 20 observed steps, "
-        "about 1e-3 when healthy; a dead channel of conv2 was zero for every digit of "
-        "the later half of the full observations.\n"
+        "The update ratio is that of conv1's kernel, the median of the last 20 observed "
+        "steps; a dead channel of conv2 was zero for every digit of the later half of "
+        "the full observations.\n"
     )
-    console.print(f"The logs are in {log_dir}. To look at them:\n")
+    console.print("A page of each run, to open in a browser:\n")
+    for page in pages:
+        print(f"    {page}")
+    console.print(f"\nThe logs are in {log_dir}. To see both runs and more:\n")
     program = Path(sys.executable).with_name("tensorboard")
     shown = program if program.exists() else "tensorboard"
     # Not wrapped: it is to be copied.
     print(f"    {shown} --logdir {log_dir}\n")
     console.print(
-        "and open the address it prints: Custom Scalars has the layers' update ratios "
-        "in one chart, Histograms the gradients and activations, Images the first "
-        "layer's filters."
+        "and open the tab Babysit at the address that it prints: findings, layers over "
+        "time, curves, and the first layer's filters."
     )
 
 

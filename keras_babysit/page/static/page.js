@@ -17,7 +17,11 @@ export async function start(root, source) {
   root.replaceChildren(list, main);
 
   const look = async () => {
+    const known = JSON.stringify(state.runs);
     state.runs = await source.runs();
+    const chosen = state.runs.find((run) => run.name === state.chosen);
+    // What has ended stays as it is.
+    if (chosen?.ended && known === JSON.stringify(state.runs)) return;
     if (!state.runs.some((run) => run.name === state.chosen)) state.chosen = state.runs[0]?.name ?? null;
     showList();
     await show();
