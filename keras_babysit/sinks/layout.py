@@ -1,0 +1,53 @@
+"""The layout of the Custom Scalars tab."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from keras_babysit.event_files import summaries
+from keras_babysit.sinks.charts import BAND, BATCH, RATIO, RATIOS
+
+#: Lines of kernels in one chart. TensorBoard cuts off what is beyond 5 % of a chart's
+#: points: with no more lines than this and the band, not even a single one is.
+KERNELS = 16
+_UNIT = "(log10; healthy from -4 to -2)"
+
+
+def layout(kernels: Sequence[str], model: str) -> summaries.Value:
+    """Returns the layout.
+
+    TensorBoard shows the charts of all runs, and equal ones once. So charts of single
+    kernels say which ones these are, and of which model.
+
+    Args:
+        kernels: names of the kernels with update ratios, in the model's order.
+        model: the model's name.
+    """
+    training = {
+        "Loss: train and validation": [r"^epoch_loss$"],
+        "Metrics: train and validation": [r"^epoch_(?!loss$|learning_rate$).*$"],
+        "Loss of single batches": [rf"^{BATCH}/loss$"],
+        "Learning rate": [rf"^{BATCH}/learning_rate$"],
+        "Gradient norm over all weights": [rf"^{BATCH}/gradient_norm$"],
+    }
+    if not kernels:
+        return summaries.layout({"Training": training})
+    training["Update ratios of kernels (log10; healthy from -4 to -2)"] = [
+        f"^{RATIOS}/"
+    ]
+    parts = [kernels[i : i + KERNELS] for i in range(0, len(kernels), KERNELS)]
+    single = {
+        _title(part): [_one_of(RATIOS, BAND), _one_of(RATIO, part)] for part in parts
+    }
+    title = f"Update ratio of each kernel of {model} {_UNIT}"
+    return summaries.layout({"Training": training, title: single})
+
+
+def _title(kernels: Sequence[str]) -> str:
+    return " to ".join(dict.fromkeys((kernels[0], kernels[-1])))
+
+
+def _one_of(group: str, names: Iterable[str]) -> str:
+    # A request for each expression: one for many names.
+    return rf"^{group}/({'|'.join(map(re.escape, names))})$"
