@@ -31,7 +31,7 @@ def outline(model: Any) -> Outline:
 def _kind(thing: Any) -> str:
     """The kind of a name that Keras has made up in this process; empty of others.
 
-    Somebody may have chosen a name like `dense_2`, but Keras counts those that it makes.
+    Somebody may have chosen `dense_2`, but Keras counts the names that it makes up.
     """
     word = to_snake_case(type(thing).__name__)
     found = re.fullmatch(rf"({_WRAPPED}{re.escape(word)})(?:_(\d+))?", thing.name)

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from keras_babysit.event_files import summaries
 from keras_babysit.sinks.charts import BAND, BATCH, RATIO, RATIOS
 
-#: Lines of kernels in one chart. TensorBoard cuts off what is beyond 5 % of a chart's
-#: points: with no more lines than this and the band, not even a single one is.
-KERNELS = 16
+#: Lines of kernels in one chart. TensorBoard scales a chart by its points without the
+#: outermost 5 %: among so few lines a single one is more, with two runs as well.
+KERNELS = 8
 _UNIT = "(log10; healthy from -4 to -2)"
 
 
@@ -33,9 +33,7 @@ def layout(kernels: Sequence[str], model: str) -> summaries.Value:
     }
     if not kernels:
         return summaries.layout({"Training": training})
-    training["Update ratios of kernels (log10; healthy from -4 to -2)"] = [
-        f"^{RATIOS}/"
-    ]
+    training[f"Update ratios of kernels {_UNIT}"] = [f"^{RATIOS}/"]
     parts = [kernels[i : i + KERNELS] for i in range(0, len(kernels), KERNELS)]
     single = {
         _title(part): [_one_of(RATIOS, BAND), _one_of(RATIO, part)] for part in parts
