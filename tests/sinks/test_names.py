@@ -91,16 +91,8 @@ def test_harmless(name):
     assert (harmless(name) == name) == (name.isprintable() and len(name) <= LONGEST)
 
 
-ODD = [
-    "<script>alert(1)</script>",
-    "a\nb",
-    "a b",
-    "a\rb",
-    "x" * 10_000,
-    "`é`*_😀",
-    "\ud800",
-]
-ODD += ["x" * 10_001, "", "(", "[a-", "\\d+$"]
+ODD = ("<script>alert(1)</script>", "a\nb", "a b", "a\rb", "`é`*_😀", "\ud800", "")
+ODD += ("x" * 10_000, "x" * 10_001, "(", "[a-", "\\d+$")
 
 
 def test_odd_names_in_files(tmp_path):
@@ -111,7 +103,7 @@ def test_odd_names_in_files(tmp_path):
         VariableStats(path, update_ratio=1e-3, gradient_histogram=histogram)
         for path in (*ODD, "bias")
     )
-    layers = tuple(LayerStats(path, histogram=histogram) for path in ODD[:-1])
+    layers = tuple(LayerStats(path, histogram=histogram) for path in ODD)
     sink.emit(StepRecord(0, 0.0, variables=variables, layers=layers))
     sink.close()
     found = EventAccumulator(str(tmp_path / "train")).Reload()
@@ -119,7 +111,7 @@ def test_odd_names_in_files(tmp_path):
     for group, count in (
         ("layer_update_ratio_log10", len(ODD)),
         ("layer_gradients", len(ODD)),
-        ("layer_activations", len(ODD) - 1),
+        ("layer_activations", len(ODD)),
     ):
         shown = [t for t in tags if t.startswith(f"{group}/")]
         assert len(shown) == count

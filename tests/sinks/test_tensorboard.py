@@ -131,11 +131,7 @@ def test_cards(run):
         "epoch_accuracy",
         "epoch_loss",
         "loss/std_over_batches",
-        *(
-            f"{loss}/{r}_{n}"
-            for r in ("targets", "outputs")
-            for n in ("mean", "spread")
-        ),
+        *(f"{loss}/{name}" for name in inputs),
         *(f"layer_update_ratio_log10/{named(k)}" for k in kernels(model)),
     }
     shown = [x for x in model.layers if hasattr(x, "kernel")]
