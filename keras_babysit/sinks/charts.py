@@ -101,12 +101,9 @@ class Charts:
             "highest": max(ratios),
             "median": statistics.median(ratios),
             "lowest": min(ratios),
-            **BAND,
         }
-        return values + [
-            summaries.scalar(f"{RATIOS}/{name}", value)
-            for name, value in of_all.items()
-        ]
+        values += [summaries.scalar(f"{RATIOS}/{k}", v) for k, v in of_all.items()]
+        return values + [summaries.scalar(f"{RATIO}/{k}", v) for k, v in BAND.items()]
 
     def _histograms(self, record: StepRecord) -> list[Value]:
         gradients = [(v.path, v.gradient_histogram) for v in record.variables]
@@ -181,8 +178,8 @@ def _of_batch(record: StepRecord) -> list[Value]:
         "loss": record.loss,
         "learning_rate": record.learning_rate,
         "gradient_norm": record.gradient_norm,
-        "dead_fraction_largest": _largest(v.dead_fraction for v in record.layers),
-        "saturated_fraction_largest": _largest(
+        "worst_dead_fraction": _largest(v.dead_fraction for v in record.layers),
+        "worst_saturation_fraction": _largest(
             v.saturation_fraction for v in record.layers
         ),
         # These charts exist only where something went wrong.

@@ -33,12 +33,12 @@ def layout(kernels: Sequence[str], model: str) -> summaries.Value:
     }
     if not kernels:
         return summaries.layout({"Training": training})
-    training[f"Update ratios of kernels {_UNIT}"] = [f"^{RATIOS}/"]
+    of_all = [rf"^{RATIOS}/", _one_of(RATIO, BAND)]
+    training[f"Update ratios of kernels {_UNIT}"] = of_all
     parts = [kernels[i : i + KERNELS] for i in range(0, len(kernels), KERNELS)]
-    single = {
-        _title(part): [_one_of(RATIOS, BAND), _one_of(RATIO, part)] for part in parts
-    }
-    title = f"Update ratio of each kernel of {model} {_UNIT}"
+    single = {_title(part): [_one_of(RATIO, [*BAND, *part])] for part in parts}
+    count = f"{len(kernels)} kernels" if len(kernels) > 1 else "one kernel"
+    title = f"Update ratio of each kernel {_UNIT}: {model}, {count}"
     return summaries.layout({"Training": training, title: single})
 
 

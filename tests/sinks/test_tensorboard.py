@@ -101,13 +101,13 @@ def test_update_ratios_of_kernels(run):
     for name, over in (("lowest", np.min), ("median", np.median), ("highest", np.max)):
         values = [v for _, v in points(found, f"batch/update_ratio_log10/{name}")]
         np.testing.assert_allclose(values, over(ratios, axis=0), rtol=1e-6)
-    band = [points(found, f"batch/update_ratio_log10/{name}") for name in charts.BAND]
+    band = [points(found, f"layer_update_ratio_log10/{name}") for name in charts.BAND]
     assert band == [[(s, v) for s in steps] for v in (-2.0, -4.0)]
 
 
 def test_largest_shares_of_units(run):
     path, babysitter, _, model = run
-    dead = [v for _, v in points(read(path / "train"), "batch/dead_fraction_largest")]
+    dead = [v for _, v in points(read(path / "train"), "batch/worst_dead_fraction")]
     layers = [x.path for x in model.layers if isinstance(x, keras.layers.Conv2D)]
     of_layers = [babysitter.history.series("dead_fraction", x).values for x in layers]
     assert len(of_layers[0])
@@ -123,11 +123,11 @@ def test_cards(run):
         cards.setdefault(plugin(found, tag), []).append(tag)
     loss = "loss/sparse_categorical_crossentropy"
     inputs = [f"{r}_{n}" for r in ("targets", "outputs") for n in ("mean", "spread")]
-    ratios = ("highest", "lowest", "median", *charts.BAND)
     assert set(cards["scalars"]) == {
         *(f"batch/{n}" for n in ("loss", "learning_rate", "gradient_norm")),
-        *(f"batch/update_ratio_log10/{n}" for n in ratios),
-        "batch/dead_fraction_largest",
+        *(f"batch/update_ratio_log10/{n}" for n in ("highest", "lowest", "median")),
+        *(f"layer_update_ratio_log10/{n}" for n in charts.BAND),
+        "batch/worst_dead_fraction",
         "epoch_accuracy",
         "epoch_loss",
         "loss/std_over_batches",
@@ -219,14 +219,14 @@ def test_custom_scalars_layout(run):
         for expression in expressions:
             assert [t for t in tags if re.match(expression, t)], (title, expression)
     (each,) = (g for g in layout.category if g.title.startswith("Update ratio of each"))
-    assert "sequential" in each.title
+    assert each.title.endswith(": sequential, 3 kernels")
     first, *_, last = (named(k) for k in kernels(model))
     ((title, lines),) = ((c.title, c.multiline.tag) for c in each.chart)
     assert title == f"{first} to {last}"
     drawn = {t for t in tags if any(re.match(e, t) for e in lines)}
     assert drawn == {
         *(f"layer_update_ratio_log10/{named(k)}" for k in kernels(model)),
-        *(f"batch/update_ratio_log10/{name}" for name in charts.BAND),
+        *(f"layer_update_ratio_log10/{name}" for name in charts.BAND),
     }
 
 
