@@ -92,9 +92,9 @@ def main(log_dir):
     # Not wrapped: it is to be copied.
     print(f"    {shown} --logdir {log_dir}\n")
     console.print(
-        "and open the address it prints: Custom Scalars has the layers' update ratios "
-        "in one chart, Histograms the gradients and activations, Images the first "
-        "layer's filters."
+        "and open the address it prints: Custom Scalars has the kernels' update ratios "
+        "with the healthy band, Histograms the gradients and activations, Images the "
+        "first layer's filters."
     )
 
 
