@@ -25,7 +25,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.util import tensor_util
 
 from keras_babysit import records, statistics
-from keras_babysit.inspection.outline import outline
+from keras_babysit.inspection.layers import outline
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 
 KINDS = ("scalars", "histograms", "images", "custom_scalars", "keras_babysit")

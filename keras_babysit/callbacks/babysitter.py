@@ -374,7 +374,7 @@ class Babysitter(keras.callbacks.Callback):
 
 
 def _open_sink(log_dir: str, model: Any) -> Any:
-    from keras_babysit.inspection.outline import outline
+    from keras_babysit.inspection.layers import outline
     from keras_babysit.sinks.tensorboard import TensorBoardSink
 
     try:

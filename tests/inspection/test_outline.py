@@ -3,7 +3,7 @@
 import keras
 from keras import layers as L
 
-from keras_babysit.inspection.outline import outline
+from keras_babysit.inspection.layers import outline
 
 
 def everything():
