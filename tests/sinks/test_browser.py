@@ -85,7 +85,7 @@ def page(tmp_path_factory):
     [
         (
             "timeseries",
-            ["gradient_norm", "update_ratio_log10/lowest", "epoch_loss"],
+            ["gradient_norm", "lowest", "worst_dead_fraction", "epoch_loss"],
             ["card-view"],
         ),
         ("scalars", ["update_ratio_log10/lowest", "epoch_loss"], ["vz-line-chart2"]),
