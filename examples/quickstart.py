@@ -84,8 +84,8 @@ def main(log_dir):
         summary.add_row(name, f"{accuracy:.1%}", f"{late:.0e}", f"{dead:.0%}")
     console.print(summary)
     console.print(
-        "The update ratio is that of conv1's kernel, the median of the last 20 observed "
-        "steps; a dead channel of conv2 was zero for every digit of the later half of "
+        "The update ratio is that of conv1's kernel, the median of the last 20 "
+        "observed steps; a dead channel of conv2 was zero for every digit of the later half of "
         "the full observations.\n"
     )
     console.print("A page of each run, to open in a browser:\n")

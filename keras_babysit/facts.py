@@ -421,3 +421,22 @@ class FitFacts:
     class_weight: Mapping[int, float] = field(default_factory=dict)
     mean_weight: float = 1.0
     schedule: ScheduleFacts | None = None
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the charts of a model are chosen and named by.
+
+    Attributes:
+        model: its name.
+        made_up: names that Keras made up for the model, its layers and its weights,
+            each with its kind: `{"dense_3": "dense"}`.
+        chosen: names of these that somebody has chosen.
+        minor: paths of trained weights that are biases, scales or otherwise have less
+            than two axes, and of layers with neither a kernel nor an activation.
+    """
+
+    model: str = ""
+    made_up: Mapping[str, str] = field(default_factory=dict)
+    chosen: frozenset[str] = frozenset()
+    minor: frozenset[str] = frozenset()

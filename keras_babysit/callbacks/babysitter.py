@@ -365,7 +365,7 @@ class Babysitter(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _open_sink(self) -> Any:
-        return _open_sink(self.log_dir)
+        return _open_sink(self.log_dir, self.model)
 
     def _close_sink(self) -> None:
         sink, self._sink = self._sink, None
@@ -373,11 +373,12 @@ class Babysitter(keras.callbacks.Callback):
             sink.close()
 
 
-def _open_sink(log_dir: str) -> Any:
+def _open_sink(log_dir: str, model: Any) -> Any:
+    from keras_babysit.inspection.layers import outline
     from keras_babysit.sinks.tensorboard import TensorBoardSink
 
     try:
-        return TensorBoardSink(log_dir)
+        return TensorBoardSink(log_dir, lambda: outline(model))
     except OSError as e:
         raise UnwritableError(
             "`log_dir` cannot be written: expected a directory, or a path where one "

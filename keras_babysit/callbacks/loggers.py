@@ -12,7 +12,7 @@ _QUIET: dict[str, Any] = {"rules": [], "verbose": 0}
 
 
 class UpdateRatioLogger(Babysitter):
-    """Logs each variable's update ratio, about 1e-3 when healthy, to TensorBoard.
+    """Logs each kernel's update ratio, about 1e-3 when healthy, to TensorBoard.
 
     CS231n, Neural Networks Part 3, "Ratio of weights:updates".
 
@@ -26,7 +26,7 @@ class UpdateRatioLogger(Babysitter):
 
 
 class GradientHistogramLogger(Babysitter):
-    """Logs each variable's gradient, norm and histogram, to TensorBoard.
+    """Logs histograms of the kernels' gradients, and their norm, to TensorBoard.
 
     CS231n, Neural Networks Part 3, "Activation/Gradient distributions per layer".
 
@@ -40,7 +40,7 @@ class GradientHistogramLogger(Babysitter):
 
 
 class ActivationHistogramLogger(Babysitter):
-    """Logs each layer's activations, with zeros and dead units, to TensorBoard.
+    """Logs histograms of activations, and the share of dead units, to TensorBoard.
 
     CS231n, Neural Networks Part 3, "Activation/Gradient distributions per layer".
 

@@ -20,7 +20,14 @@ from keras_babysit.event_files import summaries
 from keras_babysit.event_files.frames import Damage, contents
 from keras_babysit.event_files.run_data import RunData
 from keras_babysit.event_files.tables import Table, is_spread, kind_of
-from keras_babysit.event_files.tags import FINDINGS, LOGS, PLUGIN, RUN, TABLE
+from keras_babysit.event_files.tags import (
+    FINDINGS,
+    LOGS,
+    PLUGIN,
+    RUN,
+    TABLE,
+    kind_and_path,
+)
 from keras_babysit.report import Report
 
 _FILES = "events.out.tfevents.*.babysit"
@@ -88,9 +95,12 @@ def _add(data: RunData, event: Any, prefix: str) -> None:
             kind, stays = kind_of(value.tag), is_spread(value.tag)
             data.add_table(event.step, kind, table, stays)
         elif plugin == histograms.PLUGIN_NAME:
-            kind, _, path = value.tag.partition("/")
+            # Only the first histogram of a tag may have a description.
+            about = value.metadata.summary_description
+            found = data.places.setdefault(value.tag, kind_and_path(value.tag, about))
             bins = tensor_util.make_ndarray(value.tensor)
-            data.add_histogram(kind, path, event.step, summaries.bins(bins))
+            if found is not None:
+                data.add_histogram(*found, event.step, summaries.bins(bins))
         elif plugin == images.PLUGIN_NAME:
             png = value.tensor.string_val[2]
             about = value.metadata.summary_description

@@ -32,6 +32,7 @@ class RunData:
         histograms: kind and path to its `State`s; those of weights have the number of
             finished epochs as their step.
         pictures: tag to its `State`s, likewise.
+        places: tag of a histogram to its kind and path.
     """
 
     run: dict[str, Any] = field(default_factory=dict)
@@ -40,6 +41,7 @@ class RunData:
     tables: dict[int, dict[str, Callable[[], Table]]] = field(default_factory=dict)
     histograms: dict[tuple[str, str], list[State]] = field(default_factory=dict)
     pictures: dict[str, list[State]] = field(default_factory=dict)
+    places: dict[str, tuple[str, str] | None] = field(default_factory=dict)
     _passing: deque[int] = field(default_factory=deque)
 
     @property

@@ -47,15 +47,18 @@ _HISTOGRAM = histograms.create_summary_metadata("", "")
 _NO_AXES = TensorShapeProto()
 
 
-def scalar(tag: str, value: float) -> Value:
+def scalar(tag: str, value: float, description: str = "") -> Value:
     """A point of a chart in the Time Series and Scalars tabs."""
+    metadata = _SCALAR
+    if description:
+        metadata = scalars.create_summary_metadata("", description)
     tensor = tensor_pb2.TensorProto(
         dtype=types_pb2.DT_FLOAT, tensor_shape=_NO_AXES, float_val=(value,)
     )
-    return _new_value(tag=tag, metadata=_SCALAR, tensor=tensor)
+    return _new_value(tag=tag, metadata=metadata, tensor=tensor)
 
 
-def histogram(tag: str, value: Histogram) -> Value:
+def histogram(tag: str, value: Histogram, description: str = "") -> Value:
     """A histogram as its tab wants it: `[left, right, count]` for each bin."""
     counts = value.counts
     if value.right > value.left:
@@ -67,11 +70,12 @@ def histogram(tag: str, value: Histogram) -> Value:
         half = 0.5 * (abs(value.left) or 1.0)
         total = counts.sum()
         table = np.array([[value.left - half, value.right + half, total]])
-    metadata = _HISTOGRAM
     if value.sampled_from is not None:
-        metadata = histograms.create_summary_metadata(
-            "", f"A sample of {counts.sum():,.0f} of {value.sampled_from:,} values."
-        )
+        sample = f"A sample of {counts.sum():,.0f} of {value.sampled_from:,} values."
+        description = f"{sample} {description}".strip()
+    metadata = _HISTOGRAM
+    if description:
+        metadata = histograms.create_summary_metadata("", description)
     return _new_value(tag=tag, metadata=metadata, tensor=_float_tensor(table))
 
 

@@ -1,16 +1,15 @@
 """The TensorBoard sink: records to tags, in runs as Keras's own callback has them.
 
-Batch-level values are charted by step, epoch-level ones by epoch. The charts show
-the quantities one looks at; the full tables are in our own plugin's tags, so that
-the event files hold everything that was recorded.
+Batch-level values are charted by step, epoch-level ones by epoch. The charts show what
+one looks at first, see `charts`; the full tables are in our own plugin's tags, so that
+the event files hold every number of every layer and weight.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 import os
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from keras_babysit.document import markdown
@@ -20,28 +19,20 @@ from keras_babysit.event_files import summaries
 from keras_babysit.event_files.tables import Spread, tables
 from keras_babysit.event_files.tags import FINDINGS, RUN, TABLE
 from keras_babysit.event_files.writer import EventFile
+from keras_babysit.facts import Outline
 from keras_babysit.records import (
     EpochRecord,
     Finding,
-    LayerStats,
-    LossInputs,
     ObservationCost,
     Record,
     StepRecord,
-    TensorStats,
     ValidationRecord,
-    VariableStats,
 )
 from keras_babysit.report import Report
 from keras_babysit.report.groups import cards
-
-#: Constant lines that show where update ratios are healthy.
-BAND = {
-    "~ 1e-2 high": -2.0,
-    "~ 1e-3 healthy": -3.0,
-    "~ 1e-4 low": -4.0,
-}
-_RATIO = "log10_update_ratio"
+from keras_babysit.sinks import charts
+from keras_babysit.sinks.layout import layout
+from keras_babysit.sinks.names import Names
 
 
 class TensorBoardSink:
@@ -49,18 +40,23 @@ class TensorBoardSink:
 
     Args:
         log_dir: directory of the run.
+        outline: returns the outline of the model, once it is built; without one, all
+            layers and weights have charts, under their own names.
 
     Raises:
         OSError: if the directory cannot be written.
     """
 
-    def __init__(self, log_dir: str | os.PathLike):
+    def __init__(
+        self, log_dir: str | os.PathLike, outline: Callable[[], Outline] = Outline
+    ):
         # The second file is made later, from another working directory perhaps.
         self._log_dir = Path(log_dir).absolute()
         self._has_told = False
         self._train = EventFile(self._log_dir / "train", self._tell)
         self._validation: EventFile | None = None
         self._has_layout = False
+        self._outline = outline
         self._full, self._light = Spread("full"), Spread("light")
 
     def emit(self, record: Record) -> None:
@@ -70,16 +66,13 @@ class TensorBoardSink:
             OSError: if an earlier write failed.
         """
         if isinstance(record, StepRecord):
-            if not self._has_layout and record.variables:
-                self._train.add(lambda: [_layout(record)], record.step, "layout")
-                self._has_layout = True
-            self._emit_step(record)
+            self._emit_step(record, self._charts)
         elif isinstance(record, EpochRecord):
             self._emit_epoch(record)
         elif isinstance(record, ValidationRecord):
             if record.losses:
                 index = int(record.epoch) - 1
-                self._of_validation().add(lambda: _losses_values(record), index)
+                self._of_validation().add(lambda: charts.of_losses(record), index)
         else:
             text = _cost_text(record)
             self._train.add(
@@ -138,22 +131,36 @@ class TensorBoardSink:
             self._validation = EventFile(self._log_dir / "validation", self._tell)
         return self._validation
 
-    def _emit_step(self, record: StepRecord) -> None:
+    @functools.cached_property
+    def _charts(self) -> charts.Charts:
+        # Not earlier: a model may be built by its first step.
+        return charts.Charts(Names(self._outline()))
+
+    def _emit_step(self, record: StepRecord, made: charts.Charts) -> None:
+        if not self._has_layout and record.variables:
+            self._train.add(
+                lambda: [layout(made.kernels(record), made.names.model)],
+                record.step,
+                "layout",
+            )
+            self._has_layout = True
         spread = self._full if record.layers else self._light
         places = [v.path for v in record.variables], [v.path for v in record.layers]
         ending = spread.ending(places)
         self._train.add(
-            lambda: [*_step_values(record), *_tables(record, ending)], record.step
+            lambda: made.of_step(record) + _tables(record, ending), record.step
         )
 
     def _emit_epoch(self, record: EpochRecord) -> None:
         # Keras numbers the finished epoch from zero; pictures and histograms also
         # have the state before the first epoch.
         index = record.epoch - 1
-        self._train.add(lambda: _epoch_values(record), index)
+        self._train.add(lambda: charts.of_epoch(record), index)
         if any(name.startswith("val_") for name in record.logs):
-            self._of_validation().add(lambda: _validation_values(record), index)
-        self._train.add(lambda: _state_values(record), record.epoch)
+            self._of_validation().add(lambda: charts.of_validation(record), index)
+        if record.weight_histograms or record.images or record.notes:
+            made = self._charts
+            self._train.add(lambda: made.of_weights(record), record.epoch)
 
 
 def _finding_values(findings: tuple[Finding, ...]) -> list[summaries.Value]:
@@ -163,143 +170,10 @@ def _finding_values(findings: tuple[Finding, ...]) -> list[summaries.Value]:
     ]
 
 
-def _step_values(record: StepRecord) -> list[summaries.Value]:
-    values = []
-    for tag, value in (
-        ("loss/batch", record.loss),
-        ("learning_rate", record.learning_rate),
-        ("gradients/global_norm", record.gradient_norm),
-    ):
-        if value is not None:
-            values.append(summaries.scalar(tag, value))
-    for variable in record.variables:
-        values += _variable_values(variable)
-    if any(v.update_ratio is not None for v in record.variables):
-        values += [summaries.scalar(f"{_RATIO}/{k}", v) for k, v in BAND.items()]
-    for layer in record.layers:
-        values += _layer_values(layer)
-    return values + _losses_values(record)
-
-
-def _epoch_values(record: EpochRecord) -> list[summaries.Value]:
-    values = [
-        summaries.scalar(f"epoch_{name}", value)
-        for name, value in record.logs.items()
-        if not name.startswith("val_")
-    ]
-    if record.loss_mean is not None and record.loss_std is not None:
-        values.append(summaries.scalar("loss/batch_mean", record.loss_mean))
-        values.append(summaries.scalar("loss/batch_std", record.loss_std))
-    return values
-
-
-def _validation_values(record: EpochRecord) -> list[summaries.Value]:
-    return [
-        summaries.scalar(f"epoch_{name.removeprefix('val_')}", value)
-        for name, value in record.logs.items()
-        if name.startswith("val_")
-    ]
-
-
-def _state_values(record: EpochRecord) -> list[summaries.Value]:
-    values = [
-        summaries.histogram(f"weights/{path}", h)
-        for path, h in record.weight_histograms.items()
-        if h.counts.sum() > 0
-    ]
-    values += [summaries.image(picture) for picture in record.images]
-    values += [
-        summaries.text(f"first_layer/{path}", note)
-        for path, note in record.notes.items()
-    ]
-    return values
-
-
-def _variable_values(v: VariableStats) -> list[summaries.Value]:
-    values = []
-    ratio = v.update_ratio
-    if ratio is not None and math.isfinite(ratio):
-        values.append(summaries.scalar(f"update_ratio/{v.path}", ratio))
-        if ratio > 0:
-            values.append(summaries.scalar(f"{_RATIO}/{v.path}", math.log10(ratio)))
-    if v.weight is not None:
-        values.append(summaries.scalar(f"weights/{v.path}/norm", v.weight.norm))
-        values += _non_finite(f"weights/{v.path}", v.weight)
-    if v.gradient is not None:
-        values.append(summaries.scalar(f"gradients/{v.path}/norm", v.gradient.norm))
-        values += _non_finite(f"gradients/{v.path}", v.gradient)
-    if v.gradient_histogram is not None and v.gradient_histogram.counts.sum() > 0:
-        values.append(summaries.histogram(f"gradients/{v.path}", v.gradient_histogram))
-    return values
-
-
-def _layer_values(layer: LayerStats) -> list[summaries.Value]:
-    tag = f"activations/{layer.path}"
-    values = []
-    if layer.activation is not None:
-        values.append(summaries.scalar(f"{tag}/mean", layer.activation.mean))
-        values.append(summaries.scalar(f"{tag}/std", layer.activation.std))
-        values += _non_finite(tag, layer.activation)
-    for name in ("zero_fraction", "saturation_fraction", "dead_fraction"):
-        value = getattr(layer, name)
-        if value is not None:
-            values.append(summaries.scalar(f"{tag}/{name}", value))
-    if layer.histogram is not None and layer.histogram.counts.sum() > 0:
-        values.append(summaries.histogram(tag, layer.histogram))
-    return values
-
-
-def _losses_values(record: StepRecord | ValidationRecord) -> list[summaries.Value]:
-    return [value for call in record.losses for value in _loss_values(call)]
-
-
-def _loss_values(call: LossInputs) -> list[summaries.Value]:
-    """How outputs and targets lie and differ between samples, as the loss gets them."""
-    return [
-        summaries.scalar(f"loss/{call.path}/{role}_{name}", getattr(tensor, name))
-        for role in ("targets", "outputs")
-        for tensor in [getattr(call, role)]
-        if tensor is not None
-        for name in ("mean", "spread")
-    ]
-
-
-def _non_finite(tag: str, stats: TensorStats) -> list[summaries.Value]:
-    """A chart that only exists where something went wrong."""
-    bad = stats.nan + stats.inf
-    return [summaries.scalar(f"{tag}/nan_or_inf", bad)] if bad else []
-
-
 def _tables(record: StepRecord, ending: str) -> list[summaries.Value]:
     """Everything of a step, a table for each kind of tensor."""
     found = tables(record).items()
     return [summaries.table(f"{TABLE}{kind}{ending}", table) for kind, table in found]
-
-
-def _layout(record: StepRecord) -> summaries.Value:
-    paths = [re.escape(v.path) for v in record.variables]
-    with_gradient = [re.escape(v.path) for v in record.variables if v.gradient]
-    band = [rf"^{_RATIO}/{re.escape(name)}$" for name in BAND]
-    charts = {
-        "Update ratio (log10; about -3 is healthy)": [
-            *band,
-            *(rf"^{_RATIO}/{path}$" for path in paths),
-        ],
-        "Gradient norm, by depth": [rf"^gradients/{p}/norm$" for p in with_gradient],
-    }
-    return summaries.layout(
-        {
-            "Learning": {
-                "Loss: train and validation": [r"^epoch_loss$"],
-                "Metrics: train and validation": [
-                    r"^epoch_(?!loss$|learning_rate$).*$"
-                ],
-                "Loss of single batches": [r"^loss/batch$"],
-                "Learning rate": [r"^learning_rate$"],
-            },
-            "Layers": charts,
-        }
-    )
 
 
 def _cost_text(cost: ObservationCost) -> str:

@@ -21,9 +21,10 @@ from tensorboard.plugins.scalar import metadata as scalars
 from keras_babysit.event_files import summaries
 from keras_babysit.event_files.run_data import RunData
 from keras_babysit.event_files.tables import PER_TAG, Table, is_spread, kind_of
-from keras_babysit.event_files.tags import FINDINGS, LOGS, PLUGIN, RUN
+from keras_babysit.event_files.tags import FINDINGS, LOGS, PLUGIN, RUN, kind_and_path
 from keras_babysit.history import MAX_STATES
 from keras_babysit.report import Report
+from keras_babysit.report.layers import layer_of
 
 #: Where a Babysitter writes, below the directory of a run.
 TRAIN, VALIDATION = "train", "validation"
@@ -81,17 +82,21 @@ class Runs:
         known = self._provider.list_tensors(
             **of, run_tag_filter=RunTagFilter(runs=[train])
         ).get(train, {})
-        tags = [tag for tag in known if _place(tag) in {layer, *own}]
-        found = self._provider.read_tensors(
+        found = {t: kind_and_path(t, series.description) for t, series in known.items()}
+        wanted = {
+            tag: place
+            for tag, place in found.items()
+            if place and layer_of(place[1]) in {layer, *own}
+        }
+        read = self._provider.read_tensors(
             **of,
             downsample=MAX_STATES,
-            run_tag_filter=RunTagFilter(runs=[train], tags=tags),
+            run_tag_filter=RunTagFilter(runs=[train], tags=list(wanted)),
         )
-        for tag, points in found.get(train, {}).items():
-            kind, _, path = tag.partition("/")
+        for tag, points in read.get(train, {}).items():
             for point in points:
                 bins = summaries.bins(np.asarray(point.numpy, float))
-                data.add_histogram(kind, path, point.step, bins)
+                data.add_histogram(*wanted[tag], point.step, bins)
         return data.report()
 
     def pictures(self, name: str) -> Report:
@@ -170,12 +175,6 @@ def _is_train(run: str) -> bool:
 
 def _below(name: str, side: str) -> str:
     return side if name == "." else f"{name}/{side}"
-
-
-def _place(tag: str) -> str:
-    """The layer or variable that a histogram is of."""
-    path, at, call = tag.partition("/")[2].rpartition("@")
-    return path if at and call.isdigit() else tag.partition("/")[2]
 
 
 def _add_texts(data: RunData, found: dict[str, list[TensorDatum]]) -> None:

@@ -1,5 +1,6 @@
 """Tables of a step: complete, readable back, and spread over the run."""
 
+import itertools
 import math
 from collections import Counter
 
@@ -94,7 +95,7 @@ def test_moments_are_spread_over_the_run_and_few(n):
     assert len(chosen) <= MAX_MOMENTS * (1 + max(0, math.log2(n / MAX_MOMENTS)))
     # No gap is longer than a share of the run.
     ends = [*chosen, n]
-    gaps = [after - before for before, after in zip(ends, ends[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(ends)]
     assert max(gaps) <= max(1, 2 * n / (MAX_MOMENTS / 2))
 
 

@@ -58,6 +58,10 @@ CHARTS = """
   return false;
 })()
 """
+#: How many of the elements of a selector have a chart.
+DRAWN = (
+    "[...doc.querySelectorAll('{}')].filter((e) => charts.getInstanceByDom(e)).length"
+)
 MAP = "charts.getInstanceByDom(doc.querySelector('.map')).getOption()"
 
 
@@ -77,6 +81,7 @@ def write(folder, steps=5):
     """A run with findings of all kinds, and a layer whose name is hostile."""
     model = made.facts(4, prefix=HOSTILE)
     history = made.history(model, steps=())
+    history.ended = False
     sink = TensorBoardSink(folder)
     for step in range(steps):
         record = made.step_record(model, step, 1e-3 * (1 + step))
@@ -155,7 +160,9 @@ def page(request, logs, chromium):
 
 
 def choose(page, name):
-    item = f"[...doc.querySelectorAll('nav li')].find((i) => i.dataset.run === '{name}')"
+    item = (
+        f"[...doc.querySelectorAll('nav li')].find((i) => i.dataset.run === '{name}')"
+    )
     page.run(f"{item}.click()")
     wait_for(lambda: name in page.run("doc.querySelector('h1').textContent"), 60)
     wait_for(lambda: page.run("!!doc.querySelector('.map canvas')"), 60)
@@ -222,11 +229,8 @@ def test_a_layer_opens_and_closes(page, logs):
     opened = "doc.querySelector('.layer').textContent"
     wait_for(lambda: first.path in page.run(opened), 60)
     own = [path for _, path in report.course.histograms if first.holds(path)]
-    wait_for(
-        lambda: page.run("doc.querySelectorAll('.layer .charts:last-child canvas').length")
-        == len(own),
-        60,
-    )
+    drawn = f"{DRAWN.format('.layer .charts:last-child .chart')}"
+    wait_for(lambda: page.run(drawn) == len(own), 60)
     page.run("doc.querySelector('.close').click()")
     assert page.run("doc.querySelector('.layer').hidden")
 
@@ -260,12 +264,17 @@ def test_pictures_over_the_epochs(page):
 
 def test_two_runs_beside_each_other(page):
     pick(page, "Beside it", "made")
-    wait_for(lambda: page.run("doc.querySelectorAll('.map canvas').length") == 2, 60)
+    wait_for(lambda: page.run(DRAWN.format(".map")) == 2, 60)
     colours = page.run(
         "[...doc.querySelectorAll('.map')].map((m) => charts.getInstanceByDom(m)"
         ".getOption().visualMap[0]).map((v) => [v.min, v.max])"
     )
     assert colours[0] == colours[1]
+    curves = page.run(
+        "charts.getInstanceByDom(doc.querySelector('section.charts .chart'))"
+        ".getOption().series.map((s) => s.name)"
+    )
+    assert {"real: train", "made: train"} <= set(curves)
     pick(page, "Beside it", "")
 
 

@@ -126,7 +126,9 @@ def test_histograms_and_pictures_over_the_run():
     assert one["states"][-1]["counts"] == [39, 1]
     (picture,) = document["pictures"]
     assert picture["states"][0]["source"].startswith("data:image/png;base64,")
-    assert page.document(make_report(found, ()), "run", states=False)["pictures"] is None
+    assert (
+        page.document(make_report(found, ()), "run", states=False)["pictures"] is None
+    )
 
 
 def test_nothing_observed():

@@ -83,11 +83,23 @@ def page(tmp_path_factory):
 @pytest.mark.parametrize(
     ("tab", "words", "elements"),
     [
-        ("timeseries", ["update_ratio", "epoch_loss"], ["card-view"]),
-        ("scalars", ["update_ratio", "epoch_loss"], ["vz-line-chart2"]),
+        (
+            "timeseries",
+            ["gradient_norm", "lowest", "worst_dead_fraction", "epoch_loss"],
+            ["card-view"],
+        ),
+        ("scalars", ["update_ratio_log10/lowest", "epoch_loss"], ["vz-line-chart2"]),
         ("images", ["first_layer"], ["drawn"]),
-        ("histograms", ["gradients", "activations"], ["vz-histogram-timeseries"]),
-        ("custom_scalars", ["Learning", "Update ratio"], ["tf-line-chart-data-loader"]),
+        (
+            "histograms",
+            ["layer_gradients", "layer_activations"],
+            ["vz-histogram-timeseries"],
+        ),
+        (
+            "custom_scalars",
+            ["Training", "Update ratio of each kernel"],
+            ["tf-line-chart-data-loader"],
+        ),
         ("text", ["observation", "Observed"], ["tf-text-loader"]),
     ],
 )
@@ -113,7 +125,7 @@ def test_data_behind_the_charts(tensorboard):
     quote = urllib.parse.quote
     layout = get(f"{tensorboard}/data/plugin/custom_scalars/layout")
     charts = [c for group in layout["category"] for c in group["chart"]]
-    assert len(charts) == 6
+    assert len(charts) == 7
     for chart in charts:
         for expression in chart["multiline"]["tag"]:
             found = {}

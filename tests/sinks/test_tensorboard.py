@@ -23,6 +23,7 @@ from keras_babysit import Babysitter
 from keras_babysit.event_files import summaries, writer
 from keras_babysit.event_files.frames import framed
 from keras_babysit.records import EpochRecord, Histogram, Image
+from keras_babysit.sinks import charts
 from keras_babysit.sinks.tensorboard import TensorBoardSink
 
 EVERYTHING = {"tensors": 0}
@@ -64,24 +65,96 @@ def run(tmp_path_factory):
     return path, babysitter, history.history, model
 
 
+def named(variable_or_layer):
+    """What tags call something of the model, of which the name is Keras's."""
+    return variable_or_layer.path.partition("/")[2]
+
+
+def kernels(model):
+    return [v for v in model.trainable_variables if v.name == "kernel"]
+
+
 def test_scalars_by_step(run):
-    path, babysitter, _, model = run
+    path, babysitter, _, _ = run
     found = read(path / "train")
-    kernel = model.layers[0].kernel.path
-    tags = {
-        "loss/batch": ("loss", ""),
-        "learning_rate": ("learning_rate", ""),
-        "gradients/global_norm": ("gradient_norm", ""),
-        f"update_ratio/{kernel}": ("update_ratio", kernel),
-        f"gradients/{kernel}/norm": ("gradient.norm", kernel),
-        f"weights/{kernel}/norm": ("weight.norm", kernel),
-    }
-    for tag, (quantity, where) in tags.items():
+    for name in ("loss", "learning_rate", "gradient_norm"):
+        tag = f"batch/{name}"
         assert plugin(found, tag) == "scalars"
-        expected = babysitter.history.series(quantity, where)
+        expected = babysitter.history.series(name)
         steps, values = zip(*points(found, tag), strict=True)
         assert list(steps) == expected.steps.tolist() == [0, 2, 4, 6]
         np.testing.assert_allclose(values, expected.values, rtol=1e-6)
+
+
+def test_update_ratios_of_kernels(run):
+    path, babysitter, _, model = run
+    found = read(path / "train")
+    ratios = []
+    for kernel in kernels(model):
+        steps, values = zip(
+            *points(found, f"layer_update_ratio_log10/{named(kernel)}"), strict=True
+        )
+        expected = babysitter.history.series("update_ratio", kernel.path)
+        assert list(steps) == expected.steps.tolist() == [0, 2, 4, 6]
+        np.testing.assert_allclose(values, np.log10(expected.values), rtol=1e-5)
+        ratios.append(values)
+    for name, over in (("lowest", np.min), ("median", np.median), ("highest", np.max)):
+        values = [v for _, v in points(found, f"batch/update_ratio_log10/{name}")]
+        np.testing.assert_allclose(values, over(ratios, axis=0), rtol=1e-6)
+    band = [points(found, f"layer_update_ratio_log10/{name}") for name in charts.BAND]
+    assert band == [[(s, v) for s in steps] for v in (-2.0, -4.0)]
+
+
+def test_largest_shares_of_units(run):
+    path, babysitter, _, model = run
+    dead = [v for _, v in points(read(path / "train"), "batch/worst_dead_fraction")]
+    layers = [x.path for x in model.layers if isinstance(x, keras.layers.Conv2D)]
+    of_layers = [babysitter.history.series("dead_fraction", x).values for x in layers]
+    assert len(of_layers[0])
+    np.testing.assert_allclose(dead[-len(of_layers[0]) :], np.max(of_layers, axis=0))
+
+
+def test_cards(run):
+    """All of them: of weights that are no kernels there is none."""
+    path, _, _, model = run
+    found = read(path / "train")
+    cards = {}
+    for tag in found.Tags()["tensors"]:
+        cards.setdefault(plugin(found, tag), []).append(tag)
+    loss = "loss/sparse_categorical_crossentropy"
+    inputs = [f"{r}_{n}" for r in ("targets", "outputs") for n in ("mean", "spread")]
+    assert set(cards["scalars"]) == {
+        *(f"batch/{n}" for n in ("loss", "learning_rate", "gradient_norm")),
+        *(f"batch/update_ratio_log10/{n}" for n in ("highest", "lowest", "median")),
+        *(f"layer_update_ratio_log10/{n}" for n in charts.BAND),
+        "batch/worst_dead_fraction",
+        "epoch_accuracy",
+        "epoch_loss",
+        "loss/std_over_batches",
+        *(f"{loss}/{name}" for name in inputs),
+        *(f"layer_update_ratio_log10/{named(k)}" for k in kernels(model)),
+    }
+    shown = [x for x in model.layers if hasattr(x, "kernel")]
+    assert set(cards["histograms"]) == {
+        *(f"layer_weights/{named(k)}" for k in kernels(model)),
+        *(f"layer_gradients/{named(k)}" for k in kernels(model)),
+        *(f"layer_activations/{named(x)}" for x in shown),
+    }
+    assert cards["images"] == [f"first_layer/{named(model.layers[0])}"]
+    # What matters is in the groups that the Time Series tab opens.
+    groups = dict.fromkeys(sorted(tag.partition("/")[0] for tag in cards["scalars"]))
+    assert list(groups)[:2] == ["batch", "epoch_accuracy"]
+
+
+def test_keras_paths_are_in_descriptions(run):
+    path, _, _, model = run
+    found = read(path / "train")
+    kernel = model.layers[0].kernel
+    for group in ("layer_update_ratio_log10", "layer_weights", "layer_gradients"):
+        metadata = found.SummaryMetadata(f"{group}/{named(kernel)}")
+        assert metadata.summary_description == f"Keras's path: `{kernel.path}`"
+    metadata = found.SummaryMetadata(f"first_layer/{named(model.layers[0])}")
+    assert f"Keras's path: `{model.layers[0].path}`" in metadata.summary_description
 
 
 def test_keras_logs_by_epoch_in_runs_of_their_own(run):
@@ -99,9 +172,9 @@ def test_histograms(run):
     found = read(path / "train")
     kernel = model.layers[0].kernel
     for tag, steps in (
-        (f"gradients/{kernel.path}", [0, 2, 4, 6]),
-        (f"weights/{kernel.path}", [0, 1, 2]),
-        (f"activations/{model.layers[0].path}", [0, 2, 4, 6]),
+        (f"layer_gradients/{named(kernel)}", [0, 2, 4, 6]),
+        (f"layer_weights/{named(kernel)}", [0, 1, 2]),
+        (f"layer_activations/{named(model.layers[0])}", [0, 2, 4, 6]),
     ):
         assert plugin(found, tag) == "histograms"
         series = points(found, tag)
@@ -111,7 +184,7 @@ def test_histograms(run):
             np.testing.assert_allclose(left[1:], right[:-1])
             assert (right > left).all()
             assert count.sum() > 0
-    _, last = points(found, f"weights/{kernel.path}")[-1]
+    _, last = points(found, f"layer_weights/{named(kernel)}")[-1]
     values = np.array(kernel)
     assert last[:, 2].sum() == values.size
     np.testing.assert_allclose([last[0, 0], last[-1, 1]], [values.min(), values.max()])
@@ -120,7 +193,7 @@ def test_histograms(run):
 def test_image(run):
     path, _, _, model = run
     found = read(path / "train")
-    tag = f"first_layer/{model.layers[0].path}"
+    tag = f"first_layer/{named(model.layers[0])}"
     assert plugin(found, tag) == "images"
     (_, first), *_ = points(found, tag)
     width, height, png = first
@@ -136,17 +209,25 @@ def test_image(run):
 def test_custom_scalars_layout(run):
     import re
 
-    path, *_ = run
+    path, _, _, model = run
     found = read(path / "train")
     ((_, value),) = points(found, "custom_scalars__config__")
     layout = layout_pb2.Layout.FromString(value.item())
-    charts = {c.title: c.multiline.tag for g in layout.category for c in g.chart}
+    titles = {c.title: c.multiline.tag for g in layout.category for c in g.chart}
     tags = found.Tags()["tensors"] + read(path / "validation").Tags()["tensors"]
-    for title, expressions in charts.items():
+    for title, expressions in titles.items():
         for expression in expressions:
             assert [t for t in tags if re.match(expression, t)], (title, expression)
-    (ratios,) = (v for k, v in charts.items() if k.startswith("Update ratio"))
-    assert len(ratios) == 3 + 8
+    (each,) = (g for g in layout.category if g.title.startswith("Update ratio of each"))
+    assert each.title.endswith(": sequential, 3 kernels")
+    first, *_, last = (named(k) for k in kernels(model))
+    ((title, lines),) = ((c.title, c.multiline.tag) for c in each.chart)
+    assert title == f"{first} to {last}"
+    drawn = {t for t in tags if any(re.match(e, t) for e in lines)}
+    assert drawn == {
+        *(f"layer_update_ratio_log10/{named(k)}" for k in kernels(model)),
+        *(f"layer_update_ratio_log10/{name}" for name in charts.BAND),
+    }
 
 
 def test_tables_hold_everything(run):
@@ -157,14 +238,16 @@ def test_tables_hold_everything(run):
     for kind in ("weight", "update", "gradient", "activation"):
         content = found.SummaryMetadata(f"babysit/{kind}/full0").plugin_data.content
         names = json.loads(content)
-        _, table = points(found, f"babysit/{kind}/full0")[-1]
-        assert table.shape == (len(names["rows"]), len(names["columns"]))
-        column = table[:, names["columns"].index("std")]
-        expected = [
-            babysitter.history.series(f"{kind}.std", row).values[-1]
-            for row in names["rows"]
-        ]
-        np.testing.assert_allclose(column, expected, rtol=1e-6)
+        steps, tables = zip(*points(found, f"babysit/{kind}/full0"), strict=True)
+        assert steps == (0, 2, 4, 6)
+        assert {t.shape for t in tables} == {
+            (len(names["rows"]), len(names["columns"]))
+        }
+        for quantity in ("norm", "std"):
+            column = np.array(tables)[:, :, names["columns"].index(quantity)]
+            for row, values in zip(names["rows"], column.T, strict=True):
+                expected = babysitter.history.series(f"{kind}.{quantity}", row).values
+                np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
 def test_text(run):
@@ -182,9 +265,9 @@ def test_degenerate_histogram_and_sample(tmp_path):
     sink.emit(EpochRecord(1, 1, weight_histograms={"same": same, "part": part}))
     sink.close()
     found = read(tmp_path / "train")
-    (_, table), *_ = points(found, "weights/same")
+    (_, table), *_ = points(found, "layer_weights/same")
     np.testing.assert_allclose(table, [[1.0, 3.0, 5.0]])
-    metadata = found.SummaryMetadata("weights/part")
+    metadata = found.SummaryMetadata("layer_weights/part")
     assert "sample of 30 of 1,000,000" in metadata.summary_description
 
 
@@ -210,7 +293,7 @@ model.fit(x, y, epochs=100000, verbose=0,
         os.kill(p.pid, signal.SIGKILL)
     found = read(tmp_path / "train")
     assert len(points(found, "epoch_loss")) >= 15
-    assert points(found, "loss/batch")
+    assert points(found, "batch/loss")
 
 
 def test_closed_at_exit_and_flushed_when_idle(tmp_path):
