@@ -150,6 +150,7 @@ class OptimizerFacts:
         clips: whether it clips gradients.
         accumulates: of so many batches the gradients make one update.
         unknown: paths of trainable weights that were none when it was built.
+        frozen: paths of weights that are not trainable, but were when it was built.
     """
 
     name: str
@@ -160,6 +161,7 @@ class OptimizerFacts:
     clips: bool = False
     accumulates: int = 1
     unknown: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -206,6 +206,8 @@ class StepRecord:
             order of the model's `trainable_variables`.
         layers: a `LayerStats` for each layer output, in the order of the calls.
         losses: a `LossInputs` for each call of a loss, in the order of the calls.
+        frozen: path of each variable that the step changed although the model says
+            that it is not trainable, to its update ratio.
     """
 
     step: int
@@ -216,6 +218,7 @@ class StepRecord:
     variables: tuple[VariableStats, ...] = ()
     layers: tuple[LayerStats, ...] = ()
     losses: tuple[LossInputs, ...] = ()
+    frozen: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
