@@ -412,6 +412,8 @@ class FitFacts:
         callbacks: those that act on a logged quantity.
         class_weight: weight of each class, if they were given.
         mean_weight: mean of the samples' weights; 1 if there are none.
+        weighted_by: the argument that has weights which differ, `"class_weight"` or
+            `"sample_weight"`; `""` if none does.
         schedule: the schedule of the learning rate, if there is one and the number
             of updates is known.
     """
@@ -422,4 +424,5 @@ class FitFacts:
     callbacks: tuple[CallbackFacts, ...] = ()
     class_weight: Mapping[int, float] = field(default_factory=dict)
     mean_weight: float = 1.0
+    weighted_by: str = ""
     schedule: ScheduleFacts | None = None

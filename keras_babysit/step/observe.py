@@ -44,6 +44,7 @@ class Fetched:
         raw: path to the values themselves of what the loss gets, by replicas; only of
             validations, and where they are few.
         frozen: those variables among the compared ones that were not trainable.
+        weights_unread: whether nothing depends on the weights that the step is given.
     """
 
     loss: float | None
@@ -51,6 +52,7 @@ class Fetched:
     described: dict[str, list[Described]]
     raw: dict[str, list[np.ndarray]] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
+    weights_unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,8 @@ class ObservedStep:
                 paths,
                 raw=self._kind == "test",
             )
+            spec = getattr(iterator, "element_spec", None)
+            plan.weights_unread = self._backend.leaves_weights_out(concrete, spec)
         except self._backend.NotDerivableError as e:
             plan = Plan(notes=[f"{MISSING}{_kinds(self._passes)}: {e}"])
         self._plans[_spec(iterator)] = plan
@@ -465,6 +469,7 @@ class ObservedStep:
             described=results,
             raw=raw,
             frozen=seen.frozen,
+            weights_unread=plan is not None and plan.weights_unread,
         )
 
     def _number(self, tensor: Any) -> float:

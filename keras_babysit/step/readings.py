@@ -59,6 +59,7 @@ class Readings:
             "epoch": epoch,
             "loss": fetched.loss,
             "learning_rate": fetched.learning_rate,
+            "weights_unread": fetched.weights_unread,
         }
         return [
             _step_record(
