@@ -5,6 +5,7 @@ of them run always, all of them with the slow tests.
 """
 
 import random
+import warnings
 
 import keras
 import numpy as np
@@ -223,6 +224,59 @@ def test_watched_is_as_plain(tmp_path, monkeypatch, combination):
         # That of a Wasserstein GAN is none of Keras's.
         assert bool(record.losses) == (combination["model"] != "gan")
         assert all(v.gradient is not None for v in record.variables)
+
+
+def first_part(model):
+    """The first layer that has weights."""
+    return next(layer for layer in model.layers if layer.weights)
+
+
+LATE = {
+    "cnn": (models.cnn, "momentum", {"jit_compile": False}),
+    "lstm with XLA": (models.lstm, "clipping", {"jit_compile": True}),
+    "nested": (models.shared_and_nested, "adamw", {"steps_per_execution": 2}),
+    "transformer": (models.transformer, "accumulation", {"jit_compile": False}),
+    "subclassed": (models.subclassed, "loss scale", {"jit_compile": False}),
+    "custom step": (models.custom_step, "ema", {"jit_compile": False}),
+}
+
+
+@pytest.mark.parametrize("watching", ["every step", "budget"])
+@pytest.mark.parametrize("case", LATE)
+def test_frozen_late_is_as_plain(tmp_path, case, watching):
+    make, optimizer, settings = LATE[case]
+
+    def run(callbacks):
+        keras.backend.clear_session(free_memory=False)
+        keras.utils.set_random_seed(7)
+        model, (x, y) = make()
+        models.compile_model(model, OPTIMIZERS[optimizer](), **settings)
+        model.fit(x, y, batch_size=18, verbose=0)
+        first_part(model).trainable = False
+        before = [v.numpy() for v in first_part(model).weights]
+        seen = EveryBatch()
+        history = model.fit(
+            x, y, batch_size=18, epochs=3, verbose=0, callbacks=[*callbacks, seen]
+        )
+        moved = any(
+            (a != b).any()
+            for a, b in zip(
+                before, [v.numpy() for v in first_part(model).weights], strict=True
+            )
+        )
+        bytes_of = [v.tobytes() for v in models.state(model)]
+        return bytes_of, history.history, seen.logs, moved, context.context()._rng
+
+    ours = Babysitter(tmp_path, verbose=0, **WATCHING[watching])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That gradients cannot be measured.
+        found = run([ours])
+    expected = run([])
+    assert found[:3] == expected[:3]
+    assert found[4].getstate() == expected[4].getstate()
+    assert expected[3]
+    assert ours.observation.observed
+    assert ours.history.frozen
 
 
 def test_the_combinations_have_every_pair():

@@ -51,8 +51,8 @@ def weights_without_effect(history: RunHistory) -> Iterator[Sign]:
             cause="The loss is computed without them, in a custom `train_step` or "
             "`compute_loss`, or by `add_loss`",
             action="unpack them with `x, y, sample_weight = "
-            "keras.utils.unpack_x_y_sample_weight(data)`, and multiply the loss of each "
-            "sample by `sample_weight`",
+            "keras.utils.unpack_x_y_sample_weight(data)`, and multiply each sample's "
+            "loss by `sample_weight`",
         )
     scaled = [p for p, known in history.losses.items() if any(map(_scales, known))]
     if scaled:
