@@ -231,20 +231,19 @@ def first_part(model):
     return next(layer for layer in model.layers if layer.weights)
 
 
-LATE = {
-    "cnn": (models.cnn, "momentum", {"jit_compile": False}),
-    "lstm with XLA": (models.lstm, "clipping", {"jit_compile": True}),
-    "nested": (models.shared_and_nested, "adamw", {"steps_per_execution": 2}),
-    "transformer": (models.transformer, "accumulation", {"jit_compile": False}),
-    "subclassed": (models.subclassed, "loss scale", {"jit_compile": False}),
-    "custom step": (models.custom_step, "ema", {"jit_compile": False}),
-}
-
-
-@pytest.mark.parametrize("watching", ["every step", "budget"])
-@pytest.mark.parametrize("case", LATE)
-def test_frozen_late_is_as_plain(tmp_path, case, watching):
-    make, optimizer, settings = LATE[case]
+# But for averages of the weights: with those, Keras's own `fit` raises at its end.
+@pytest.mark.parametrize(
+    ("make", "optimizer", "watching", "settings"),
+    [
+        (models.cnn, "momentum", "every step", {"jit_compile": False}),
+        (models.mlp, "clipping", "budget", {"jit_compile": True}),
+        (models.shared_and_nested, "adamw", "budget", {"steps_per_execution": 2}),
+        (models.embedding, "accumulation", "every step", {"jit_compile": False}),
+        (models.subclassed, "loss scale", "updates", {"jit_compile": False}),
+        (models.custom_step, "rmsprop", "every third", {"jit_compile": False}),
+    ],
+)
+def test_frozen_late_is_as_plain(tmp_path, make, optimizer, watching, settings):
 
     def run(callbacks):
         keras.backend.clear_session(free_memory=False)
@@ -258,23 +257,21 @@ def test_frozen_late_is_as_plain(tmp_path, case, watching):
         history = model.fit(
             x, y, batch_size=18, epochs=3, verbose=0, callbacks=[*callbacks, seen]
         )
-        moved = any(
-            (a != b).any()
-            for a, b in zip(
-                before, [v.numpy() for v in first_part(model).weights], strict=True
-            )
-        )
-        bytes_of = [v.tobytes() for v in models.state(model)]
-        return bytes_of, history.history, seen.logs, moved, context.context()._rng
+        after = [v.numpy() for v in first_part(model).weights]
+        return {
+            "weights": [v.tobytes() for v in models.state(model)],
+            "history": history.history,
+            "logs": seen.logs,
+            "tensorflow": context.context()._rng.getstate(),
+            "moved": any((a != b).any() for a, b in zip(before, after, strict=True)),
+        }
 
     ours = Babysitter(tmp_path, verbose=0, **WATCHING[watching])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # That gradients cannot be measured.
         found = run([ours])
-    expected = run([])
-    assert found[:3] == expected[:3]
-    assert found[4].getstate() == expected[4].getstate()
-    assert expected[3]
+    assert found == run([])
+    assert found["moved"]
     assert ours.observation.observed
     assert ours.history.frozen
 

@@ -220,8 +220,7 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
         return
     if not model.layers:
         return
-    trained_before = model.optimizer is not None and model.optimizer.frozen
-    if trained_before and (history.frozen or not history.observed):
+    if _may_still_be_trained(history):
         return
     frozen = f"all {model.parameters} are frozen" if model.parameters else "it has none"
     yield Sign(
@@ -234,3 +233,12 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
         alternatives=("a new trainable head on top of the frozen layers",),
         evidence={"parameters": model.parameters},
     )
+
+
+def _may_still_be_trained(history: RunHistory) -> bool:
+    """Whether a step that was compiled before may move what is frozen now."""
+    optimizer = history.model.optimizer if history.model is not None else None
+    if optimizer is None or not optimizer.frozen:
+        return False
+    # Where gradients are accumulated, the steps that move may not be those observed.
+    return bool(history.frozen) or not history.observed or optimizer.accumulates > 1

@@ -306,6 +306,11 @@ def test_no_trainable_weights_in_a_model_that_was_trained_before():
     assert not rule.signs(history)  # What was compiled before may go on training it.
     history.append(StepRecord(0, 0.1))
     assert rule.signs(history)
+    slowly = dataclasses.replace(history.model.optimizer, accumulates=4)
+    slow = dataclasses.replace(history.model, optimizer=slowly)
+    history.model, model = slow, history.model
+    assert not rule.signs(history)  # It may move in a step that is not observed.
+    history.model = model
     history.append(StepRecord(1, 0.2, frozen={"dense/kernel": 1e-3}))
     assert not rule.signs(history)
 
