@@ -150,6 +150,7 @@ class OptimizerFacts:
         clips: whether it clips gradients.
         accumulates: of so many batches the gradients make one update.
         unknown: paths of trainable weights that were none when it was built.
+        frozen: paths of weights that are not trainable, but were when it was built.
     """
 
     name: str
@@ -160,6 +161,7 @@ class OptimizerFacts:
     clips: bool = False
     accumulates: int = 1
     unknown: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -410,6 +412,8 @@ class FitFacts:
         callbacks: those that act on a logged quantity.
         class_weight: weight of each class, if they were given.
         mean_weight: mean of the samples' weights; 1 if there are none.
+        weighted_by: the argument that has weights which differ, `"class_weight"` or
+            `"sample_weight"`; `""` if none does.
         schedule: the schedule of the learning rate, if there is one and the number
             of updates is known.
     """
@@ -420,6 +424,7 @@ class FitFacts:
     callbacks: tuple[CallbackFacts, ...] = ()
     class_weight: Mapping[int, float] = field(default_factory=dict)
     mean_weight: float = 1.0
+    weighted_by: str = ""
     schedule: ScheduleFacts | None = None
 
 

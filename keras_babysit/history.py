@@ -106,6 +106,8 @@ class RunHistory:
             and the places where it was not at that time.
         observed: number of step records.
         losses: path of a loss to its latest `LossInputs`, oldest first.
+        frozen: path of each variable that has changed although the model says that it
+            is not trainable, to since when, in steps and epochs.
         validations: the latest `ValidationRecord`s, oldest first.
         evaluated: path of a loss to pairs, oldest first: its mean over a training batch
             in training, and over the same batch evaluated like the validation data.
@@ -130,6 +132,7 @@ class RunHistory:
         self._points: dict[tuple[str, str], array[float]] = {}
         self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
         self.losses: dict[str, deque[LossInputs]] = {}
+        self.frozen: dict[str, tuple[float, float]] = {}
         self.validations: deque[ValidationRecord] = deque(maxlen=MAX_LOSSES)
         self.evaluated: dict[str, deque[tuple[float, float]]] = {}
         self.histograms: dict[tuple[str, str], list[State]] = {}
@@ -172,6 +175,8 @@ class RunHistory:
         for layer in record.layers:
             self._add_histogram("activations", layer.path, at, layer.histogram)
         self._add_losses(record, at)
+        for path in record.frozen:
+            self.frozen.setdefault(path, at)
         for name in ("loss", "learning_rate", "gradient_norm"):
             self._add(name, "", at, getattr(record, name))
 

@@ -170,6 +170,7 @@ class LossInputs:
         cross_entropy: its name, if it is one.
         layer: path of the layer whose output it gets, if it is one's.
         expanded: whether targets `(n,)` were broadcast against outputs `(n, 1)`.
+        single: whether it gives one value for the whole batch, before any weights.
         targets: what is to be predicted.
         outputs: what is predicted.
         weights: of the samples.
@@ -182,6 +183,7 @@ class LossInputs:
     cross_entropy: str = ""
     layer: str = ""
     expanded: bool = False
+    single: bool = False
     targets: LossTensor | None = None
     outputs: LossTensor | None = None
     weights: LossTensor | None = None
@@ -206,6 +208,10 @@ class StepRecord:
             order of the model's `trainable_variables`.
         layers: a `LayerStats` for each layer output, in the order of the calls.
         losses: a `LossInputs` for each call of a loss, in the order of the calls.
+        frozen: path of each variable that the step changed although the model says
+            that it is not trainable, to its update ratio.
+        weights_unread: whether the step is given weights of its samples, and nothing
+            in it depends on them.
     """
 
     step: int
@@ -216,6 +222,8 @@ class StepRecord:
     variables: tuple[VariableStats, ...] = ()
     layers: tuple[LayerStats, ...] = ()
     losses: tuple[LossInputs, ...] = ()
+    frozen: Mapping[str, float] = field(default_factory=dict)
+    weights_unread: bool = False
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,7 @@ def optimizer_facts(model: Any) -> OptimizerFacts | None:
         clips=any(getattr(optimizer, name, None) is not None for name in clips),
         accumulates=getattr(optimizer, "gradient_accumulation_steps", None) or 1,
         unknown=_unknown(optimizer, model),
+        frozen=_frozen(optimizer, model),
     )
 
 
@@ -248,6 +249,12 @@ def _unknown(optimizer: Any, model: Any) -> tuple[str, ...]:
         for v, one in zip(model.trainable_variables, trained, strict=True)
         if not one
     )
+
+
+def _frozen(optimizer: Any, model: Any) -> tuple[str, ...]:
+    """Weights that an optimizer was built for, and that are not trainable now."""
+    known = {id(v) for v in optimizer._trainable_variables}
+    return tuple(v.path for v in model.non_trainable_variables if id(v) in known)
 
 
 def _optimizer_name(optimizer: Any) -> str:

@@ -73,7 +73,7 @@ def _training(names: Mapping[str, Any]) -> dict[str, Any]:
     common = {
         "steps": _steps(names),
         "batch_size": _whole(getattr(_adapter(iterator), "batch_size", None)),
-        "weighted": any(_is_uneven(weight) for weight in weights),
+        "weighted": any(is_uneven(weight) for weight in weights),
     }
     x = names.get("x")
     if not _is_arrays(x):
@@ -128,7 +128,8 @@ def _is_split(names: Mapping[str, Any], found: Mapping[str, Any]) -> bool:
     return train == int(np.floor((train + validation) * (1.0 - share)))
 
 
-def _is_uneven(weight: Any) -> bool:
+def is_uneven(weight: Any) -> bool:
+    """Whether weights were given to `fit`, and are not all the same."""
     if isinstance(weight, Mapping):
         values = [v for v in weight.values() if isinstance(v, int | float)]
         if len(values) == len(weight):

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_babysit.borrowing import learning_rate
 from keras_babysit.facts import CallbackFacts, FitFacts, ScheduleFacts
-from keras_babysit.inspection.fit import arguments_of
+from keras_babysit.inspection.fit import arguments_of, is_uneven
 
 #: A schedule is evaluated at so many updates of the run, and up to so many times its
 #: length beyond it.
@@ -40,6 +40,14 @@ def fit_facts(model: Any) -> FitFacts | None:
                 int(k): float(v) for k, v in (names.get("class_weight") or {}).items()
             },
             mean_weight=_mean_weight(names.get("sample_weight")),
+            weighted_by=next(
+                (
+                    name
+                    for name in ("class_weight", "sample_weight")
+                    if is_uneven(names.get(name))
+                ),
+                "",
+            ),
             schedule=_schedule(model, names, epochs),
         )
     except Exception:  # What a user may pass has no end.

@@ -36,6 +36,7 @@ class LossCall:
         cross_entropy: its name, if it is one.
         layer: path of the layer whose output it gets, if it is one's.
         expanded: whether targets and outputs were broadcast against each other.
+        single: whether it gives one value for the whole batch, before any weights.
     """
 
     loss: str
@@ -43,6 +44,7 @@ class LossCall:
     cross_entropy: str = ""
     layer: str = ""
     expanded: bool = False
+    single: bool = False
 
 
 #: Is given a call, and its tensors by their roles.
@@ -211,7 +213,7 @@ def _note_cross_entropy(
 
 def _joined(one: _Open) -> Iterator[tuple[LossCall, dict[str, Any]]]:
     """The loss, with what it takes, and cross-entropies of something else in it."""
-    own = LossCall(one.name)
+    own = LossCall(one.name, single=_is_scalar(one.tensors.get("values")))
     others = []
     for call, tensors in one.inner:
         if tensors["outputs"] is one.tensors.get("outputs"):
@@ -221,6 +223,14 @@ def _joined(one: _Open) -> Iterator[tuple[LossCall, dict[str, Any]]]:
     if one.tensors:
         yield own, one.tensors
     yield from others
+
+
+def _is_scalar(values: Any) -> bool:
+    shape = getattr(values, "shape", None)
+    if shape is None:
+        return False
+    # A shape of TensorFlow's need not have a length.
+    return (shape.rank if hasattr(shape, "rank") else len(shape)) == 0
 
 
 def _tell(call: LossCall, tensors: dict[str, Any]) -> None:

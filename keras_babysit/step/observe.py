@@ -21,7 +21,13 @@ from keras_babysit.probes.probe import Described, Probe, View, unique
 from keras_babysit.step.eager import Eagerly
 from keras_babysit.step.execution import Execution, now
 from keras_babysit.step.plan import MISSING, WORDS, Plan, Slot, described, make_plan
-from keras_babysit.step.recorder import Recorded, Recorder, loss_tracker, optimizers_of
+from keras_babysit.step.recorder import (
+    Recorded,
+    Recorder,
+    built_for_frozen,
+    loss_tracker,
+    optimizers_of,
+)
 
 #: Which kinds of tensors take a pass of the model.
 _FULL = ("gradients", "layers", "losses")
@@ -37,12 +43,16 @@ class Fetched:
         described: probe name to what was measured for it.
         raw: path to the values themselves of what the loss gets, by replicas; only of
             validations, and where they are few.
+        frozen: those variables among the compared ones that were not trainable.
+        weights_unread: whether nothing depends on the weights that the step is given.
     """
 
     loss: float | None
     learning_rate: float | None
     described: dict[str, list[Described]]
     raw: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    weights_unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,7 @@ class _Seen:
     rate: Any = None
     scales: dict[int, Any] = field(default_factory=dict)
     tracked: tuple[Any, Any] | None = None
+    frozen: tuple[str, ...] = ()
     logs: Any = None
 
 
@@ -111,9 +122,13 @@ class ObservedStep:
         self._updates = [p for p in self.probes if p.of == "updates"]
         self._closed = backend.why_closed(model, plain, kind)
         self._eager = not self._closed and backend.is_eager(model)
+        # What Keras compiled before does what the model was like then.
+        self._compiled = kind == "train" and not self._closed and not self._eager
+        self._stale = self._compiled and bool(backend.traces_of(plain))
         self._iterators = backend.Iterators(model)
         self._plans: dict[Any, Plan] = {}
         self._variables: dict[str, Any] = {}
+        self._compared: dict[str, Any] = {}
         self._comparisons: list[tuple[Any, Probe]] = []
         self._tracker: Any = None
         self._calls = 0
@@ -251,14 +266,18 @@ class ObservedStep:
                 paths,
                 raw=self._kind == "test",
             )
+            spec = getattr(iterator, "element_spec", None)
+            plan.weights_unread = self._backend.leaves_weights_out(concrete, spec)
         except self._backend.NotDerivableError as e:
             plan = Plan(notes=[f"{MISSING}{_kinds(self._passes)}: {e}"])
         self._plans[_spec(iterator)] = plan
 
     def _know_variables(self) -> None:
-        variables = self.model.trainable_variables
+        trained = self.model.trainable_variables
+        variables = [*trained, *(built_for_frozen(self.model) if self._stale else ())]
         paths = unique([v.path for v in variables])
-        self._variables = dict(zip(paths, variables, strict=True))
+        self._compared = dict(zip(paths, variables, strict=True))
+        self._variables = dict(zip(paths, trained, strict=False))
         self._comparisons = [
             (self._backend.Variables(variables, probe.describer(View("", ()))), probe)
             for probe in self._updates
@@ -396,6 +415,9 @@ class ObservedStep:
     def _look_before(self, seen: _Seen, compare: bool) -> None:
         if compare:
             seen.before = [c.copies() for c, _ in self._comparisons]
+            if self._compiled:
+                named = self._compared.items()
+                seen.frozen = tuple(path for path, v in named if not v.trainable)
             seen.tracked = self._track()
         if self._kind == "test":
             return
@@ -431,7 +453,7 @@ class ObservedStep:
                 raw.setdefault(slot.view.path, []).append(array)
         scales = {k: self._number(v) for k, v in seen.scales.items()}
         results = described(found, scales)
-        paths = list(self._variables)
+        paths = list(self._compared)
         for (comparison, probe), outputs in zip(
             self._comparisons, seen.updates or [], strict=False
         ):
@@ -446,6 +468,8 @@ class ObservedStep:
             learning_rate=None if seen.rate is None else self._number(seen.rate),
             described=results,
             raw=raw,
+            frozen=seen.frozen,
+            weights_unread=plan is not None and plan.weights_unread,
         )
 
     def _number(self, tensor: Any) -> float:

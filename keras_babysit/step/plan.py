@@ -64,10 +64,12 @@ class Plan:
     Attributes:
         measuring: each with the slots of its targets.
         notes: what is not observed, or not as it was, with the reason.
+        weights_unread: whether nothing depends on the weights that the step is given.
     """
 
     measuring: list[tuple[Any, list[Slot]]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    weights_unread: bool = False
 
     def run(self, leaves: Sequence[Any]) -> list[list[Any]]:
         """Measures a batch, given by the tensors that it consists of."""

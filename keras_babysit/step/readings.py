@@ -59,10 +59,14 @@ class Readings:
             "epoch": epoch,
             "loss": fetched.loss,
             "learning_rate": fetched.learning_rate,
+            "weights_unread": fetched.weights_unread,
         }
         return [
             _step_record(
-                common, [readings[p.name] for p in chosen if p.name in readings], paths
+                common,
+                [readings[p.name] for p in chosen if p.name in readings],
+                paths,
+                fetched.frozen,
             )
             for chosen in selections
         ]
@@ -117,9 +121,13 @@ def validation_record(
 
 
 def _step_record(
-    common: dict[str, Any], readings: list[Reading], paths: Sequence[str]
+    common: dict[str, Any],
+    readings: list[Reading],
+    paths: Sequence[str],
+    frozen: Sequence[str],
 ) -> StepRecord:
     fields = _merged(readings)
+    changed = {path: fields.variables.get(path, {}) for path in frozen}
     return StepRecord(
         **common,
         **fields.step,
@@ -129,6 +137,11 @@ def _step_record(
             if path in fields.variables
         ),
         layers=tuple(LayerStats(p, **v) for p, v in fields.layers.items()),
+        frozen={
+            path: stats["update_ratio"]
+            for path, stats in changed.items()
+            if "update" in stats and stats["update"].norm > 0
+        },
     )
 
 

@@ -178,6 +178,17 @@ def optimizers_of(model: Any) -> list[Any]:
     return list(found.values())
 
 
+def built_for_frozen(model: Any) -> list[Any]:
+    """The model's variables that are not trainable, but were so for its optimizer.
+
+    A train function that was compiled at that time goes on updating them.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    built_for = {id(v) for v in getattr(optimizer, "_trainable_variables", ())}
+    return [v for v in model.non_trainable_variables if id(v) in built_for]
+
+
 def _visible_layers(model: Any) -> list[Any]:
     """Layers whose outputs belong to the step's own graph and say something.
 

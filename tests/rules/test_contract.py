@@ -84,6 +84,7 @@ losses = st.builds(
         ["", "binary_crossentropy", "sparse_categorical_crossentropy"]
     ),
     expanded=st.booleans(),
+    single=st.booleans(),
     targets=tensors_of_losses,
     outputs=tensors_of_losses,
     weights=tensors_of_losses,
@@ -99,6 +100,8 @@ steps = st.builds(
     variables=st.lists(variables, max_size=4).map(tuple),
     layers=st.lists(layers, max_size=4).map(tuple),
     losses=st.lists(losses, max_size=2).map(tuple),
+    frozen=st.dictionaries(paths, numbers, max_size=2),
+    weights_unread=st.booleans(),
 )
 logs = st.dictionaries(
     st.sampled_from(

@@ -5,6 +5,7 @@ of them run always, all of them with the slow tests.
 """
 
 import random
+import warnings
 
 import keras
 import numpy as np
@@ -223,6 +224,56 @@ def test_watched_is_as_plain(tmp_path, monkeypatch, combination):
         # That of a Wasserstein GAN is none of Keras's.
         assert bool(record.losses) == (combination["model"] != "gan")
         assert all(v.gradient is not None for v in record.variables)
+
+
+def first_part(model):
+    """The first layer that has weights."""
+    return next(layer for layer in model.layers if layer.weights)
+
+
+# But for averages of the weights: with those, Keras's own `fit` raises at its end.
+@pytest.mark.parametrize(
+    ("make", "optimizer", "watching", "settings"),
+    [
+        (models.cnn, "momentum", "every step", {"jit_compile": False}),
+        (models.mlp, "clipping", "budget", {"jit_compile": True}),
+        (models.shared_and_nested, "adamw", "budget", {"steps_per_execution": 2}),
+        (models.embedding, "accumulation", "every step", {"jit_compile": False}),
+        (models.subclassed, "loss scale", "updates", {"jit_compile": False}),
+        (models.custom_step, "rmsprop", "every third", {"jit_compile": False}),
+    ],
+)
+def test_frozen_late_is_as_plain(tmp_path, make, optimizer, watching, settings):
+
+    def run(callbacks):
+        keras.backend.clear_session(free_memory=False)
+        keras.utils.set_random_seed(7)
+        model, (x, y) = make()
+        models.compile_model(model, OPTIMIZERS[optimizer](), **settings)
+        model.fit(x, y, batch_size=18, verbose=0)
+        first_part(model).trainable = False
+        before = [v.numpy() for v in first_part(model).weights]
+        seen = EveryBatch()
+        history = model.fit(
+            x, y, batch_size=18, epochs=3, verbose=0, callbacks=[*callbacks, seen]
+        )
+        after = [v.numpy() for v in first_part(model).weights]
+        return {
+            "weights": [v.tobytes() for v in models.state(model)],
+            "history": history.history,
+            "logs": seen.logs,
+            "tensorflow": context.context()._rng.getstate(),
+            "moved": any((a != b).any() for a, b in zip(before, after, strict=True)),
+        }
+
+    ours = Babysitter(tmp_path, verbose=0, **WATCHING[watching])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # That gradients cannot be measured.
+        found = run([ours])
+    assert found == run([])
+    assert found["moved"]
+    assert ours.observation.observed
+    assert ours.history.frozen
 
 
 def test_the_combinations_have_every_pair():

@@ -30,6 +30,7 @@ FAMILIES = (
     "settings",
     "streams",
     "shifts",
+    "without_effect",
     "healthy",
     "campaign_language",
     "campaign_images",

@@ -159,7 +159,7 @@ def _own(op: Any, found: Closure, seen: dict[str, Effects]) -> Effects:
     if op.type in _CALLS:
         for name in _functions(op.node_def):
             own |= _of_function(name, seen)
-    if own.reason or not _is_stateful(op.type):
+    if own.reason or not is_stateful(op.type):
         return own
     mine = {id(tensor) for tensor in op.inputs if tensor.dtype == tf.resource}
     for control in op.control_inputs:
@@ -176,7 +176,7 @@ def _own(op: Any, found: Closure, seen: dict[str, Effects]) -> Effects:
 def _of_type(name: str) -> Effects:
     """What comes with an operation of a kind; function calls apart."""
     random = "Random" in name
-    if not _is_stateful(name) or name in _HARMLESS or name.startswith(_HARMLESS_KINDS):
+    if not is_stateful(name) or name in _HARMLESS or name.startswith(_HARMLESS_KINDS):
         return Effects(random=random)
     if name in _PYTHON:
         return Effects("it calls Python (tf.numpy_function or tf.py_function)")
@@ -211,6 +211,7 @@ def _functions(node: Any) -> Iterator[str]:
 
 
 @functools.cache
-def _is_stateful(name: str) -> bool:
+def is_stateful(name: str) -> bool:
+    """Whether operations of a kind do more than to compute what they put out."""
     known = op_def_registry.get(name)
     return known is not None and known.is_stateful

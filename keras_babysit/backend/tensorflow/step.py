@@ -18,6 +18,7 @@ from keras_babysit.backend.tensorflow.derivation import (
 )
 from keras_babysit.backend.tensorflow.describing import Tensors, Variables, fit_on_host
 from keras_babysit.backend.tensorflow.expansions import expansions
+from keras_babysit.backend.tensorflow.influence import leaves_weights_out
 from keras_babysit.backend.tensorflow.iterators import (
     Iterators,
     is_of_fit,
@@ -68,6 +69,7 @@ __all__ = [
     "is_value",
     "is_xla",
     "leaves",
+    "leaves_weights_out",
     "new_function",
     "numpy_of",
     "numpy_of_batch",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
+import numpy as np
+
 from keras_babysit.facts import LayerFacts, WeightFacts
 from keras_babysit.history import RunHistory
-from keras_babysit.rules.evidence.phrases import count, names
+from keras_babysit.rules.evidence.phrases import count, names, number
 from keras_babysit.rules.rule import Sign, rule
 
 
@@ -108,6 +110,59 @@ def unfrozen_without_compile(history: RunHistory) -> Iterator[Sign]:
     )
 
 
+@rule(
+    severity="warning",
+    when="step",
+    since="Keras's guide to transfer learning",
+)
+def frozen_without_compile(history: RunHistory) -> Iterator[Sign]:
+    """Layers were frozen after `compile`, and are trained all the same.
+
+    What it sees:
+        Weights that the model says are not trainable, and that an observed step has
+        changed. Models with a `train_step` of their own may move weights on purpose,
+        and a model that is frozen altogether may be so for another one that it is a
+        part of, as a GAN's discriminator: both are left out.
+
+    Why it matters:
+        Keras compiles the training step once, with the first `fit`. Layers that are
+        frozen later go on changing, so pretrained weights are lost, and nothing says
+        so.
+
+    What to do:
+        Compile again after changing `trainable`.
+
+    When it is wrong:
+        The layers were frozen for another model that shares them, and are meant to be
+        trained in this one.
+
+    References:
+        Keras guide, Transfer learning and fine-tuning.
+    """
+    model, last = history.model, history.last_step
+    if model is None or last is None or not last.frozen:
+        return
+    if model.custom_train_step or not model.trainable_parameters:
+        return
+    moved = history.frozen
+    layers = dict.fromkeys(path.rpartition("/")[0] or path for path in moved)
+    ratio = max((r for r in last.frozen.values() if np.isfinite(r)), default=None)
+    size = "" if ratio is None else f" (update ratio up to {number(ratio)})"
+    yield Sign(
+        where=next(iter(layers)),
+        seen=f"`trainable` is False, but training still changes "
+        f"{count(len(moved), 'weight')} of {names(list(layers))}{size}",
+        cause="They were frozen after the training step was compiled, and are trained "
+        "as before",
+        action="call `compile` again after setting `trainable = False`",
+        alternatives=(
+            "set `trainable = True` before `fit` if they are meant to be trained here",
+        ),
+        evidence={"weights": len(moved), "layers": len(layers)},
+        since=min(moved.values()),
+    )
+
+
 def _is_random(layer: LayerFacts, trained: Container[tuple]) -> bool:
     """Whether a kernel or an embedding looks drawn from a random initializer.
 
@@ -136,7 +191,7 @@ def _was_trained(layer: LayerFacts) -> bool:
 @rule(
     kind="cause in the model",
     severity="error",
-    when="start",
+    when=("start", "epoch"),
     since="Keras's guide to transfer learning",
     also=("frozen-untrained-layer",),
 )
@@ -144,7 +199,8 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
     """Nothing in the model can be trained.
 
     What it sees:
-        A model without a single trainable weight.
+        A model without a single trainable weight. Of a model that was trained before,
+        the first epoch decides: what Keras compiled then may go on training it.
 
     Why it matters:
         Training goes through the data and changes nothing.
@@ -164,6 +220,8 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
         return
     if not model.layers:
         return
+    if _may_still_be_trained(history):
+        return
     frozen = f"all {model.parameters} are frozen" if model.parameters else "it has none"
     yield Sign(
         where="",
@@ -175,3 +233,12 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
         alternatives=("a new trainable head on top of the frozen layers",),
         evidence={"parameters": model.parameters},
     )
+
+
+def _may_still_be_trained(history: RunHistory) -> bool:
+    """Whether a step that was compiled before may move what is frozen now."""
+    optimizer = history.model.optimizer if history.model is not None else None
+    if optimizer is None or not optimizer.frozen:
+        return False
+    # Where gradients are accumulated, the steps that move may not be those observed.
+    return bool(history.frozen) or not history.observed or optimizer.accumulates > 1

@@ -228,6 +228,41 @@ def test_unfrozen_without_compile():
     assert not told(model)
 
 
+def frozen_late(*moved, model=None):
+    """A history whose last step has changed weights that are not trainable."""
+    history = RunHistory()
+    history.model = model or facts.ModelFacts("m", trainable_parameters=10)
+    ratios = {**dict.fromkeys(moved, 2e-3), "base/bias": np.nan}
+    history.append(StepRecord(4, 0.1, frozen=ratios if moved else {}))
+    return history
+
+
+def test_frozen_without_compile():
+    rule = get("frozen-without-compile")
+    history = frozen_late("base/kernel", "base/conv/kernel")
+    (sign,) = rule.signs(history)
+    assert sign.where == "base"
+    assert "3 weights of base, base/conv (update ratio up to 2e-3)" in sign.seen
+    assert "`compile` again" in sign.action
+    history.append(StepRecord(6, 0.2, frozen={"first/kernel": np.nan}))
+    (sign,) = rule.signs(history)
+    assert sign.where == "base"  # It stays one finding.
+    assert sign.since == (4, 0.1)
+    assert "4 weights of base, base/conv, first" in sign.seen
+    history.append(StepRecord(8, 0.3))
+    assert not rule.signs(history)  # Compiled again, or no longer frozen.
+
+
+def test_weights_that_are_moved_on_purpose_are_no_fault():
+    rule = get("frozen-without-compile")
+    own = facts.ModelFacts("m", trainable_parameters=10, custom_train_step=True)
+    frozen_for_another = facts.ModelFacts("m", parameters=10)
+    for model in (own, frozen_for_another):
+        assert not rule.signs(frozen_late("base/kernel", model=model))
+    assert not rule.signs(frozen_late())
+    assert not rule.signs(RunHistory())
+
+
 def test_frozen_untrained_layer():
     frozen = dense(32, "relu")
     frozen.trainable = False
@@ -259,6 +294,25 @@ def test_no_trainable_weights():
     model = mlp(dense(10, "softmax"), loss=SCCE)
     model.trainable = False
     assert told(model) == {"no-trainable-weights": "error"}
+
+
+def test_no_trainable_weights_in_a_model_that_was_trained_before():
+    rule = get("no-trainable-weights")
+    model = mlp(dense(10, "softmax"), loss=SCCE)
+    model.optimizer.build(model.trainable_variables)
+    model.trainable = False
+    history = history_of(model)
+    assert len(history.model.optimizer.frozen) == 4
+    assert not rule.signs(history)  # What was compiled before may go on training it.
+    history.append(StepRecord(0, 0.1))
+    assert rule.signs(history)
+    slowly = dataclasses.replace(history.model.optimizer, accumulates=4)
+    slow = dataclasses.replace(history.model, optimizer=slowly)
+    history.model, model = slow, history.model
+    assert not rule.signs(history)  # It may move in a step that is not observed.
+    history.model = model
+    history.append(StepRecord(1, 0.2, frozen={"dense/kernel": 1e-3}))
+    assert not rule.signs(history)
 
 
 def test_batchnorm_small_batch():
