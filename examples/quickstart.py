@@ -85,8 +85,8 @@ def main(log_dir):
     console.print(summary)
     console.print(
         "The update ratio is that of conv1's kernel, the median of the last 20 "
-        "observed steps; a dead channel of conv2 was zero for every digit of the later half of "
-        "the full observations.\n"
+        "observed steps; a dead channel of conv2 was zero for every digit of the later "
+        "half of the full observations.\n"
     )
     console.print("A page of each run, to open in a browser:\n")
     for page in pages:
