@@ -47,7 +47,7 @@ export function marksOf(run, quantity, rows) {
   const found = new Map();
   for (const finding of [...run.findings].reverse()) {
     for (const { where, epoch: since } of finding.places) {
-      const at = rows.findIndex(({ place, layer }) => where && (where === place || where.replace(/@\d+$/, "") === layer));
+      const row = rows.findIndex(({ place, layer }) => where && (where === place || where.replace(/@\d+$/, "") === layer));
       if (at < 0) continue;
       const after = epochs.findIndex((value) => value >= Number(since));
       const column = after < 0 ? epochs.length - 1 : after;
@@ -113,7 +113,7 @@ export function heatMap(place, run, quantity, { everything, limits, title, open 
       tooltip: {
         confine: true,
         formatter: ({ seriesIndex, data }) => {
-          const [x, y] = data.value;
+          const [x, y] = at(data);
           const found = marks.filter((mark) => mark.row === y && (seriesIndex === 0 || mark.column === x));
           return el(
             "div",
@@ -148,16 +148,21 @@ export function heatMap(place, run, quantity, { everything, limits, title, open 
     },
     each * rows.length + 100,
   );
-  chart.on("click", ({ data }) => data?.value && open(rows[data.value[1]].layer));
+  chart.on("click", ({ data }) => data && open(rows[at(data)[1]].layer));
   steer(place, chart, rows, epochs.length, open);
   return chart;
+}
+
+/** Column and row of a cell or a mark. */
+function at(data) {
+  return data.value ?? data;
 }
 
 function cell(x, y, value, how, low, high) {
   const drawn = how.log ? Math.log10(value) : value;
   // Nothing at all is as low as can be; what is not finite has a colour of its own.
   if (!Number.isFinite(value)) return { value: [x, y, low], visualMap: false, itemStyle: { color: NOT_FINITE } };
-  return { value: [x, y, Math.min(high, Math.max(low, drawn))] };
+  return [x, y, Math.min(high, Math.max(low, drawn))];
 }
 
 function label(value, how) {

@@ -66,9 +66,11 @@ export async function start(root, source) {
     const other = beside ? await source.run(beside) : null;
     // Whoever chose again meanwhile sees that one.
     if (wanted !== state.chosen) return;
-    const now = JSON.stringify([run, other]);
-    if (now === state.drawn) return;
-    state.drawn = now;
+    if (source.live) {
+      const now = JSON.stringify([run, other]);
+      if (now === state.drawn) return;
+      state.drawn = now;
+    }
     await showRun(main, run, other, source, settings);
     sweep();
   };

@@ -24,6 +24,8 @@ export async function showRun(place, run, other, source, settings) {
     el("section", { "aria-label": "Tables" }, run.tables.map((one) => details("Numbers of the last step", table(one)))),
     el("p", { class: "faint cost" }, prose(run.cost)),
   );
+  // Words first: a large map takes a while.
+  await new Promise((painted) => setTimeout(painted));
   showMap(map, runs, layer, source, settings);
   showCurves(charts, runs);
   await showPictures(pictures, run, source);

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cached_property
 
 from keras_babysit.facts import LayerFacts, ModelFacts, WeightFacts
@@ -87,15 +87,36 @@ class Network:
 
     def before(self, path: str) -> set[str]:
         """Returns the paths of all layers with weights that a layer depends on."""
-        found, seen, waiting = set(), set(), [path]
+        return {one for one in self.upstream(path) if self.layers[one].weights}
+
+    def upstream(self, path: str) -> set[str]:
+        """Returns the paths of a layer and of all that it depends on."""
+        seen: set[str] = set()
+        waiting = [path]
         while waiting:
             one = waiting.pop()
-            if one in seen or one not in self.layers:
-                continue
-            seen.add(one)
-            found |= {one} if self.layers[one].weights else set()
-            waiting += self.layers[one].inputs or ()
-        return found
+            if one not in seen and one in self.layers:
+                seen.add(one)
+                waiting += self.layers[one].inputs or ()
+        return seen
+
+    def is_bypassed(self, layer: LayerFacts, closed: Container[str] = ()) -> bool:
+        """Whether what a layer gets is added to what comes of it: a residual branch.
+
+        Args:
+            layer: the layer.
+            closed: paths of layers that are no way round it.
+        """
+        others = frozenset(family(x) for x in self.layers.values()) - {"Add"}
+        before = self.upstream(layer.path)
+        for added in self.next(layer, others, blank=False):
+            for source in added.inputs or ():
+                around = self.upstream(source)
+                if layer.path in around or not around & before:
+                    continue
+                if not any(path in closed for path in around - before):
+                    return True
+        return False
 
     def compares(self, path: str) -> bool:
         """Whether a layer's output is a difference of what the same layers make twice.

@@ -55,8 +55,8 @@ def bad_initialization(
         Keras's default, `glorot_uniform`, or `he_normal` with ReLU.
 
     When it is wrong:
-        Output layers, residual branches that end in zeros, frozen layers and layers
-        in front of a normalization are left out, as that is sound practice.
+        Output layers, residual branches that end in zeros or begin small, frozen layers
+        and layers in front of a normalization are left out, as that is sound practice.
 
     References:
         CS231n, Neural networks part 2. Glorot and Bengio 2010. He et al. 2015.
@@ -73,6 +73,7 @@ def bad_initialization(
         or _alike(hidden, network)
         or _off_scale(
             [x for x in hidden if not network.is_normalized(x)],
+            network,
             (too_large, too_large_together),
             too_small_adaptive if adaptive else too_small,
         )
@@ -211,7 +212,10 @@ def _stays_alike(layer: LayerFacts, network: Network) -> bool:
 
 
 def _off_scale(
-    layers: list[LayerFacts], large: tuple[float, float], small: float
+    layers: list[LayerFacts],
+    network: Network,
+    large: tuple[float, float],
+    small: float,
 ) -> Sign | None:
     """The layers whose weights are far larger or smaller than their fans suggest."""
     factors = {x.path: _factor(x) for x in layers}
@@ -220,6 +224,13 @@ def _off_scale(
     together = math.prod(above.values())
     if above and (max(above.values()) >= large[0] or together >= large[1]):
         return _scale_sign(layers, above, "large", together)
+    if math.prod(below.values()) <= small:
+        # What bypasses a layer does not vanish with it.
+        below = {
+            x.path: below[x.path]
+            for x in layers
+            if x.path in below and not network.is_bypassed(x, closed=below)
+        }
     if below and math.prod(below.values()) <= small:
         return _scale_sign(layers, below, "small", math.prod(below.values()))
     return None

@@ -193,6 +193,27 @@ def test_bad_initialization_scale():
             assert not architecture(layer, dense(16, "relu", kernel_initializer=name))
 
 
+def test_bad_initialization_in_residual_branches():
+    def net(*blocks):
+        x = inputs = keras.Input((64,))
+        for block in blocks:
+            x = block(x)
+        model = keras.Model(inputs, dense(10, "softmax")(x))
+        model.compile("adam", SCCE)
+        return told(model)
+
+    def residual(way_round):
+        return lambda x: L.Add()([way_round(x), init(1e-3)(init(1e-3)(x))])
+
+    # What is added to a branch that begins small does not vanish with it.
+    assert not net(*(residual(lambda x: x) for _ in range(5)))
+    assert not net(residual(dense(64, "relu")))
+    # Here nothing else gets through.
+    small = {"bad-initialization": "warning"}
+    assert net(residual(init(1e-4))) == small
+    assert net(init(1e-3), init(1e-3), residual(lambda x: x)) == small
+
+
 def test_bad_initialization_over_time():
     wild = keras.initializers.RandomNormal(stddev=0.5)
     for given, activation, fires in (
