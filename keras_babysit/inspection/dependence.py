@@ -3,7 +3,8 @@
 Two questions, each put against the same with shuffled targets: do samples that are
 close to each other have alike targets, and does any feature go along with them?
 Closeness is looked at in the features themselves and in summaries that do not change
-when a picture or a series is shifted. If nothing goes along with quantities, something
+when a picture or a series is shifted, and in what items have on average, which does
+not change with their order. If nothing goes along with quantities, something
 may with how far they are from their middle: where the size of their noise depends on
 the inputs, or values of either sign are as likely.
 """
@@ -70,8 +71,16 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
         fit = _linear(raw, wanted, classes)
         return DependenceFacts(len(at), *best, linear_p=0.0, linear=fit)
     features = np.concatenate([raw, summaries, _products(raw)], axis=1)
+    if classes and columns.shape[1] == 1 and wanted.shape[1] > 2:
+        # Whole numbers may be quantities: a sum, an age.
+        number = _standardised(_ranks(columns[at]))
+        wanted = np.concatenate([wanted, number], axis=1)
     p = 2 * _strongest(features, wanted, rng)
     p = min(p, _joint(views, wanted)) if p > _SURE else p
+    # Of a set, the target goes along with what its items have on average.
+    items = [_standardised(x) for x in _averages([rows[at] for rows in inputs])]
+    if p > _SURE and items:
+        p = min(p, 2 * _joint([_projected(x, rng) for x in items], wanted))
     away = _standardised(np.abs(wanted))
     if p > _SURE and not classes and away.shape[1]:
         p = min(p, 2 * _strongest(features, away, rng))
@@ -160,6 +169,11 @@ def _summaries(rows: np.ndarray) -> np.ndarray:
     if rows.ndim > 2 and rows.shape[-1] <= 8:
         found += list(rows.reshape(n, -1, rows.shape[-1]).mean(axis=1).T)
     return np.stack(found, axis=1)
+
+
+def _averages(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Per sample, averages over the items of inputs that are lists of items."""
+    return [rows.mean(axis=1) for rows in inputs if rows.ndim == 3 and rows.shape[1] > 1]
 
 
 def _products(table: np.ndarray) -> np.ndarray:
