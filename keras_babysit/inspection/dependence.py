@@ -173,7 +173,9 @@ def _summaries(rows: np.ndarray) -> np.ndarray:
 
 def _averages(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Per sample, averages over the items of inputs that are lists of items."""
-    return [rows.mean(axis=1) for rows in inputs if rows.ndim == 3 and rows.shape[1] > 1]
+    return [
+        rows.mean(axis=1) for rows in inputs if rows.ndim == 3 and rows.shape[1] > 1
+    ]
 
 
 def _products(table: np.ndarray) -> np.ndarray:

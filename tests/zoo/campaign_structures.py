@@ -69,7 +69,9 @@ def clouds_of_points():
     x1 = L.GlobalMaxPooling1D()(conv(conv(turned, 32), 64))
     outputs = L.Dense(3, activation="softmax")(L.Dropout(0.3)(x1))
     model = keras.Model(inputs, outputs)
-    model.compile(Adam(3e-3), SPARSE, metrics=["sparse_categorical_accuracy", "accuracy"])
+    model.compile(
+        Adam(3e-3), SPARSE, metrics=["sparse_categorical_accuracy", "accuracy"]
+    )
     return model, fitting(data.Split(x[:800], y[:800], x[800:], y[800:]), 12)
 
 
@@ -250,7 +252,9 @@ def tones_in_raw_sound():
     t = np.arange(1024) / 8000
     phase = rng.uniform(0, 2 * np.pi, 800)
     sound = np.sin(2 * np.pi * pitch[:, None] * t + phase[:, None])
-    sound = sound * rng.uniform(0.1, 1, (800, 1)) + rng.normal(scale=0.1, size=(800, 1024))
+    sound = sound * rng.uniform(0.1, 1, (800, 1)) + rng.normal(
+        scale=0.1, size=(800, 1024)
+    )
     x = (sound * 8000).clip(-32768, 32767).astype("int16")[..., None]
     model = net(
         (1024, 1),

@@ -200,9 +200,7 @@ def prices_in_dollars():
     into, back = L.Normalization(), L.Normalization(axis=None, invert=True)
     into.adapt(split.x)
     back.adapt(split.y)
-    model = net(
-        (13,), into, L.Dense(64, "relu"), L.Dense(64, "relu"), L.Dense(1), back
-    )
+    model = net((13,), into, L.Dense(64, "relu"), L.Dense(64, "relu"), L.Dense(1), back)
     model.compile(Adam(3e-3), "mae", metrics=["mean_absolute_error"])
     return model, fitting(split, 30)
 

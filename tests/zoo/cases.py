@@ -30,6 +30,7 @@ FAMILIES = (
     "settings",
     "streams",
     "shifts",
+    "custom_models",
     "healthy",
     "campaign_language",
     "campaign_images",
@@ -39,6 +40,10 @@ FAMILIES = (
     "campaign_tables",
     "campaign_losses",
     "campaign_settings",
+    "campaign_tabular",
+    "campaign_structures",
+    "campaign_steps",
+    "campaign_habits",
 )
 
 

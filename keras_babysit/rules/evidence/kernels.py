@@ -81,9 +81,7 @@ def matrices(history: RunHistory, places: tuple[str, ...]) -> np.ndarray:
     What began as a vector of one value is an offset or a scale, also where a custom
     layer gave it no name.
     """
-    vectors = {
-        w.path for w in _weights(history) if len(w.shape) < 2 and w.std == 0
-    }
+    vectors = {w.path for w in _weights(history) if len(w.shape) < 2 and w.std == 0}
     return np.array([i for i in kernels(places) if places[i] not in vectors], int)
 
 
