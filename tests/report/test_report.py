@@ -128,13 +128,13 @@ def test_round_trip_through_json(report):
 
 
 def test_the_cost_names_what_was_looked_at():
-    for looked_at, words in (
+    for looked_at, said in (
         ("gradients and activations", ", 9 of them with gradients and activations. "),
         ("what the loss gets", ", 9 of them with what the loss gets. "),
         ("", "Observed 30 of 600 steps. "),
     ):
         cost = dataclasses.replace(made.COST, full=9, looked_at=looked_at)
-        assert words in Report(cost=cost).cost_line
+        assert said in Report(cost=cost).cost_line
 
 
 def test_a_loss_of_yours_that_broadcasts_has_one_row():

@@ -61,7 +61,7 @@ def augmented_while_loading():
 
 @healthy("lstm volatility", reaches="val_loss < 1e-5")
 def volatility_of_returns():
-    """Targets of about 0.01, as they come; the mean squared error is tiny throughout."""
+    """Targets of about 0.01, as they come; the mean squared error is always tiny."""
     rng = np.random.default_rng(0)
     volatility = [0.01]
     for shock in rng.normal(size=2200):

@@ -166,7 +166,7 @@ class BarlowTwins(keras.Model):
             gap = tf.square(c - tf.eye(32))
             loss = tf.reduce_sum(gap * tf.where(tf.eye(32) > 0, 1.0, 0.02))
         variables = self.encoder.trainable_weights + self.projector.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
         self.tracker.update_state(loss)
         return {"loss": self.tracker.result()}
 
@@ -240,15 +240,15 @@ class SharpnessAware(keras.Model):
             loss = self.compute_loss(x, y, self(x, training=True))
         gradients = tape.gradient(loss, variables)
         scale = self.rho / (tf.linalg.global_norm(gradients) + 1e-12)
-        for v, g in zip(variables, gradients):
-            v.assign_add(g * scale)
+        for i, v in enumerate(variables):
+            v.assign_add(gradients[i] * scale)
         with tf.GradientTape() as tape:
             outputs = self(x, training=True)
             loss = self.compute_loss(x, y, outputs)
         sharp = tape.gradient(loss, variables)
-        for v, g in zip(variables, gradients):
-            v.assign_sub(g * scale)
-        self.optimizer.apply_gradients(zip(sharp, variables))
+        for i, v in enumerate(variables):
+            v.assign_sub(gradients[i] * scale)
+        self.optimizer.apply(sharp, variables)
         return self.compute_metrics(x, y, outputs)
 
 
@@ -282,7 +282,7 @@ class Attacked(keras.Model):
             attacked = self.compute_loss(x, y, self(worse, training=True))
             loss = 0.5 * clean + 0.5 * attacked
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(outer.gradient(loss, variables), variables))
+        self.optimizer.apply(outer.gradient(loss, variables), variables)
         return self.compute_metrics(x, y, outputs)
 
 
@@ -318,14 +318,15 @@ class ForwardOnly(keras.Model):
         wrong = (y + tf.random.uniform(tf.shape(y), 1, 10, y.dtype)) % 10
         good = tf.concat([x, tf.one_hot(y, 10)], 1)
         bad = tf.concat([x, tf.one_hot(wrong, 10)], 1)
-        for layer, optimizer in zip(self.hidden, self.own):
+        for i, layer in enumerate(self.hidden):
+            optimizer = self.own[i]
             with tf.GradientTape() as tape:
                 high = tf.reduce_mean(layer(good) ** 2, 1)
                 low = tf.reduce_mean(layer(bad) ** 2, 1)
                 both = tf.concat([1.0 - high, low - 1.0], 0)
                 loss = tf.reduce_mean(tf.math.softplus(4 * both))
             weights = layer.trainable_weights
-            optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
+            optimizer.apply(tape.gradient(loss, weights), weights)
             self.tracker.update_state(loss)
             good = tf.math.l2_normalize(layer(good), 1) * 8
             bad = tf.math.l2_normalize(layer(bad), 1) * 8
@@ -416,7 +417,7 @@ class WithSlopes(keras.Model):
             loss = tf.reduce_mean((outputs - y) ** 2)
             loss += 0.2 * tf.reduce_mean((found - slope) ** 2)
         variables = self.trainable_variables
-        self.optimizer.apply_gradients(zip(outer.gradient(loss, variables), variables))
+        self.optimizer.apply(outer.gradient(loss, variables), variables)
         return {"loss": loss}
 
 

@@ -83,7 +83,7 @@ class Robust(keras.Model):
             gap = self(x, training=True) - y
             loss = tf.reduce_mean(tf.where(tf.abs(gap) < 1, gap**2 / 2, tf.abs(gap)))
         gradients = tape.gradient(loss, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights))
+        self.optimizer.apply(gradients, self.trainable_weights)
         self._loss_tracker.update_state(loss)
         return {"loss": self._loss_tracker.result()}
 
@@ -124,7 +124,7 @@ class Variational(keras.Model):
             kl = 0.5 * tf.reduce_mean(tf.reduce_sum(each, axis=1))
             loss = self.mse(x, out) + self.weight * kl
         gradients = tape.gradient(loss, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights))
+        self.optimizer.apply(gradients, self.trainable_weights)
         self.tracker.update_state(loss)
         return {"loss": self.tracker.result()}
 

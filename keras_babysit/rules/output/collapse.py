@@ -78,9 +78,10 @@ def outputs_alike(
         observed steps: outputs differ between samples less than the share `limit` of
         what the targets do, and less than half as much as at some time before. Twice
         that share will do, at any time, where the targets can only be made of the
-        inputs: a twentieth of their variance is explained then at most. Only for targets of `elements` numbers or
-        more, as of an autoencoder: a single number with much noise looks the same.
-        Classes have rules of their own, and so has a loss that was added.
+        inputs: a twentieth of their variance is explained then at most. Only for
+        targets of `elements` numbers or more, as of an autoencoder: a single number
+        with much noise looks the same. Classes have rules of their own, and so has a
+        loss that was added.
 
     Why it matters:
         The model puts out the mean of the targets for every input.
@@ -114,7 +115,7 @@ def outputs_alike(
 def _alike(
     history: RunHistory, limit: float, least: int, elements: int
 ) -> Iterator[tuple[LossInputs, float, float]]:
-    """Yields losses whose outputs are alike: the latest call, the ratio, the largest."""
+    """Yields losses whose outputs are alike: latest call, ratio, largest ratio."""
     if not progress(history).judged:
         return
     for known in calls(history, least):

@@ -32,8 +32,9 @@ def targets_beyond_outputs(
 
     What it sees:
         Targets of the same shape as the outputs, above `limit` in each of `least` fully
-        observed steps, or labels as far below 0, while no output was below 0 or above 1: the output's activation
-        function is a sigmoid or softmax, or some came to within 0.05 of 1. Besides,
+        observed steps, or labels as far below 0, while no output was below 0 or above
+        1: the output's activation function is a sigmoid or softmax, or some came to
+        within 0.05 of 1. Besides,
         they go into a cross-entropy of Keras's as they are, or the loss is below zero.
         A compiled loss of Keras's is judged by `output-range`.
 
