@@ -26,8 +26,10 @@ def added_loss_too_heavy(
     """An added loss outweighs the other: outputs are the same for all inputs.
 
     What it sees:
-        What `outputs-alike` sees, in a model with one output and a loss that was added
-        with `add_loss`, penalties of regularizers aside.
+        What `outputs-alike` sees (outputs that differ less than `limit` of what the
+        targets do, over `least` observed steps, for targets of `elements` numbers or
+        more), in a model with one output and a loss that was added with `add_loss`,
+        penalties of regularizers aside.
 
     Why it matters:
         In a variational autoencoder that is the collapse of its code: the divergence

@@ -195,7 +195,7 @@ def test_outputs_of_what_is_rebuilt_need_never_have_differed():
     rebuilt = DataFacts(inputs=(ArrayFacts("x", (64,), "float32", 1000),))
     fed = dataclasses.replace(rebuilt, targets=rebuilt.inputs)
     for data, expected in ((rebuilt, 1), (fed, 0)):
-        calls = collapsing(0.08)
+        calls = (reconstruction(0.04),)
         history = H.run(H.learning(12), calls=calls, model="none", ended=True)
         history.data = data
         assert len(rules.get("outputs-alike").signs(history)) == expected
