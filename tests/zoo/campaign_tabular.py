@@ -194,7 +194,7 @@ def rising_everywhere():
 
 
 @healthy("mlp regression", reaches="val_mean_absolute_error < 4500")
-def prices_in_dollars():
+def prices_scaled_back_to_dollars():
     """The last layer brings the outputs to the targets' scale, which are dollars."""
     split = data.housing(raw=True).map_y(lambda y: y * 1000)
     into, back = L.Normalization(), L.Normalization(axis=None, invert=True)
