@@ -31,6 +31,8 @@ SHUFFLES = 30
 #: Targets with more columns (pictures, sequences) are not looked at.
 MAX_COLUMNS = 20
 MAX_CLASSES = 100
+#: Of classes with fewer samples, no regression tells whether it is more than chance.
+_FEW = 20
 #: Below this p-value there is nothing left to ask.
 _SURE = 1e-6
 #: At most so many features are looked at where it has to be fast.
@@ -71,16 +73,18 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
         fit = _linear(raw, wanted, classes)
         return DependenceFacts(len(at), *best, linear_p=0.0, linear=fit)
     features = np.concatenate([raw, summaries, _products(raw)], axis=1)
+    common = wanted[:, wanted.sum(axis=0) >= _FEW] if classes else wanted
     if classes and columns.shape[1] == 1 and wanted.shape[1] > 2:
         # Whole numbers may be quantities: a sum, an age.
         number = _standardised(_ranks(columns[at]))
         wanted = np.concatenate([wanted, number], axis=1)
+        common = np.concatenate([common, number], axis=1)
     p = 2 * _strongest(features, wanted, rng)
-    p = min(p, _joint(views, wanted)) if p > _SURE else p
+    p = min(p, _joint(views, common)) if p > _SURE and common.size else p
     # Of a set, the target goes along with what its items have on average.
     items = [_standardised(x) for x in _averages([rows[at] for rows in inputs])]
-    if p > _SURE and items:
-        p = min(p, 2 * _joint([_projected(x, rng) for x in items], wanted))
+    if p > _SURE and items and common.size:
+        p = min(p, 2 * _joint([_projected(x, rng) for x in items], common))
     away = _standardised(np.abs(wanted))
     if p > _SURE and not classes and away.shape[1]:
         p = min(p, 2 * _strongest(features, away, rng))
