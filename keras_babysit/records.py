@@ -294,8 +294,8 @@ class ObservationCost:
 
     Attributes:
         steps: training steps so far.
-        observed: how many of them were observed; `full` of them with gradients and
-            activations, the others only with updates, loss and rate.
+        observed: how many of them were observed; `full` of them with `looked_at`, the
+            others only with updates, loss and rate.
         plain_seconds: median duration of a step that was not observed.
         observed_seconds: median duration of a fully observed step.
         extra_seconds: time that watching added so far, but for what comes once.
@@ -304,6 +304,7 @@ class ObservationCost:
             for building what measures.
         every: distance between fully observed steps in force now, in steps.
         full: see `observed`.
+        looked_at: what full observations look at, in words, as the probes ask.
         unobserved: sentences that say what is not observed, or not as it was in the
             step, and why.
     """
@@ -318,6 +319,7 @@ class ObservationCost:
     every: int
     full: int = 0
     unobserved: tuple[str, ...] = ()
+    looked_at: str = "gradients and activations"
 
     @property
     def total_seconds(self) -> float:

@@ -3,7 +3,8 @@
 Two questions, each put against the same with shuffled targets: do samples that are
 close to each other have alike targets, and does any feature go along with them?
 Closeness is looked at in the features themselves and in summaries that do not change
-when a picture or a series is shifted. If nothing goes along with quantities, something
+when a picture or a series is shifted, and in what items have on average, which does
+not change with their order. If nothing goes along with quantities, something
 may with how far they are from their middle: where the size of their noise depends on
 the inputs, or values of either sign are as likely.
 """
@@ -30,6 +31,8 @@ SHUFFLES = 30
 #: Targets with more columns (pictures, sequences) are not looked at.
 MAX_COLUMNS = 20
 MAX_CLASSES = 100
+#: Of classes with fewer samples, no regression tells whether it is more than chance.
+_FEW = 20
 #: Below this p-value there is nothing left to ask.
 _SURE = 1e-6
 #: At most so many features are looked at where it has to be fast.
@@ -70,8 +73,18 @@ def dependence(inputs: Sequence[np.ndarray], target: np.ndarray) -> DependenceFa
         fit = _linear(raw, wanted, classes)
         return DependenceFacts(len(at), *best, linear_p=0.0, linear=fit)
     features = np.concatenate([raw, summaries, _products(raw)], axis=1)
+    common = wanted[:, wanted.sum(axis=0) >= _FEW] if classes else wanted
+    if classes and columns.shape[1] == 1 and wanted.shape[1] > 2:
+        # Whole numbers may be quantities: a sum, an age.
+        number = _standardised(_ranks(columns[at]))
+        wanted = np.concatenate([wanted, number], axis=1)
+        common = np.concatenate([common, number], axis=1)
     p = 2 * _strongest(features, wanted, rng)
-    p = min(p, _joint(views, wanted)) if p > _SURE else p
+    p = min(p, _joint(views, common)) if p > _SURE and common.size else p
+    # Of a set, the target goes along with what its items have on average.
+    items = [_standardised(x) for x in _averages([rows[at] for rows in inputs])]
+    if p > _SURE and items and common.size:
+        p = min(p, 2 * _joint([_projected(x, rng) for x in items], common))
     away = _standardised(np.abs(wanted))
     if p > _SURE and not classes and away.shape[1]:
         p = min(p, 2 * _strongest(features, away, rng))
@@ -160,6 +173,13 @@ def _summaries(rows: np.ndarray) -> np.ndarray:
     if rows.ndim > 2 and rows.shape[-1] <= 8:
         found += list(rows.reshape(n, -1, rows.shape[-1]).mean(axis=1).T)
     return np.stack(found, axis=1)
+
+
+def _averages(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Per sample, averages over the items of inputs that are lists of items."""
+    return [
+        rows.mean(axis=1) for rows in inputs if rows.ndim == 3 and rows.shape[1] > 1
+    ]
 
 
 def _products(table: np.ndarray) -> np.ndarray:

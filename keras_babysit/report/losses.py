@@ -60,17 +60,23 @@ def tables(losses: Iterable[LossSummary]) -> list[Table]:
 
 
 def known_losses(history: RunHistory) -> tuple[LossSummary, ...]:
-    """Returns what each loss got last."""
+    """Returns what each loss got last.
+
+    What own code compares is shown where no loss was seen: a loss of yours that
+    compares all with all is one of them already.
+    """
+    latest = {path: calls[-1] for path, calls in history.losses.items()}
+    seen = {p: c for p, c in latest.items() if not c.expanded} or latest
     return tuple(
         LossSummary(
             path=path,
-            layer=calls[-1].layer,
-            targets=_range(calls[-1].targets),
-            outputs=_range(calls[-1].outputs),
-            targets_differ=_spread(calls[-1].targets),
-            outputs_differ=_spread(calls[-1].outputs),
+            layer=call.layer,
+            targets=_range(call.targets),
+            outputs=_range(call.outputs),
+            targets_differ=_spread(call.targets),
+            outputs_differ=_spread(call.outputs),
         )
-        for path, calls in history.losses.items()
+        for path, call in seen.items()
     )
 
 

@@ -147,8 +147,8 @@ class Report(Shown):
         if cost is None or not (cost.steps or cost.unobserved):
             return ""
         line = f"Observed {cost.observed:,} of {count(cost.steps, 'step')}"
-        if 0 < cost.full < cost.observed:
-            line += f", {cost.full:,} of them with gradients and activations"
+        if 0 < cost.full < cost.observed and cost.looked_at:
+            line += f", {cost.full:,} of them with {cost.looked_at}"
         # Seconds too: in a short run, a large share is a small matter.
         share = (
             f" ({100 * cost.overhead:.1f} %)" if math.isfinite(cost.overhead) else ""

@@ -34,6 +34,7 @@ class Diagnosis:
         self._judge = Judge(rules)
         self._active = bool(rules)
         self._sample: Any = None
+        self._unbuilt = False
         self._fed: Any = None
         self._fingerprint = b""
 
@@ -44,7 +45,11 @@ class Diagnosis:
 
     @property
     def wants_batches(self) -> bool:
-        """Whether more of the data should be seen."""
+        """Whether more of the data should be seen, or a model with its first batch."""
+        return self._unbuilt or self._draws
+
+    @property
+    def _draws(self) -> bool:
         return self._sample is not None and not self._sample.full
 
     @property
@@ -78,15 +83,19 @@ class Diagnosis:
             self._sample = BatchSample(fed)
         if facts is not None:
             self._history.data = facts
+        # A Sequential model without an Input is built while its first step is traced.
+        self._unbuilt = not _is_built(model)
         return self._look_at(model)
 
     def batch(self, model: Any, batch: Any) -> list[Finding]:
         """A batch that is about to be trained on."""
         import keras
 
-        parts = keras.utils.unpack_x_y_sample_weight(batch)
-        self._sample.add(*parts, at=self._place(model))
-        self._history.data = self._sample.facts()
+        self._unbuilt = False
+        if self._draws:
+            parts = keras.utils.unpack_x_y_sample_weight(batch)
+            self._sample.add(*parts, at=self._place(model))
+            self._history.data = self._sample.facts()
         return self._look_at(model)
 
     def validation(self, model: Any, batches: Sequence[Any]) -> list[Finding]:

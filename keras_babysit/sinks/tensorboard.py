@@ -179,7 +179,7 @@ def _tables(record: StepRecord, ending: str) -> list[summaries.Value]:
 def _cost_text(cost: ObservationCost) -> str:
     text = (
         f"Observed {cost.observed} of {cost.steps} steps, {cost.full} of them with "
-        f"gradients and activations, every {cost.every} now. "
+        f"{cost.looked_at or 'all'}, every {cost.every} now. "
         f"A plain step takes {cost.plain_seconds * 1e3:.2f} ms, a fully observed one "
         f"{cost.observed_seconds * 1e3:.2f} ms; watching added "
         f"{cost.extra_seconds:.2f} s ({cost.overhead:.1%}) to the training, and "

@@ -99,7 +99,12 @@ class StepTimes:
         """What one more observation adds; NaN if that is not known yet."""
         return stats.median(self._own[kind]) if self._own[kind] else math.nan
 
-    def cost(self, every: int, unobserved: tuple[str, ...] = ()) -> ObservationCost:
+    def cost(
+        self,
+        every: int,
+        unobserved: tuple[str, ...] = (),
+        looked_at: str = ObservationCost.looked_at,
+    ) -> ObservationCost:
         """Returns the figures so far."""
         own = self.seconds_of(FULL)
         return ObservationCost(
@@ -118,6 +123,7 @@ class StepTimes:
             every=every,
             full=self.full,
             unobserved=unobserved,
+            looked_at=looked_at,
         )
 
 

@@ -8,7 +8,7 @@ traces its function, or while an eager step runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -497,6 +497,16 @@ class ObservedStep:
 def _spec(iterator: Any) -> str:
     """What Keras's function is traced for."""
     return repr(getattr(iterator, "element_spec", None))
+
+
+def looked_at(probes: Iterable[Probe]) -> str:
+    """What full observations look at, in words; what losses get if it is nothing else.
+
+    Nothing if there is no such probe.
+    """
+    asked = {p.of for p in probes}
+    inside = [WORDS[kind] for kind in _FULL[:2] if kind in asked]
+    return " and ".join(inside or [WORDS[kind] for kind in _FULL[2:] if kind in asked])
 
 
 def _kinds(probes: list[Probe]) -> str:

@@ -15,7 +15,7 @@ from keras_babysit.probes.probe import Describer, EpochView, Probe, unique
 from keras_babysit.records import EpochRecord, ObservationCost, StepRecord, scalars
 from keras_babysit.step import budget
 from keras_babysit.step.execution import Execution, now, standing_in, users_own
-from keras_babysit.step.observe import Observation, ObservedStep
+from keras_babysit.step.observe import Observation, ObservedStep, looked_at
 from keras_babysit.step.plan import MISSING
 from keras_babysit.step.readings import Readings, validation_record
 from keras_babysit.step.validation import Validations, joined
@@ -97,7 +97,9 @@ class Watch:
 
     def cost(self) -> ObservationCost:
         """Returns what observing decided and cost so far."""
-        return self.times.cost(self._spacing(), self.unobserved)
+        return self.times.cost(
+            self._spacing(), self.unobserved, looked_at(self._probes or ())
+        )
 
     @property
     def unobserved(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sklearn import datasets
 
 from keras_babysit.facts import ArrayFacts, DataFacts
 from keras_babysit.inspection import data
@@ -243,6 +244,15 @@ def bars(n):
 def test_dependence_that_does_not_stay_in_place():
     found = facts(*bars(1500)).dependence
     assert found.linear_p < 1e-3
+
+
+def test_dependence_of_sets_on_their_items():
+    """Sums of six digits, in any order."""
+    pixels, digit = datasets.load_digits(return_X_y=True)
+    rows = RNG.integers(0, len(digit), (1000, 6))
+    x, y = pixels[rows], digit[rows].sum(axis=1).astype(float)
+    assert dependence([x], y).linear_p < 1e-6
+    assert dependence([x], RNG.permutation(y)).linear_p > 0.01
 
 
 def test_dependence_of_the_spread_alone():

@@ -127,6 +127,27 @@ def test_round_trip_through_json(report):
     assert Report.from_dict(json.loads(Report().to_json())) == Report()
 
 
+def test_the_cost_names_what_was_looked_at():
+    for looked_at, said in (
+        ("gradients and activations", ", 9 of them with gradients and activations. "),
+        ("what the loss gets", ", 9 of them with what the loss gets. "),
+        ("", "Observed 30 of 600 steps. "),
+    ):
+        cost = dataclasses.replace(made.COST, full=9, looked_at=looked_at)
+        assert said in Report(cost=cost).cost_line
+
+
+def test_a_loss_of_yours_that_broadcasts_has_one_row():
+    history = made.history()
+    mine = loss_call(labels(), loss="mine", layer="dense")
+    within = dataclasses.replace(mine, path="own code", loss="own code", expanded=True)
+    for calls, shown in (((mine, within), ["mine"]), ((within,), ["own code"])):
+        history.losses.clear()
+        record = made.step_record(history.model, 600)
+        history.append(dataclasses.replace(record, losses=calls))
+        assert [loss.path for loss in make_report(history, ()).losses] == shown
+
+
 def test_what_the_loss_gets():
     history = made.history()
     calls = (

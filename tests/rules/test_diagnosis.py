@@ -88,6 +88,18 @@ def test_a_model_that_is_never_called_is_known(tmp_path):
     assert "disconnected-layer" not in told(babysitter)
 
 
+def test_a_model_without_an_input_is_known_as_it_was_at_first(tmp_path):
+    """Keras builds it while the first step is traced, after the data were seen."""
+    x = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
+    model = keras.Sequential([keras.layers.Dense(1, kernel_initializer="ones")])
+    model.compile("sgd", "mse")
+    babysitter = Babysitter(tmp_path, verbose=0)
+    model.fit(x, x[:, :1], epochs=2, verbose=0, callbacks=[babysitter])
+    layer = babysitter.history.model.layers[-1]
+    assert layer.weights[0].min == layer.weights[0].max == 1
+    assert babysitter.report.unasked == ()
+
+
 def test_ignore_rules_and_none_at_all(tmp_path):
     babysitter = Babysitter(tmp_path / "a", verbose=0, ignore=["softmax-on-one-unit"])
     fitted(babysitter)

@@ -31,6 +31,7 @@ FAMILIES = (
     "streams",
     "shifts",
     "without_effect",
+    "custom_models",
     "healthy",
     "campaign_language",
     "campaign_images",
@@ -40,6 +41,10 @@ FAMILIES = (
     "campaign_tables",
     "campaign_losses",
     "campaign_settings",
+    "campaign_tabular",
+    "campaign_structures",
+    "campaign_steps",
+    "campaign_habits",
 )
 
 

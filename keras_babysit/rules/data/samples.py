@@ -60,8 +60,8 @@ def unrelated_inputs(
 
     When it is wrong:
         The relation is one that none of these sees: parity of many bits, an order in
-        a long sequence. Tokens, categories and more than `bits` columns of bits are
-        not judged, and sequences only as info.
+        a long sequence, one item of a set. Tokens, categories and more than `bits`
+        columns of bits are not judged, and sequences and sets only as info.
 
     References:
         Cover and Hart, Nearest Neighbor Pattern Classification (1967);
@@ -85,7 +85,7 @@ def unrelated_inputs(
     if history.model is None or kinds(history.model) & LOOKUPS:
         return
     y = data.targets[0].name if data.targets else "y"
-    sequences = bool(kinds(history.model) & SEQUENTIAL) and not found.shift
+    gentle = _has_items(history.model) and not found.shift
     rows = f"{abs(found.shift)} row{'s' * (abs(found.shift) > 1)}"
     side = "after" if found.shift > 0 else "before"
     yield Sign(
@@ -112,8 +112,17 @@ def unrelated_inputs(
             "deviations": away,
             "p": found.linear_p,
         },
-        severity="info" if sequences else None,
+        severity="info" if gentle else None,
     )
+
+
+def _has_items(model: ModelFacts) -> bool:
+    """Whether it takes sequences, or sets whose items it treats alike."""
+    shared = any(
+        layer.kind in ("Dense", "EinsumDense") and len(layer.output_shape or ()) == 2
+        for layer in model.layers
+    )
+    return shared or bool(kinds(model) & (SEQUENTIAL | {"TimeDistributed"}))
 
 
 def _learned_nothing_new(history: RunHistory) -> bool:

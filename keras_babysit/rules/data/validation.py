@@ -117,14 +117,16 @@ def leaking_validation(
     ),
 )
 def sorted_validation_split(
-    history: RunHistory, *, share: float = 0.1, at_least: int = 10
+    history: RunHistory, *, share: float = 0.1, at_least: int = 10, drawn: int = 200
 ) -> Iterator[Sign]:
     """Sorted data were split: classes are missing on one side.
 
     What it sees:
         Classes that make up at least `share` of the training or the validation arrays
         and do not occur in the other; not of fewer than `at_least` validation
-        samples. An error if the training part misses
+        samples. Of a dataset, whether the training misses some that the first
+        validation batches have, once `drawn` of its samples have been seen, in batches
+        that mix the classes. An error if the training part misses
         them, a warning if the validation part does; for regression, info if the two
         ranges do not overlap.
 
@@ -144,8 +146,11 @@ def sorted_validation_split(
     """
     data = history.data
     validation = data.validation if data is not None else None
-    if data is None or validation is None or data.source != "arrays":
+    if data is None or validation is None:
         return
+    whole = data.source == "arrays"
+    if not whole and not data.batch_purity < 0.2:
+        return  # Other classes may come later in the epoch.
     if not data.targets or not validation.targets:
         return
     train, other = class_counts(data.targets[0]), class_counts(validation.targets[0])
@@ -153,10 +158,10 @@ def sorted_validation_split(
         if data.validation_split:
             yield from _ranges_apart(data, validation)
         return
-    if (
-        sum(other.values()) < at_least
-        or len({*train, *other}) > sum(train.values()) / 5
-    ):
+    labels = sum(train.values())
+    if sum(other.values()) < at_least or len({*train, *other}) > labels / 5:
+        return
+    if not whole and labels < drawn:
         return
     never = _missing(other, train)
     unseen = _missing(train, other)
@@ -171,7 +176,11 @@ def sorted_validation_split(
         where="validation",
         seen=(
             f"classes {listed} make up {percent(lost)} of the validation data and are "
-            "not in the training data"
+            + (
+                "not in the training data"
+                if whole
+                else f"in none of the {labels:,} training samples seen"
+            )
             if lost >= share
             else f"classes {listed} make up {percent(untold)} of the training data "
             "and are not in the validation data"
@@ -188,7 +197,7 @@ def sorted_validation_split(
             "training_classes": len(train),
             "validation_classes": len(other),
         },
-        severity=None if lost >= share else "warning",
+        severity=None if lost >= share and whole else "warning",
     )
 
 

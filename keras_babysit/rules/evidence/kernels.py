@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_babysit.facts import WeightFacts
 from keras_babysit.history import RunHistory, Window
 
 #: Adam's first steps are as large as they get: its averages have yet to form.
@@ -52,12 +54,6 @@ def middle(x: np.ndarray) -> np.ndarray:
     return x[((n - 1) // 2, *rest)] / 2 + x[(n // 2, *rest)] / 2
 
 
-@functools.lru_cache(maxsize=64)
-def named(places: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the names of those variables that are kernels."""
-    return tuple(places[i] for i in kernels(places))
-
-
 def ratios(history: RunHistory, n: int) -> Window:
     """Returns the kernels' update ratios over the last `n` observed steps.
 
@@ -65,8 +61,9 @@ def ratios(history: RunHistory, n: int) -> Window:
     or a loss scale was too large. So are the first steps once there are later ones.
     """
     window = history.window("update_ratio", 4 * n)
-    at = kernels(window.places)
-    window = window._replace(places=named(window.places), values=window.values[:, at])
+    at = matrices(history, window.places)
+    places = tuple(window.places[i] for i in at)
+    window = window._replace(places=places, values=window.values[:, at])
     moved = (window.values > 0).any(axis=1)
     kept = np.flatnonzero(moved if moved.any() else ~moved)
     warm = kept[window.steps[kept] > _WARM_UP]
@@ -78,8 +75,41 @@ def ratios(history: RunHistory, n: int) -> Window:
     )
 
 
+def matrices(history: RunHistory, places: tuple[str, ...]) -> np.ndarray:
+    """Returns which variables are kernels, as indices, by their names and beginnings.
+
+    What began as a vector of one value is an offset or a scale, also where a custom
+    layer gave it no name.
+    """
+    vectors = {w.path for w in _weights(history) if len(w.shape) < 2 and w.std == 0}
+    return np.array([i for i in kernels(places) if places[i] not in vectors], int)
+
+
+def _weights(history: RunHistory) -> list[WeightFacts]:
+    layers = history.model.layers if history.model is not None else ()
+    return [w for layer in layers for w in layer.weights]
+
+
+def smallness(history: RunHistory, places: Sequence[str]) -> np.ndarray:
+    """How many times smaller than usual each kernel began, 1 for usual ones.
+
+    Usual is what Glorot and Bengio (2010) draw. Where a kernel begins below a third of
+    that, as in gates and heads that are to do nothing at first, updates are large
+    beside it, and it grows manifold, in healthy runs too.
+    """
+    times = {}
+    for w in _weights(history):
+        if w.fan_in and w.fan_out:
+            usual = (2 / (w.fan_in + w.fan_out)) ** 0.5
+            if w.std < 0.3 * usual:
+                times[w.path] = usual / w.std if w.std > 0 else math.inf
+    return np.array([times.get(place, 1.0) for place in places])
+
+
 class Start(NamedTuple):
     """What the first updates did to the kernels.
+
+    Those that began near zero are compared with what a usual initialization gives.
 
     Attributes:
         ratio: median of their update ratios in the first observed step.
@@ -97,18 +127,19 @@ def since_start(history: RunHistory) -> Start:
     known = first is not None and len(first.variables) == len(window.places)
     if first is None or not known or not len(window.values):
         return Start(math.nan, math.nan)
-    at = kernels(window.places)
-    ratio = [first.variables[i].update_ratio or math.nan for i in at]
+    at = matrices(history, window.places)
+    times = smallness(history, [window.places[i] for i in at])
+    ratio = np.array([first.variables[i].update_ratio or math.nan for i in at])
     norms = [first.variables[i].weight for i in at]
     before = np.array([math.nan if w is None else w.norm for w in norms])
     growth = np.where(before > 0, window.values[-1, at] / before, np.nan)
-    return Start(float(middle(np.array(ratio))), float(middle(growth)))
+    return Start(float(middle(ratio / times)), float(middle(growth / times)))
 
 
 def largest_ratio(history: RunHistory) -> float:
     """Returns the largest update ratio of any kernel ever."""
     whole = history.whole("update_ratio")
-    taken = whole.values[:, kernels(whole.places)]
+    taken = whole.values[:, matrices(history, whole.places)]
     if not taken.size:
         return math.nan
     return float(taken[np.isfinite(taken)].max(initial=0.0))

@@ -15,6 +15,55 @@ from keras_babysit.rules.rule import Sign, rule
 
 
 @rule(
+    kind="cause in the settings",
+    severity="warning",
+    when="end",
+    since="Bowman et al. (2016): a code that the decoder has learned to ignore",
+)
+def added_loss_too_heavy(
+    history: RunHistory, *, limit: float = 0.1, least: int = 8, elements: int = 8
+) -> Iterator[Sign]:
+    """An added loss outweighs the other: outputs are the same for all inputs.
+
+    What it sees:
+        What `outputs-alike` sees (outputs that differ less than `limit` of what the
+        targets do, over `least` observed steps, for targets of `elements` numbers or
+        more), in a model with one output and a loss that was added with `add_loss`,
+        penalties of regularizers aside.
+
+    Why it matters:
+        In a variational autoencoder that is the collapse of its code: the divergence
+        outweighs the reconstruction, and the model puts out the mean of the targets.
+        Units that die meanwhile are a consequence.
+
+    What to do:
+        Weigh the added loss less: sum the reconstruction over the elements where the
+        divergence is summed, or average both.
+
+    When it is wrong:
+        Targets that the inputs say nothing about.
+
+    References:
+        Bowman et al., Generating Sentences from a Continuous Space (2016).
+        Higgins et al., beta-VAE (2017): the weight of the divergence.
+    """
+    for call, ratio, before in _alike(history, limit, int(least), elements):
+        added, size = _added(history, call.path), _elements(call)
+        if not added:
+            continue
+        yield Sign(
+            where=call.layer,
+            seen=_differ(ratio, before),
+            cause=f"Likely the added loss, {number(added)} at first, outweighs "
+            f"{call.loss}, so that the code holds nothing of the inputs",
+            action=f"weigh the added loss less: multiply it by 1/{size}, as "
+            f"{call.loss} is a mean over {size} elements",
+            alternatives=("raise the weight from 0 over the first epochs",),
+            evidence={"ratio": ratio, "before": before, "added": added},
+        )
+
+
+@rule(
     kind="symptom: does not learn",
     severity="warning",
     when="end",
@@ -29,53 +78,69 @@ def outputs_alike(
     What it sees:
         At the end of a training long enough to judge, in the last `least` fully
         observed steps: outputs differ between samples less than the share `limit` of
-        what the targets do, and less than half as much as at some time before. Only
-        for targets of `elements` numbers or more, as of an autoencoder: a single number
-        with much noise looks the same. Classes have rules of their own.
+        what the targets do, and less than half as much as at some time before. Twice
+        that share will do, at any time, where the targets can only be made of the
+        inputs: a twentieth of their variance is explained then at most. Only for
+        targets of `elements` numbers or more, as of an autoencoder: a single number
+        with much noise looks the same. Classes have rules of their own, and so has a
+        loss that was added.
 
     Why it matters:
-        The model puts out the mean of the targets for every input. In a variational
-        autoencoder that is the collapse of its code: the divergence outweighs the
-        reconstruction.
+        The model puts out the mean of the targets for every input.
 
     What to do:
-        If there is an added loss, weigh it less: sum the reconstruction over the
-        elements where the divergence is summed, or average both.
+        Find the first layer whose outputs are the same for all inputs. In a variational
+        autoencoder with a training step of its own, weigh the divergence less.
 
     When it is wrong:
         Targets that the inputs say nothing about.
 
     References:
         Bowman et al., Generating Sentences from a Continuous Space (2016).
-        Higgins et al., beta-VAE (2017): the weight of the divergence.
     """
+    for call, ratio, before in _alike(history, limit, int(least), elements):
+        if _added(history, call.path):
+            continue
+        own = history.model is not None and history.model.custom_train_step
+        yield Sign(
+            where=call.layer,
+            seen=_differ(ratio, before),
+            cause="Likely nothing of the inputs gets through to the outputs",
+            action="look for the first layer whose outputs are the same for all inputs",
+            alternatives=("weigh other terms of the loss less, such as a divergence",)
+            if own
+            else (),
+            evidence={"ratio": ratio, "before": before, "added": 0.0},
+        )
+
+
+def _alike(
+    history: RunHistory, limit: float, least: int, elements: int
+) -> Iterator[tuple[LossInputs, float, float]]:
+    """Yields losses whose outputs are alike: latest call, ratio, largest ratio."""
     if not progress(history).judged:
         return
-    for known in calls(history, int(least)):
-        ratios, size = _ratios(known[-int(least) :]), _elements(known[-1])
+    for known in calls(history, least):
+        ratios, rebuilt = _ratios(known[-least:]), _are_rebuilt(history)
         before = _largest_ratio(history, known[-1].path)
-        if size < elements or not len(ratios) or not max(ratios) < limit:
+        bar = 2 * limit if rebuilt else limit
+        if _elements(known[-1]) < elements or not len(ratios) or max(ratios) >= bar:
             continue
-        if not before > 2 * max(ratios):
-            continue
-        added = _added(history, known[-1].path)
-        yield Sign(
-            where=known[-1].layer,
-            seen=f"outputs differ between samples by {percent(ratios[-1])} of what the "
-            f"targets do ({percent(before)} earlier in the training)",
-            cause=f"Likely the added loss, {number(added)} at first, outweighs "
-            f"{known[-1].loss}, so that the code holds nothing of the inputs"
-            if added
-            else "Likely nothing of the inputs gets through to the outputs",
-            action=f"weigh the added loss less: multiply it by 1/{size}, as "
-            f"{known[-1].loss} is a mean over {size} elements"
-            if added
-            else "look for the first layer whose outputs are the same for all inputs",
-            alternatives=("raise the weight from 0 over the first epochs",)
-            if added
-            else (),
-            evidence={"ratio": ratios[-1], "before": before, "added": added},
-        )
+        if before > 2 * max(ratios) or rebuilt:
+            yield known[-1], ratios[-1], before
+
+
+def _are_rebuilt(history: RunHistory) -> bool:
+    """Whether targets can only be made of the inputs: there are no others."""
+    data = history.data
+    return data is not None and bool(data.inputs) and not data.targets
+
+
+def _differ(ratio: float, before: float) -> str:
+    return (
+        f"outputs differ between samples by {percent(ratio)} of what the targets do "
+        f"(at most {percent(before)} in the training)"
+    )
 
 
 def _elements(call: LossInputs) -> int:

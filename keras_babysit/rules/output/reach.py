@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from keras_babysit.history import RunHistory
-from keras_babysit.records import LossInputs
+from keras_babysit.records import LossInputs, LossTensor
 from keras_babysit.rules.evidence.losses import (
     calls,
     is_judged_by_name,
@@ -32,8 +32,9 @@ def targets_beyond_outputs(
 
     What it sees:
         Targets of the same shape as the outputs, above `limit` in each of `least` fully
-        observed steps, while no output was below 0 or above 1: the output's activation
-        function is a sigmoid or softmax, or some came to within 0.05 of 1. Besides,
+        observed steps, or labels as far below 0, while no output was below 0 or above
+        1: the output's activation function is a sigmoid or softmax, or some came to
+        within 0.05 of 1. Besides,
         they go into a cross-entropy of Keras's as they are, or the loss is below zero.
         A compiled loss of Keras's is judged by `output-range`.
 
@@ -58,7 +59,10 @@ def targets_beyond_outputs(
             continue
         if call.cross_entropy.startswith("sparse") or not _same_size(known):
             continue
-        if min(t.max for t in wanted) <= limit:
+        negative = max(t.min for t in wanted) < 1 - limit
+        if min(t.max for t in wanted) <= limit and not (
+            negative and _are_labels(wanted)
+        ):
             continue
         low, high = min(t.min for t in wanted), max(t.max for t in wanted)
         loss = history.last_step.loss if history.last_step is not None else None
@@ -66,6 +70,7 @@ def targets_beyond_outputs(
         if not call.takes and not below:
             continue
         divides = low >= 0 and high > 1
+        signs = (low, high) == (-1, 1)
         yield Sign(
             where=call.layer,
             seen=f"{call.loss} gets targets from {number(low)} to {number(high)}, but "
@@ -73,12 +78,18 @@ def targets_beyond_outputs(
             cause="Such targets cannot be reached: the loss is lowest somewhere else",
             action=f"divide the targets by {number(high)}"
             if divides
+            else "map them to 0 and 1: `(y + 1) / 2`"
+            if signs
             else "bring the targets to 0 to 1",
             alternatives=(
                 "an output without activation, if the targets are quantities",
             ),
             evidence={"min": low, "max": high},
         )
+
+
+def _are_labels(wanted: Sequence[LossTensor]) -> bool:
+    return all(t.whole == 1 for t in wanted)
 
 
 def _are_bounded(history: RunHistory, known: Sequence[LossInputs]) -> bool:

@@ -14,6 +14,7 @@ from keras_babysit.rules.evidence.kernels import (
     largest_ratio,
     layered,
     middle,
+    smallness,
     trend,
 )
 from keras_babysit.rules.evidence.phrases import number, try_rate
@@ -223,8 +224,13 @@ def exploding_gradients(
 
 
 def _grown(history: RunHistory) -> float:
-    """Median global norm of the last five observed steps over the first one."""
+    """Median global norm of the last five observed steps over the first one.
+
+    0 if half of the kernels began near zero: gradients grow with them.
+    """
     norms = history.values("gradient_norm")
-    if len(norms) < 6 or not norms[0] > 0:
+    places = history.window("gradient.norm", 1).places
+    small = smallness(history, [places[i] for i in layered(places)]) > 1
+    if len(norms) < 6 or not norms[0] > 0 or (len(small) and small.mean() >= 0.5):
         return 0.0
     return float(middle(norms[-5:])) / float(norms[0])

@@ -100,7 +100,10 @@ def _has_faded(history: RunHistory, p: Progress) -> Sign | None:
     rates = history.values("learning_rate")
     if len(rates) < 6 or not p.gain < 0.05 or not rates.max() > 0:
         return None
-    if not (rates[len(rates) // 2 :] < 1e-2 * rates.max()).all():
+    # By steps: early ones are observed more densely than later ones.
+    steps = np.array(history.series("learning_rate")[0])
+    late = rates[steps >= (steps[0] + steps[-1]) / 2]
+    if len(late) < 3 or not (late < 1e-2 * rates.max()).all():
         return None
     return Sign(
         where="",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory, Window
-from keras_babysit.rules.evidence.kernels import middle, ratios
+from keras_babysit.rules.evidence.kernels import middle, ratios, smallness
 from keras_babysit.rules.evidence.phrases import names, number, try_rate
 from keras_babysit.rules.evidence.progress import progress
 from keras_babysit.rules.rule import Sign, rule
@@ -83,7 +83,7 @@ def update_ratio_too_high(
     p = progress(history)
     # One kernel alone may well be a last layer that chases noise.
     broad = high.mean() >= 0.5 and (not p.by_batch or p.updates >= 300)
-    far_off = (taken > 3 * limit) & ~_begun_small(history, window.places)
+    far_off = (taken > 3 * limit) & (smallness(history, window.places) == 1)
     if p.stuck(0.2) and (broad or far_off.any()):
         severity = "warning"
     elif (taken > far).any() and p.judged and p.epochs + history.observed >= 10:
@@ -92,22 +92,6 @@ def update_ratio_too_high(
     else:
         return
     yield from _told(history, window, taken, high, severity)
-
-
-def _begun_small(history: RunHistory, places: tuple[str, ...]) -> np.ndarray:
-    """Which kernels began so near zero that any update is large beside them.
-
-    That is far below what Glorot and Bengio (2010) draw, as for gates and heads that
-    are to do nothing at first.
-    """
-    layers = history.model.layers if history.model is not None else ()
-    small = {
-        w.path
-        for layer in layers
-        for w in layer.weights
-        if w.fan_in and w.fan_out and w.std < 0.3 * (2 / (w.fan_in + w.fan_out)) ** 0.5
-    }
-    return np.array([place in small for place in places])
 
 
 def _told(

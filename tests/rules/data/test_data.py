@@ -486,6 +486,18 @@ def test_sequences_are_judged_gently():
     assert found(of, binary()) == {"unrelated-inputs": "warning"}
 
 
+def test_sets_are_judged_gently():
+    """One of the items may decide, which no neighbour and no average shows."""
+    x = RNG.normal(size=(900, 8, 20)).astype("float32")
+    of = data(x, RNG.integers(0, 2, 900))
+    gently = {"unrelated-inputs": "info"}
+    each = LayerFacts("each", "Dense", output_shape=(8, 16))
+    assert found(of, binary(each)) == gently
+    assert found(of, binary(LayerFacts("each", "TimeDistributed"))) == gently
+    row = LayerFacts("all", "Dense", output_shape=(16,))
+    assert found(of, binary(row)) == {"unrelated-inputs": "warning"}
+
+
 def test_keras_models():
     inspect = pytest.importorskip("keras_babysit.inspection.model")
     for scale, fires in (([], True), ([L.Rescaling(1 / 255)], False)):

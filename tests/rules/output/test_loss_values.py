@@ -7,6 +7,7 @@ import pytest
 from support import histories as H
 
 from keras_babysit import rules
+from keras_babysit.facts import ArrayFacts, DataFacts
 
 NAN = math.nan
 SPARSE = "sparse_categorical_crossentropy"
@@ -134,6 +135,16 @@ def test_targets_beyond_outputs():
     )
     (sign,) = rules.get("targets-beyond-outputs").signs(falling)
     assert "-5" in sign.seen
+    signed = H.labels((None, 1), min=-1.0, max=1.0)
+    (sign,) = rules.get("targets-beyond-outputs").signs(
+        H.run(
+            [-1.0, -2.0, -3.0, -4.0, -5.0],
+            calls=(H.loss_call(signed, unit()),),
+            model="none",
+            data="none",
+        )
+    )
+    assert "(y + 1) / 2" in sign.action
 
 
 @pytest.mark.parametrize(
@@ -165,8 +176,11 @@ def collapsing(to, added=0.0, **more):
 
 
 def test_outputs_alike():
-    (sign,) = signs("outputs-alike", collapsing(0.01, 0.5), n=12, model="values")
+    heavy = collapsing(0.01, 0.5)
+    (sign,) = signs("added-loss-too-heavy", heavy, n=12, model="values")
     assert "1/64" in sign.action
+    assert not signs("outputs-alike", heavy, n=12, model="values")
+    assert not signs("added-loss-too-heavy", collapsing(0.01), n=12)
     (sign,) = signs("outputs-alike", collapsing(0.01), n=12)
     assert "added" not in sign.cause
     assert not signs("outputs-alike", collapsing(0.2), n=12)
@@ -174,6 +188,23 @@ def test_outputs_alike():
     rare = {"whole": 1.0, "positive": 0.02}
     assert not signs("outputs-alike", collapsing(0.01, **rare), n=12)
     assert not signs("outputs-alike", collapsing(0.01), n=2)
+
+
+def test_outputs_of_what_is_rebuilt_need_never_have_differed():
+    """No targets are fed: they are made of the inputs, as an own step may do it."""
+    rebuilt = DataFacts(inputs=(ArrayFacts("x", (64,), "float32", 1000),))
+    fed = dataclasses.replace(rebuilt, targets=rebuilt.inputs)
+    for data, expected in ((rebuilt, 1), (fed, 0)):
+        calls = (reconstruction(0.04),)
+        history = H.run(H.learning(12), calls=calls, model="none", ended=True)
+        history.data = data
+        assert len(rules.get("outputs-alike").signs(history)) == expected
+
+
+def test_an_added_loss_comes_before_what_dies_of_it():
+    heavy, dead = rules.get("added-loss-too-heavy"), rules.get("dead-relu")
+    assert heavy.explains(dead)
+    assert not dead.explains(heavy)
 
 
 def segmented(found, shape=(None, 8, 8, 1), wanted=(2000, 48), **more):

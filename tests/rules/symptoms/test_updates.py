@@ -73,6 +73,21 @@ def test_only_kernels_count(role):
     assert updates.update_ratio_too_high.signs(history) == []
 
 
+@pytest.mark.parametrize(("std", "shape"), [(0.0, (16,)), (0.1, (16,)), (0.0, (4, 4))])
+def test_offsets_without_a_name_do_not_count(std, shape):
+    """Keras calls them `variable_8`; what began as one value is no kernel."""
+    weight = WeightFacts("a/variable_8", "variable_8", shape, True, 0, std, 0, 0)
+    layer = LayerFacts("a", "Bayesian", weights=(weight,))
+    model = dataclasses.replace(H.class_model(), layers=(layer,))
+
+    def variables(step):
+        return (H.variable("a/variable_8", 0.2), H.variable("a/kernel", 1e-3))
+
+    history = H.run(H.flat(6), variables=variables, model=model)
+    offset = std == 0 and len(shape) == 1
+    assert len(updates.update_ratio_too_high.signs(history)) == (not offset)
+
+
 def test_too_little_history():
     history = H.run(H.flat(2), variables=kernels(0.5, 0.5))
     assert updates.update_ratio_too_high.signs(history) == []
