@@ -192,7 +192,7 @@ def check_babysit(words):
         command = command.get_command(None, name)
         assert command, f"no command {name}"
     for word in words:
-        if not word.startswith("-") and ":" not in word:
+        if not word.startswith("-") and ":" not in word and not Path(word).suffix:
             Path(word).mkdir(parents=True, exist_ok=True)
     try:
         command.make_context(name, list(words))
