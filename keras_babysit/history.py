@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -152,10 +152,10 @@ class RunHistory:
         if isinstance(record, EpochRecord):
             self.last_epoch = record
             for name, value in record.logs.items():
-                self._add(f"epoch.{name}", "", at, value)
-            self._add("epoch.loss_std", "", at, record.loss_std)
+                self.add_point(f"epoch.{name}", "", at, value)
+            self.add_point("epoch.loss_std", "", at, record.loss_std)
             for place, value in record.first_layer_smoothness.items():
-                self._add("first_layer_smoothness", place, at, value)
+                self.add_point("first_layer_smoothness", place, at, value)
             for path, histogram in record.weight_histograms.items():
                 self._add_histogram("weights", path, at, histogram)
             for picture in record.images:
@@ -178,7 +178,7 @@ class RunHistory:
         for path in record.frozen:
             self.frozen.setdefault(path, at)
         for name in ("loss", "learning_rate", "gradient_norm"):
-            self._add(name, "", at, getattr(record, name))
+            self.add_point(name, "", at, getattr(record, name))
 
     def _add_losses(self, record: StepRecord, at: tuple[float, float]) -> None:
         """Adds what the losses got to their series, and keeps the latest of each."""
@@ -217,7 +217,7 @@ class RunHistory:
                             f"{prefix}{role}.{name}",
                             getattr(tensor, name),
                         )
-                        self._add(quantity, one.path, at, value)
+                        self.add_point(quantity, one.path, at, value)
 
     def series(self, quantity: str, where: str = "") -> Series:
         """Returns the points of one quantity.
@@ -306,13 +306,6 @@ class RunHistory:
         return found[np.argsort(found[:, 0], kind="stable")]
 
     @property
-    def times(self) -> tuple[np.ndarray, np.ndarray]:
-        """Steps and epochs of observed steps: float arrays of equal length, sorted."""
-        rows = next(iter(self._tables.values()), [])
-        pairs = np.array([row[:2] for row in rows], float).reshape(-1, 2)
-        return pairs[:, 0], pairs[:, 1]
-
-    @property
     def position(self) -> tuple[int, float]:
         """The last step and epoch that is known of; `(0, 0.0)` before training."""
         records = [r for r in (self.last_step, self.last_epoch) if r is not None]
@@ -334,9 +327,17 @@ class RunHistory:
                 known += [place for place in places if place not in known]
         return found
 
-    def _add(
+    def add_point(
         self, quantity: str, where: str, at: tuple[float, float], value: float | None
     ) -> None:
+        """Adds a point to the series of a quantity; nothing for `None`.
+
+        Args:
+            quantity: its name.
+            where: its place; empty for quantities of the whole model.
+            at: step and epoch.
+            value: its value.
+        """
         if value is None:
             return
         points = self._points.get((quantity, where))
@@ -360,15 +361,32 @@ class RunHistory:
         found = [(path, value) for path, value in found if value is not None]
         if not found:
             return
-        places = tuple(path for path, _ in found)
-        if self._places.get(field) != places:
-            self._places[field] = places
-            self._windows[field] = deque(maxlen=MAX_WINDOW)
         rows = [
             list(vars(v).values()) if isinstance(v, TensorStats) else v
             for _, v in found
         ]
-        table = np.array(rows, float)
+        self.add_table(field, (path for path, _ in found), at, np.array(rows, float))
+
+    def add_table(
+        self,
+        field: str,
+        places: Iterable[str],
+        at: tuple[float, float],
+        table: np.ndarray,
+    ) -> None:
+        """Adds one field of all variables or layers in one observed step.
+
+        Args:
+            field: one of `VARIABLE_FIELDS` or `LAYER_FIELDS`.
+            places: paths of the variables or layers that have it.
+            at: step and epoch.
+            table: float array of shape `(places,)`, or `(places, statistics)` of a
+                field that is a `TensorStats`.
+        """
+        places = tuple(places)
+        if self._places.get(field) != places:
+            self._places[field] = places
+            self._windows[field] = deque(maxlen=MAX_WINDOW)
         self._windows[field].append((*at, table))
         series = self._tables.setdefault((field, places), [])
         if len(series) >= MAX_POINTS:

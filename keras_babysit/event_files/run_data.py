@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from keras_babysit.event_files.tables import Table, step_record
+from keras_babysit.event_files.tables import Table, add_to, epoch_of
 from keras_babysit.history import RunHistory, State, keep
 from keras_babysit.records import EpochRecord, Finding, Histogram, Image
 from keras_babysit.report import Report
@@ -99,13 +99,15 @@ class RunData:
         )
 
     def _course(self, history: RunHistory) -> Course:
-        steps, epochs = history.times
+        times = {step: epoch_of(found) for step, found in self._found()}
         placed = {
             (kind, path): tuple(
                 # Weights are described between epochs, and written by epoch.
                 state
-                if kind == "weights" or not len(steps)
-                else state._replace(epoch=float(np.interp(state.step, steps, epochs)))
+                if kind == "weights" or not times
+                else state._replace(
+                    epoch=float(np.interp(state.step, [*times], [*times.values()]))
+                )
                 for state in states
             )
             for (kind, path), states in self.histograms.items()
@@ -117,9 +119,13 @@ class RunData:
 
     def _history(self) -> RunHistory:
         history = RunHistory()
-        for step in sorted(self.tables):
-            found = {kind: table() for kind, table in self.tables[step].items()}
-            history.append(step_record(step, found))
+        for step, found in self._found():
+            add_to(history, step, found)
         for epoch in sorted(self.logs):
             history.append(EpochRecord(epoch, 0, logs=self.logs[epoch]))
         return history
+
+    def _found(self) -> Iterator[tuple[int, dict[str, Table]]]:
+        """Steps with their tables, in order."""
+        for step in sorted(self.tables):
+            yield step, {kind: table() for kind, table in self.tables[step].items()}

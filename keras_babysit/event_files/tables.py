@@ -9,20 +9,15 @@ ten moments to each; those between have the kind's plain tag. No table is writte
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_babysit.event_files.tags import TABLE
-from keras_babysit.records import (
-    TENSOR_STATS,
-    LayerStats,
-    StepRecord,
-    TensorStats,
-    VariableStats,
-)
+from keras_babysit.history import RunHistory
+from keras_babysit.records import TENSOR_STATS, StepRecord, TensorStats
 
 #: So many moments are spread over a run before every second one is left out.
 MAX_MOMENTS = 128
@@ -30,6 +25,8 @@ MAX_MOMENTS = 128
 PER_TAG = 10
 #: Kinds of tensors of variables; a table of layers is of the kind `"activation"`.
 VARIABLES = ("weight", "update", "gradient")
+#: All kinds of tables.
+KINDS = (*VARIABLES, "activation", "step")
 #: Columns of the table of layers after the statistics of their outputs.
 FRACTIONS = ("zero_fraction", "saturation_fraction", "dead_fraction")
 #: Columns of the table of the step itself.
@@ -68,40 +65,36 @@ def tables(record: StepRecord) -> dict[str, Table]:
     return {**found, "step": Table([""], known, position)}
 
 
-def step_record(step: int, found: Mapping[str, Table]) -> StepRecord:
-    """Returns a step's record as far as its tables hold it."""
-    variables: dict[str, dict[str, TensorStats]] = {}
-    for kind in VARIABLES:
-        for path, row in _rows(found.get(kind)):
-            variables.setdefault(path, {})[kind] = _stats(row)
-    position = next((row for _, row in _rows(found.get("step"))), {})
-    return StepRecord(
-        step,
-        position.get("epoch", 0.0),
-        loss=position.get("loss"),
-        learning_rate=position.get("learning_rate"),
-        gradient_norm=position.get("gradient_norm"),
-        variables=tuple(
-            VariableStats(
-                path,
-                weight=stats.get("weight"),
-                update=stats.get("update"),
-                gradient=stats.get("gradient"),
-                update_ratio=_ratio(stats),
-            )
-            for path, stats in variables.items()
-        ),
-        layers=tuple(
-            LayerStats(
-                path,
-                activation=_stats(row),
-                zero_fraction=_or_none(row["zero_fraction"]),
-                saturation_fraction=_or_none(row["saturation_fraction"]),
-                dead_fraction=_or_none(row["dead_fraction"]),
-            )
-            for path, row in _rows(found.get("activation"))
-        ),
-    )
+def add_to(history: RunHistory, step: int, found: Mapping[str, Table]) -> None:
+    """Adds a step to a history, as far as its tables hold it."""
+    position = _columns(found.get("step"), POSITION)
+    at = (float(step), epoch_of(found))
+    for name, (value,) in position.items():
+        if name != "epoch":
+            history.add_point(name, "", at, value)
+    for kind in (*VARIABLES, "activation"):
+        if kind in found:
+            stats = _columns(found[kind], TENSOR_STATS)
+            table = np.array([stats[name] for name in TENSOR_STATS]).T
+            history.add_table(kind, found[kind].rows, at, table)
+    for name, values in _columns(found.get("activation"), FRACTIONS).items():
+        # NaN where a layer has none.
+        known = [i for i, value in enumerate(values) if not math.isnan(value)]
+        if known:
+            places = [found["activation"].rows[i] for i in known]
+            history.add_table(name, places, at, np.array(values)[known])
+    if "weight" in found and "update" in found:
+        norms = dict(zip(found["weight"].rows, _norms(found["weight"]), strict=True))
+        places = [path for path in found["update"].rows if path in norms]
+        updates = dict(zip(found["update"].rows, _norms(found["update"]), strict=True))
+        ratios = [updates[p] / norms[p] if norms[p] else math.nan for p in places]
+        if places:
+            history.add_table("update_ratio", places, at, np.array(ratios))
+
+
+def epoch_of(found: Mapping[str, Table]) -> float:
+    """Returns the epoch of a step that has these tables, 0 if that is not known."""
+    return _columns(found.get("step"), ["epoch"]).get("epoch", [0.0])[0]
 
 
 def kind_of(tag: str) -> str:
@@ -167,29 +160,17 @@ def _table(
     return Table(rows, [*TENSOR_STATS, *more], np.array(numbers, np.float64))
 
 
-def _rows(table: Table | None) -> Iterator[tuple[str, dict[str, float]]]:
-    """Each row's name and its numbers by column."""
+def _columns(table: Table | None, names: Iterable[str]) -> dict[str, list[float]]:
+    """Those of some columns that a table has, in the order of the names."""
     if table is None:
-        return
-    values = np.asarray(table.values, float).tolist()
-    for path, row in zip(table.rows, values, strict=True):
-        yield path, dict(zip(table.columns, row, strict=True))
+        return {}
+    values = dict(zip(table.columns, np.asarray(table.values, float).T, strict=True))
+    return {name: values[name].tolist() for name in names if name in values}
 
 
-def _stats(row: Mapping[str, float]) -> TensorStats:
-    return TensorStats(*(row[name] for name in TENSOR_STATS))
-
-
-def _ratio(stats: Mapping[str, TensorStats]) -> float | None:
-    if "update" not in stats or "weight" not in stats:
-        return None
-    norm = stats["weight"].norm
-    return stats["update"].norm / norm if norm else math.nan
+def _norms(table: Table) -> list[float]:
+    return _columns(table, ["norm"])["norm"]
 
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import posixpath
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from tensorboard.plugins.scalar import metadata as scalars
 
 from keras_babysit.event_files import summaries
 from keras_babysit.event_files.run_data import RunData
-from keras_babysit.event_files.tables import PER_TAG, Table, is_spread, kind_of
+from keras_babysit.event_files.tables import KINDS, PER_TAG, Table, is_spread, kind_of
 from keras_babysit.event_files.tags import FINDINGS, LOGS, PLUGIN, RUN, kind_and_path
 from keras_babysit.history import MAX_STATES
 from keras_babysit.report import Report
@@ -72,9 +72,12 @@ class Runs:
 
     def histograms(self, name: str, layer: str) -> Report | None:
         """Returns the report of a run with the histograms of a layer, too."""
-        data = self._data(name)
+        # Of the numbers only when a step was.
+        data = self._data(name, kinds={"step"})
         if data is None:
             return None
+        if not data.report().layers:  # The model was not seen: its tables tell.
+            data = self._data(name) or data
         layers = data.report().layers
         own = next((v.variables for v in layers if v.path == layer), ())
         train = _below(name, TRAIN)
@@ -125,8 +128,8 @@ class Runs:
                 data.add_picture(point.step, picture)
         return data.report()
 
-    def _data(self, name: str) -> RunData | None:
-        """What is known of a run but histograms and pictures."""
+    def _data(self, name: str, kinds: Container[str] = KINDS) -> RunData | None:
+        """What is known of a run, with some kinds of tables."""
         train = _below(name, TRAIN)
         known = self._provider.list_tensors(
             **self._of, plugin_name=PLUGIN, run_tag_filter=RunTagFilter(runs=[train])
@@ -134,7 +137,8 @@ class Runs:
         if not known:
             return None
         data = RunData()
-        found = self._tensors(list(known), [train], downsample=PER_TAG).get(train, {})
+        tags = [t for t in known if t in (RUN, FINDINGS) or kind_of(t) in kinds]
+        found = self._tensors(tags, [train], downsample=PER_TAG).get(train, {})
         _add_texts(data, found)
         for tag, points in found.items():
             if tag not in (RUN, FINDINGS):

@@ -6,17 +6,19 @@ from collections import Counter
 
 import hypothesis
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 
 from keras_babysit.event_files.tables import (
     MAX_MOMENTS,
     PER_TAG,
     Spread,
+    add_to,
     is_spread,
     kind_of,
-    step_record,
     tables,
 )
+from keras_babysit.history import RunHistory
 from keras_babysit.records import LayerStats, StepRecord, TensorStats, VariableStats
 
 
@@ -57,27 +59,34 @@ records = st.builds(
 
 @hypothesis.given(records)
 def test_a_step_comes_back(record):
-    found = step_record(record.step, tables(record))
-    assert (found.step, found.epoch) == (record.step, record.epoch)
-    assert found.loss == record.loss
-    assert found.gradient_norm == record.gradient_norm
-    assert found.layers == record.layers
-    given = {
-        v.path: (v.weight, v.update, v.gradient)
-        for v in record.variables
-        if v.weight or v.update or v.gradient
-    }
-    assert {v.path: (v.weight, v.update, v.gradient) for v in found.variables} == given
-    for variable in found.variables:
-        if variable.weight and variable.update and variable.weight.norm:
-            ratio = variable.update.norm / variable.weight.norm
-            assert variable.update_ratio == ratio
+    given, found = RunHistory(), RunHistory()
+    given.append(record)
+    add_to(found, record.step, tables(record))
+    for quantity, places in given.quantities().items():
+        field = quantity.partition(".")[0]
+        if field in ("zero_fraction", "update_ratio", "dead_window"):
+            continue
+        for place in places:
+            expected, came = (
+                given.series(quantity, place),
+                found.series(quantity, place),
+            )
+            np.testing.assert_array_equal(came, expected, quantity)
+    both = [v for v in record.variables if v.weight and v.update]
+    ratios = found.window("update_ratio")
+    assert ratios.places == tuple(v.path for v in both)
+    for variable, ratio in zip(both, ratios.values[-1:].ravel(), strict=True):
+        if variable.weight.norm:
+            assert ratio == variable.update.norm / variable.weight.norm
+        else:
+            assert math.isnan(ratio)
 
 
 def test_a_loss_that_is_nan_is_not_one_that_is_unknown():
-    found = step_record(0, tables(StepRecord(0, 0.5, loss=math.nan)))
-    assert math.isnan(found.loss)
-    assert found.learning_rate is None
+    history = RunHistory()
+    add_to(history, 0, tables(StepRecord(0, 0.5, loss=math.nan)))
+    assert math.isnan(history.series("loss").values[0])
+    assert "learning_rate" not in history.quantities()
 
 
 def test_names_of_tags():
