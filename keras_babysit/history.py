@@ -108,6 +108,9 @@ class RunHistory:
         losses: path of a loss to its latest `LossInputs`, oldest first.
         frozen: path of each variable that has changed although the model says that it
             is not trainable, to since when, in steps and epochs.
+        confusions: path of a loss to the latest tables of which classes were predicted
+            for which in training, oldest first: float arrays `(classes, classes)` with
+            a row for each true class.
         validations: the latest `ValidationRecord`s, oldest first.
         evaluated: path of a loss to pairs, oldest first: its mean over a training batch
             in training, and over the same batch evaluated like the validation data.
@@ -133,6 +136,7 @@ class RunHistory:
         self.lost: dict[str, tuple[float, float, tuple[str, ...]]] = {}
         self.losses: dict[str, deque[LossInputs]] = {}
         self.frozen: dict[str, tuple[float, float]] = {}
+        self.confusions: dict[str, deque[np.ndarray]] = {}
         self.validations: deque[ValidationRecord] = deque(maxlen=MAX_LOSSES)
         self.evaluated: dict[str, deque[tuple[float, float]]] = {}
         self.histograms: dict[tuple[str, str], list[State]] = {}
@@ -185,6 +189,9 @@ class RunHistory:
         for one in record.losses:
             known = self.losses.setdefault(one.path, deque(maxlen=MAX_LOSSES))
             known.append(one)
+        for path, table in record.confusions.items():
+            tables = self.confusions.setdefault(path, deque(maxlen=MAX_LOSSES))
+            tables.append(table)
         self._add_series(record.losses, at)
 
     def _add_evaluated(self, record: ValidationRecord) -> None:

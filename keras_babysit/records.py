@@ -208,6 +208,8 @@ class StepRecord:
             order of the model's `trainable_variables`.
         layers: a `LayerStats` for each layer output, in the order of the calls.
         losses: a `LossInputs` for each call of a loss, in the order of the calls.
+        confusions: path of a loss to how often each class was predicted for each, as in
+            `ValidationRecord`.
         frozen: path of each variable that the step changed although the model says
             that it is not trainable, to its update ratio.
         weights_unread: whether the step is given weights of its samples, and nothing
@@ -222,6 +224,7 @@ class StepRecord:
     variables: tuple[VariableStats, ...] = ()
     layers: tuple[LayerStats, ...] = ()
     losses: tuple[LossInputs, ...] = ()
+    confusions: Mapping[str, np.ndarray] = field(default_factory=dict)
     frozen: Mapping[str, float] = field(default_factory=dict)
     weights_unread: bool = False
 

@@ -1,12 +1,14 @@
-"""The table of losses: what each got in the last observed step."""
+"""The tables of losses: what each got in the last observed step, and which classes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from keras_babysit.document.blocks import Column, Row, Table
-from keras_babysit.document.words import clean, number
+from keras_babysit.document.words import clean, number, share
 from keras_babysit.history import RunHistory
 from keras_babysit.records import LossTensor
 
@@ -17,6 +19,8 @@ COLUMNS = (
     Column("targets differ by", number=True, rank=1),
     Column("outputs differ by", number=True, rank=1),
 )
+#: A table of classes has at most so many, those that are hit least first.
+MAX_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,9 @@ class LossSummary:
         targets_differ: standard deviation of targets between samples; `None` if there
             are none.
         outputs_differ: likewise of the outputs.
+        samples: number of samples of each class in the last full observations of
+            training; empty if the loss does not compare classes.
+        hits: how many of them were predicted as such.
     """
 
     path: str
@@ -39,6 +46,8 @@ class LossSummary:
     outputs: tuple[float, ...] = ()
     targets_differ: float | None = None
     outputs_differ: float | None = None
+    samples: tuple[float, ...] = ()
+    hits: tuple[float, ...] = ()
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -59,6 +68,28 @@ def tables(losses: Iterable[LossSummary]) -> list[Table]:
     return [Table(COLUMNS, rows)] if rows else []
 
 
+def class_tables(losses: Iterable[LossSummary]) -> list[Table]:
+    """Returns a table of the classes of each loss that compares classes."""
+    return [_classes(loss) for loss in losses if any(loss.samples)]
+
+
+def _classes(loss: LossSummary) -> Table:
+    pairs = zip(loss.samples, loss.hits, strict=True)
+    found = [(h / n, i, n) for i, (n, h) in enumerate(pairs) if n]
+    columns = (
+        Column(f"class of {clean(loss.path)} in training"),
+        Column("samples", number=True),
+        Column("hit", number=True),
+    )
+    rows = [
+        Row((str(i), number(n), share(hit)))
+        for hit, i, n in sorted(found)[:MAX_CLASSES]
+    ]
+    more = len(found) - len(rows)
+    note = f"Left out, as they are hit more often: {more:,}" if more else ""
+    return Table(columns, tuple(rows), note)
+
+
 def known_losses(history: RunHistory) -> tuple[LossSummary, ...]:
     """Returns what each loss got last.
 
@@ -75,6 +106,8 @@ def known_losses(history: RunHistory) -> tuple[LossSummary, ...]:
             outputs=_range(call.outputs),
             targets_differ=_spread(call.targets),
             outputs_differ=_spread(call.outputs),
+            samples=_summed(history, path, np.sum, 1),
+            hits=_summed(history, path, np.diagonal),
         )
         for path, call in seen.items()
     )
@@ -86,3 +119,10 @@ def _range(tensor: LossTensor | None) -> tuple[float, ...]:
 
 def _spread(tensor: LossTensor | None) -> float | None:
     return None if tensor is None else tensor.spread
+
+
+def _summed(
+    history: RunHistory, path: str, of: Callable[..., np.ndarray], *axis: int
+) -> tuple[float, ...]:
+    tables = history.confusions.get(path)
+    return tuple(of(sum(tables), *axis).tolist()) if tables else ()

@@ -18,7 +18,7 @@ from keras_babysit.records import Histogram, Image
 from keras_babysit.report.course import LOGS, Course
 from keras_babysit.report.groups import Group
 from keras_babysit.report.layers import LayerSummary, table
-from keras_babysit.report.losses import tables
+from keras_babysit.report.losses import class_tables, tables
 
 #: The page refuses documents of another make.
 FORMAT = 1
@@ -145,7 +145,8 @@ def _is_kernel(path: str) -> bool:
 
 
 def _blocks(report: Any) -> list[Any]:
-    found = [table(report.layers), *tables(report.losses)]
+    losses = report.losses
+    found = [table(report.layers), *tables(losses), *class_tables(losses)]
     return [block for block in found if block.rows]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keras_babysit.document.blocks import Block, Heading, Span, Table, spans
+from keras_babysit.document.blocks import Block, Details, Heading, Span, Table, spans
 from keras_babysit.document.blocks import plain as plain_words
 from keras_babysit.document.shown import Shown, paragraphs
 from keras_babysit.document.values import plain
@@ -20,7 +20,12 @@ from keras_babysit.report import page
 from keras_babysit.report.course import Course, course_of
 from keras_babysit.report.groups import SEVERITIES, Group, told, worst_first
 from keras_babysit.report.layers import LayerSummary, known_layers, measured, table
-from keras_babysit.report.losses import LossSummary, known_losses, tables
+from keras_babysit.report.losses import (
+    LossSummary,
+    class_tables,
+    known_losses,
+    tables,
+)
 
 #: At most so many of Keras's logs are in the headline.
 MAX_LOGS = 6
@@ -174,6 +179,7 @@ class Report(Shown):
             *(group.card for group in self.groups),
             table(self.layers),
             *tables(self.losses),
+            *(Details("Classes", (found,)) for found in class_tables(self.losses)),
             *paragraphs(self.cost_line, *self.unasked, tone="faint"),
         ]
 

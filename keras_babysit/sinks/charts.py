@@ -53,7 +53,8 @@ class Charts:
     def of_step(self, record: StepRecord) -> list[Value]:
         """Returns what is charted of a step."""
         values = _of_batch(record) + self._ratios(record)
-        return values + self._histograms(record) + of_losses(record)
+        values += self._histograms(record) + of_losses(record)
+        return values + _of_classes(record)
 
     def of_weights(self, record: EpochRecord) -> list[Value]:
         """Returns what is charted of the weights between two epochs."""
@@ -171,6 +172,18 @@ def _of_loss(call: LossInputs) -> list[Value]:
         if tensor is not None
         for name in ("mean", "spread")
     ]
+
+
+def _of_classes(record: StepRecord) -> list[Value]:
+    """Returns the share of its samples that the worst class is predicted for."""
+    values = []
+    for path, table in record.confusions.items():
+        samples = table.sum(1)
+        if samples.any():
+            hits = table.diagonal()[samples > 0] / samples[samples > 0]
+            tag = f"loss/{harmless(path)}/worst_class_hits"
+            values.append(summaries.scalar(tag, float(hits.min())))
+    return values
 
 
 def _of_batch(record: StepRecord) -> list[Value]:

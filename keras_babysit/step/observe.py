@@ -264,13 +264,18 @@ class ObservedStep:
                 recorded,
                 self._passes,
                 paths,
-                raw=self._kind == "test",
+                raw=self._wants_values,
             )
             spec = getattr(iterator, "element_spec", None)
             plan.weights_unread = self._backend.leaves_weights_out(concrete, spec)
         except self._backend.NotDerivableError as e:
             plan = Plan(notes=[f"{MISSING}{_kinds(self._passes)}: {e}"])
         self._plans[_spec(iterator)] = plan
+
+    @property
+    def _wants_values(self) -> bool:
+        """Whether targets and outputs themselves are wanted, where they are few."""
+        return any(probe.of == "losses" for probe in self._passes)
 
     def _know_variables(self) -> None:
         trained = self.model.trainable_variables
@@ -354,7 +359,7 @@ class ObservedStep:
                 self._backend,
                 self._passes,
                 self._variables,
-                raw=self._kind == "test",
+                raw=self._wants_values,
             )
             run = seen.eagerly.around(self.plain)
         takes = (inside and not self._eager) or look is not None or per_execution > 1

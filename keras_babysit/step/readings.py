@@ -54,6 +54,10 @@ class Readings:
             for probe in probes
             if probe.name in fetched.described
         }
+        for reading in readings.values():
+            if "losses" in reading.step:
+                hits = confusions(reading.step["losses"], fetched.raw)
+                reading.step["confusions"] = hits
         common = {
             "step": step,
             "epoch": epoch,

@@ -17,6 +17,7 @@ from support.combinations import pairwise
 from tensorflow.python.eager import context
 
 from keras_babysit import Babysitter
+from keras_babysit.report.losses import class_tables
 from keras_babysit.step import validation
 
 N = 50  # The last of four batches is smaller.
@@ -257,6 +258,30 @@ def test_the_numbers_are_those_of_the_first_batches(tmp_path, monkeypatch):
     assert facts.rows is None
     assert facts.inputs[0].seen == 32
     assert facts.inputs[0].mean == pytest.approx(2 * x[:32].mean(), abs=1e-6)
+
+
+def test_classes_that_are_hit_in_training(tmp_path):
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(96, 4)).astype("float32")
+    y = rng.integers(0, 3, 96)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), L.Dense(3)])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    # Nothing moves, so that each batch can be predicted again.
+    model.compile(keras.optimizers.SGD(0.0), loss)
+    ours = Babysitter(tmp_path, every=1, verbose=0)
+    model.fit(x, y, epochs=2, shuffle=False, verbose=0, callbacks=[ours])
+    table = np.zeros((3, 3))
+    np.add.at(table, (y, model.predict(x, verbose=0).argmax(1)), 1)
+    (tables,) = ours.history.confusions.values()
+    assert len(tables) == 6
+    np.testing.assert_array_equal(sum(tables), 2 * table)
+    (summary,) = ours.report.losses
+    assert summary.samples == tuple(2 * table.sum(1))
+    assert summary.hits == tuple(2 * np.diagonal(table))
+    shares = np.diagonal(table) / table.sum(1)
+    (found,) = class_tables(ours.report.losses)
+    assert [row.cells[0] for row in found.rows] == [str(i) for i in shares.argsort()]
 
 
 def test_binary_and_one_hot_confusions(tmp_path):

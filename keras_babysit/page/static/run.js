@@ -21,7 +21,7 @@ export async function showRun(place, run, other, source, settings) {
     el("h2", {}, "Loss and metrics"),
     charts,
     pictures,
-    el("section", { "aria-label": "Tables" }, run.tables.map((one) => details("Numbers of the last step", table(one)))),
+    el("section", { "aria-label": "Tables" }, run.tables.map((one) => details(`Numbers: ${one.columns[0].title}`, table(one)))),
     el("p", { class: "faint cost" }, prose(run.cost)),
   );
   // Words first: a large map takes a while.
