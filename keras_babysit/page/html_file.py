@@ -52,7 +52,7 @@ def _modules() -> dict[str, str]:
 
 
 def _address(name: str) -> str:
-    # A module in an address of its own kind has no neighbours to import.
+    # A module at a data address cannot import by relative names.
     code = _IMPORT.sub(r'from "babysit/\1";', _static(name))
     encoded = base64.b64encode(code.encode()).decode()
     return f"data:text/javascript;base64,{encoded}"

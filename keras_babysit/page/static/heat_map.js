@@ -160,7 +160,7 @@ function at(data) {
 
 function cell(x, y, value, how, low, high) {
   const drawn = how.log ? Math.log10(value) : value;
-  // Nothing at all is as low as can be; what is not finite has a colour of its own.
+  // Nothing at all is as low as can be; what is not finite is magenta.
   if (!Number.isFinite(value)) return { value: [x, y, low], visualMap: false, itemStyle: { color: NOT_FINITE } };
   return [x, y, Math.min(high, Math.max(low, drawn))];
 }

@@ -4,7 +4,7 @@ import { sweep } from "./charts.js";
 import { choice, el, onEnter, sign } from "./elements.js";
 import { showRun } from "./run.js";
 
-/** Seconds between two looks at a training that goes on. */
+/** Seconds between two looks at a running training. */
 const PAUSE = 15;
 const NONE = "";
 

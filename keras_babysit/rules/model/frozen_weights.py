@@ -120,13 +120,13 @@ def frozen_without_compile(history: RunHistory) -> Iterator[Sign]:
 
     What it sees:
         Weights that the model says are not trainable, and that an observed step has
-        changed. Models with a `train_step` of their own may move weights on purpose,
-        and a model that is frozen altogether may be so for another one that it is a
+        changed. Models with a custom `train_step` may move weights on purpose, and a
+        model that is frozen altogether may be so for another one that it is a
         part of, as a GAN's discriminator: both are left out.
 
     Why it matters:
         Keras compiles the training step once, with the first `fit`. Layers that are
-        frozen later go on changing, so pretrained weights are lost, and nothing says
+        frozen later keep changing, so pretrained weights are lost, and nothing says
         so.
 
     What to do:
@@ -200,7 +200,7 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
 
     What it sees:
         A model without a single trainable weight. Of a model that was trained before,
-        the first epoch decides: what Keras compiled then may go on training it.
+        the first epoch decides: what Keras compiled then may still train it.
 
     Why it matters:
         Training goes through the data and changes nothing.

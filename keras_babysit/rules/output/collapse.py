@@ -90,7 +90,7 @@ def outputs_alike(
 
     What to do:
         Find the first layer whose outputs are the same for all inputs. In a variational
-        autoencoder with a training step of its own, weigh the divergence less.
+        autoencoder with a custom training step, weigh the divergence less.
 
     When it is wrong:
         Targets that the inputs say nothing about.
