@@ -48,10 +48,10 @@ export function marksOf(run, quantity, rows) {
   for (const finding of [...run.findings].reverse()) {
     for (const { where, epoch: since } of finding.places) {
       const row = rows.findIndex(({ place, layer }) => where && (where === place || where.replace(/@\d+$/, "") === layer));
-      if (at < 0) continue;
+      if (row < 0) continue;
       const after = epochs.findIndex((value) => value >= Number(since));
       const column = after < 0 ? epochs.length - 1 : after;
-      found.set(`${column} ${at}`, { column, row: at, tone: finding.tone, rule: finding.rule, seen: finding.seen });
+      found.set(`${column} ${row}`, { column, row, tone: finding.tone, rule: finding.rule, seen: finding.seen });
     }
   }
   return [...found.values()];
