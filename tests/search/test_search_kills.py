@@ -25,7 +25,8 @@ from keras_babysit.search.results.status import read_status
 from keras_babysit.search.store import Store
 from keras_babysit.search.trial.executors import Lost
 
-pytestmark = pytest.mark.slow
+# A search takes minutes where the machine has much else to do.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,9 +95,10 @@ def happened(directory):
 
 def until(condition, seconds=500):  # On a busy machine Ray takes minutes to begin.
     end = time.monotonic() + seconds
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < end, "this never happened"
         time.sleep(0.01)
+    return found
 
 
 def worker_of(number, folder):
@@ -108,6 +110,13 @@ def worker_of(number, folder):
             if is_one and os.readlink(process / "cwd") == str(folder):
                 return int(process.name)
     return None
+
+
+def workers_that_train(store, folder):
+    """Processes of trials that have trained an epoch and go on, looked at once."""
+    going = [t.number for t in store.trials() if not t.outcome and store.epochs(t)]
+    workers = [worker_of(number, folder) for number in going]
+    return [pid for pid in workers if pid is not None]
 
 
 def is_alive(pid):
@@ -152,7 +161,6 @@ def test_a_worker_is_killed(cluster, undisturbed, tmp_path, monkeypatch):
     assert len(lines) - 1 <= tiny.EPOCHS + 1
 
 
-@pytest.mark.timeout(1800)
 def test_the_driver_is_killed(executor, undisturbed, tmp_path):
     folder = tmp_path / "tiny"
     store = Store(folder)
@@ -169,13 +177,10 @@ def test_the_driver_is_killed(executor, undisturbed, tmp_path):
         with pytest.raises(RuntimeError, match="Another process is searching in"):
             tiny.search(tmp_path, executor=executor)
         ended = [t.number for t in store.trials() if t.outcome is not None]
-        until(lambda: any(store.epochs(t) for t in store.trials() if not t.outcome))
-        workers = [worker_of(n, tmp_path) for n in range(tiny.TRIALS)]
+        workers = until(lambda: workers_that_train(store, tmp_path))
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
-    workers = [pid for pid in workers if pid is not None]
-    assert workers
     assert read_status(folder).state == "interrupted"
     trained = {n: (store.folder(n) / "epochs.jsonl").read_bytes() for n in ended}
     search, _ = tiny.search(tmp_path, executor=executor)
