@@ -131,7 +131,7 @@ def test_cards(run):
         "epoch_accuracy",
         "epoch_loss",
         "loss/std_over_batches",
-        *(f"{loss}/{name}" for name in inputs),
+        *(f"{loss}/{name}" for name in (*inputs, "worst_class_hits")),
         *(f"layer_update_ratio_log10/{named(k)}" for k in kernels(model)),
     }
     shown = [x for x in model.layers if hasattr(x, "kernel")]
