@@ -110,6 +110,12 @@ def test_report_as_a_page(call, logs, tmp_path):
     assert html.count("<h2>") == 2
 
 
+def test_a_page_that_cannot_be_written(call, logs, tmp_path):
+    result = call("report", logs, "--html", tmp_path / "none" / "page.html")
+    assert result.exit_code == 2
+    assert "cannot be written: No such file or directory" in result.output
+
+
 @pytest.mark.parametrize(
     ("run", "code"), [("bad", 1), ("good", 0), (".", 1), ("none", 2)]
 )
