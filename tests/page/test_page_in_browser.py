@@ -1,19 +1,14 @@
 """The page in headless Chromium, as a file and as the tab of a running TensorBoard."""
 
-import json
 import os
 import re
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import keras
 import numpy as np
 import pytest
 from support import browser, models
 from support import findings as made
+from support.browser import wait_for
 
 from keras_babysit import Babysitter
 from keras_babysit.event_files.reader import read_report
@@ -65,18 +60,6 @@ DRAWN = (
 MAP = "charts.getInstanceByDom(doc.querySelector('.map')).getOption()"
 
 
-def wait_for(condition, seconds=300):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if condition():
-                return
-        except OSError:
-            pass
-        time.sleep(0.3)
-    raise TimeoutError(f"not within {seconds} s")
-
-
 def write(folder, steps=5):
     """A run with findings of all kinds, and a layer whose name is hostile."""
     model = made.facts(4, prefix=HOSTILE)
@@ -119,24 +102,13 @@ def logs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tensorboard(logs):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs)]
-    command += ["--port", str(port), "--host", "127.0.0.1", "--reload_interval", "1"]
-    address = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_for(lambda: len(runs(address)) == 2)
-            yield address
-        finally:
-            process.terminate()
+    with browser.tensorboard(logs, "--reload_interval", "1") as address:
+        wait_for(lambda: len(runs(address)) == 2)
+        yield address
 
 
 def runs(address):
-    url = f"{address}/data/plugin/keras_babysit/runs"
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return json.load(answer)
+    return browser.get(f"{address}/data/plugin/keras_babysit/runs")
 
 
 @pytest.fixture(scope="module")

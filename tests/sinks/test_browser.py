@@ -1,17 +1,12 @@
 """A running TensorBoard, seen in headless Chromium: nothing on it is empty."""
 
-import json
 import os
-import socket
-import subprocess
-import sys
-import time
 import urllib.parse
-import urllib.request
 
 import keras
 import pytest
 from support import browser, models
+from support.browser import get, wait_for
 
 from keras_babysit import Babysitter
 
@@ -43,35 +38,9 @@ def logs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tensorboard(logs):
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logs)]
-    command += ["--port", str(port), "--host", "127.0.0.1"]
-    address = f"http://127.0.0.1:{port}"
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_for(lambda: get(f"{address}/data/runs") == ["train", "validation"])
-            yield address
-        finally:
-            process.terminate()
-
-
-def get(url):
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return json.load(answer)
-
-
-def wait_for(condition, seconds=300):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if condition():
-                return
-        except OSError:
-            pass
-        time.sleep(0.5)
-    raise TimeoutError(f"not within {seconds} s")
+    with browser.tensorboard(logs) as address:
+        wait_for(lambda: get(f"{address}/data/runs") == ["train", "validation"])
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,17 @@
 """Headless Chromium by its debugging pipe: enough to open a page and look at it."""
 
 import base64
+import contextlib
 import itertools
 import json
 import os
 import select
 import shutil
+import socket
 import subprocess
+import sys
 import time
+import urllib.request
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -42,6 +46,36 @@ LOOK = """
   return {text: words.join(' '), elements: seen};
 })()
 """
+
+
+def wait_for(condition, seconds=300):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if condition():
+                return
+        time.sleep(0.3)
+    raise TimeoutError(f"not within {seconds} s")
+
+
+def get(url):
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return json.load(answer)
+
+
+@contextlib.contextmanager
+def tensorboard(log_dir, *options):
+    """A running TensorBoard; gives its address, which may not answer at once."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(log_dir)]
+    command += ["--port", str(port), "--host", "127.0.0.1", *options]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
 
 
 class Browser:
