@@ -13,6 +13,7 @@ _PUBLIC = {
     "ActivationHistogramLogger": "callbacks.loggers",
     "Babysitter": "callbacks.babysitter",
     "Finding": "records",
+    "FixTrials": "fixes",
     "FirstLayerImageLogger": "callbacks.loggers",
     "GradientHistogramLogger": "callbacks.loggers",
     "LearningRateRange": "lr_range",
@@ -38,6 +39,7 @@ _PUBLIC = {
     "rules": "",
     "schedules": "",
     "search": "",
+    "try_fixes": "checks.try_fixes",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])

@@ -335,6 +335,32 @@ Record = StepRecord | EpochRecord | ValidationRecord | ObservationCost
 
 
 @dataclass(frozen=True)
+class Fix:
+    """A change that can be tried out mechanically; `rules/fixes.py` makes them.
+
+    Attributes:
+        kind: what it changes, `"learning_rate"`.
+        where: paths of the layers, or names of the arrays, that it changes; empty if it
+            changes something that there is one of.
+        settings: what it changes them to, as pairs of name and value.
+    """
+
+    kind: str
+    where: tuple[str, ...] = ()
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def __getitem__(self, name: str) -> Any:
+        """Returns a setting; `None` if it leaves that as it is."""
+        return dict(self.settings).get(name)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Fix:
+        """Returns the fix that `plain` was called on."""
+        settings = tuple((name, value) for name, value in values["settings"])
+        return cls(values["kind"], tuple(values["where"]), settings)
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something that is wrong, or likely to be, with what to do about it.
 
@@ -356,6 +382,8 @@ class Finding:
         healed: whether it is over.
         healed_step: when it was found to be over.
         healed_epoch: likewise.
+        fixes: what `try_fixes` can try, the first one first.
+        tried: what came of it, a sentence; empty if nothing was tried.
     """
 
     rule: str
@@ -374,6 +402,8 @@ class Finding:
     healed: bool = False
     healed_step: int | None = None
     healed_epoch: float | None = None
+    fixes: tuple[Fix, ...] = ()
+    tried: str = ""
 
     def __str__(self) -> str:
         """In one sentence or two: where, what, why, and what to try."""
@@ -390,4 +420,5 @@ class Finding:
         known = {f.name for f in dataclasses.fields(cls)}
         fields = {k: v for k, v in values.items() if k in known}
         fields["alternatives"] = tuple(fields.get("alternatives", ()))
+        fields["fixes"] = tuple(map(Fix.from_dict, fields.get("fixes", ())))
         return cls(**fields)

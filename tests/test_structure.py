@@ -28,6 +28,7 @@ ROOMS = (
     "probes",
     "step",
     "rules",
+    "fixes",
     "report",
     "event_files",
     "tensorboard_plugin",

@@ -19,15 +19,15 @@ import numpy as np
 
 from keras_babysit import rules
 from keras_babysit.borrowing import borrowed, without_noise, without_regularization
-from keras_babysit.callbacks.babysitter import Babysitter
-from keras_babysit.checks.check import Check, CheckResult
-from keras_babysit.checks.fitting.attempt import Attempt, Goal, goal_of, tried
-from keras_babysit.checks.fitting.subset import balanced, fitting
-from keras_babysit.checks.fitting.training import (
+from keras_babysit.borrowing.optimizers import (
     fresh_optimizers,
     is_scheduled,
     rate_of,
 )
+from keras_babysit.callbacks.babysitter import Babysitter
+from keras_babysit.checks.check import Check, CheckResult
+from keras_babysit.checks.fitting.attempt import Attempt, Goal, goal_of, tried
+from keras_babysit.checks.fitting.subset import balanced, fitting
 from keras_babysit.checks.fitting.verdict import Told, evidence, furthest, judged, table
 from keras_babysit.document.progress_line import Progress, shown
 from keras_babysit.errors import positive, whole

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import borrowed
-from keras_babysit.checks.fitting.training import (
+from keras_babysit.borrowing.optimizers import (
     fresh_optimizers,
     is_scheduled,
     rate_of,

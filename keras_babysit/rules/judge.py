@@ -135,6 +135,7 @@ class Judge:
             action=sign.action,
             alternatives=tuple(sign.alternatives),
             evidence=dict(sign.evidence),
+            fixes=tuple(sign.fixes),
         )
         self._given[rule.name, sign.where] = finding
         self._findings[rule.name, sign.where] = finding

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
 from keras_babysit.rules.kind import KINDS
 
 SEVERITIES = ("error", "warning", "info")
@@ -34,6 +35,8 @@ class Sign:
         since: `(step, epoch)` since when, if the history shows that it began before
             it was noticed.
         severity: in place of the rule's own.
+        fixes: the action, and other remedies, as changes that can be tried out
+            mechanically; empty where that cannot be done.
     """
 
     where: str
@@ -44,6 +47,7 @@ class Sign:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     since: tuple[float, float] | None = None
     severity: str | None = None
+    fixes: tuple[Fix, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from rich.console import Console
 from support import models
 
 import keras_babysit
+from keras_babysit.borrowing.optimizers import fresh, rate_of
 from keras_babysit.checks import available
 from keras_babysit.checks.fitting.attempt import Attempt, Goal, goal_of
 from keras_babysit.checks.fitting.subset import balanced
-from keras_babysit.checks.fitting.training import fresh, rate_of
 from keras_babysit.checks.fitting.verdict import judged
 from keras_babysit.checks.losses.targets import accuracy, groups_of
 from keras_babysit.document.progress_line import shown, silent

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_babysit.backend import load
-from keras_babysit.checks.fitting.training import repeated
+from keras_babysit.checks.fitting.subset import repeated
 from keras_babysit.checks.losses.loss_floor import Target, floor
 from keras_babysit.checks.losses.targets import (
     accuracy,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import ModelFacts, OutputFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.arrays import first_classes, is_rich, samples_seen
 from keras_babysit.rules.evidence.catalogue import ADAPTIVE, CROSS_ENTROPIES
 from keras_babysit.rules.evidence.connections import class_counts, loss_name, pairs
@@ -171,6 +172,7 @@ def class_imbalance(
             alternatives=("draw the rare classes more often", "move the threshold"),
             evidence={"share": share, "label": label, "rarest": found[rare]},
             severity=None if share >= strong and not _is_watched(output) else "info",
+            fixes=(fixes.class_weights(),),
         )
 
 
@@ -220,6 +222,7 @@ def sample_weights_tiny(history: RunHistory, *, small: float = 0.05) -> Iterator
         cause="Likely they were made to sum to 1",
         action="divide them by their mean: `sample_weight / sample_weight.mean()`",
         evidence={"mean": mean},
+        fixes=(fixes.equal_weights(),),
     )
 
 
@@ -271,6 +274,7 @@ def class_weight_reversed(history: RunHistory, *, apart: float = 1.5) -> Iterato
         if len(right) <= 5
         else "use weights that go by one over the number of samples",
         evidence={"times": times, "heavier": heavier},
+        fixes=(fixes.class_weights(),),
     )
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from keras_babysit.facts import ArrayFacts, DataFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.arrays import (
     feature_rms,
     root_mean_square,
@@ -98,6 +100,7 @@ def inputs_not_scaled(
                 "root_mean_square": rms,
                 "largest_feature_root_mean_square": worst,
             },
+            fixes=_scalings(x),
         )
 
 
@@ -113,6 +116,7 @@ def _scaled_twice(x: ArrayFacts, data: DataFacts, factor: float, offset: float) 
         action="leave the Rescaling layer out, or feed the model with what it is "
         "made for, mostly pixels from 0 to 255",
         evidence={"min": x.min, "max": x.max, "factor": factor, "offset": offset},
+        fixes=(fixes.scale_inputs(x.name),),
     )
 
 
@@ -155,6 +159,12 @@ def _scaled(x: ArrayFacts, tiny: bool) -> tuple[str, tuple[str, ...]]:
     if x.whole and len(x.shape) < 2 and "int" in x.dtype:
         layer = "put `keras.layers.Embedding` first if they stand for words or names"
     return own, (layer, again)
+
+
+def _scalings(x: ArrayFacts) -> tuple[Fix, ...]:
+    pixels = x.whole and x.min >= 0 and 100 < x.max <= 255 and len(x.shape)
+    by_255 = (fixes.divide_inputs(x.name, 255),) if pixels else ()
+    return (*by_255, fixes.scale_inputs(x.name))
 
 
 @rule(
@@ -228,6 +238,7 @@ def feature_scales_differ(
                 "largest_feature": int(high),
                 "smallest_feature": int(low),
             },
+            fixes=(fixes.scale_inputs(x.name),),
         )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import ArrayFacts, OutputFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import (
     BINARY,
     ONE_HOT,
@@ -83,7 +85,9 @@ def _beyond_units(y: ArrayFacts, output: OutputFacts) -> Iterator[Sign]:
         )
     else:
         how = f"give the output layer {int(high) + 1} units, or correct the labels"
-    yield _out_of(y, span, "The loss has no unit for such a label", how)
+    units_do = (fixes.labels_from_zero(y.name),) if distinct <= units else ()
+    cause = "The loss has no unit for such a label"
+    yield _out_of(y, span, cause, how, units_do)
 
 
 def _not_binary(y: ArrayFacts) -> Iterator[Sign]:
@@ -105,14 +109,19 @@ def _not_binary(y: ArrayFacts) -> Iterator[Sign]:
             f"with {len(values) or 'many'} classes use as many output units, a softmax "
             "and sparse_categorical_crossentropy; with two, number them 0 and 1"
         )
-    yield _out_of(y, "0 to 1", "Binary crossentropy wants labels of 0 and 1", how)
+    cause = "Binary crossentropy wants labels of 0 and 1"
+    two = (fixes.labels_from_zero(v),) if len(values) == 2 else ()
+    yield _out_of(y, "0 to 1", cause, how, two)
 
 
-def _out_of(y: ArrayFacts, span: str, cause: str, action: str) -> Sign:
+def _out_of(
+    y: ArrayFacts, span: str, cause: str, action: str, to_try: tuple[Fix, ...] = ()
+) -> Sign:
     return Sign(
         where=y.name,
         seen=f"labels from {number(y.min)} to {number(y.max)}, the loss takes {span}",
         cause=cause,
         action=action,
         evidence={"min": y.min, "max": y.max, "distinct": len(y.counts)},
+        fixes=to_try,
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_babysit.facts import ArrayFacts, DataFacts, ModelFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.arrays import SHUFFLE, first_classes
 from keras_babysit.rules.evidence.chance import majority
 from keras_babysit.rules.evidence.connections import (
@@ -202,6 +203,7 @@ def unshuffled_sorted_data(history: RunHistory) -> Iterator[Sign]:
         "buffer as large as the data if they are sorted by class",
         alternatives=(SHUFFLE,),
         evidence={"classes": classes},
+        fixes=(fixes.shuffle(),),
     )
 
 

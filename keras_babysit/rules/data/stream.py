@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.arrays import first_classes, is_rich
 from keras_babysit.rules.evidence.phrases import percent
 from keras_babysit.rules.rule import Sign, rule
@@ -103,6 +104,7 @@ def barely_shuffled(history: RunHistory, *, purity: float = 0.3) -> Iterator[Sig
         action="use a buffer as large as the data: `dataset.shuffle(len(data))`",
         alternatives=("shuffle the rows or files before making the dataset",),
         evidence={"purity": data.batch_purity, "classes": classes},
+        fixes=(fixes.shuffle(),),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import ArrayFacts, LayerFacts, ModelFacts, OutputFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.arrays import (
     feature_rms,
     root_mean_square,
@@ -98,6 +99,7 @@ def targets_not_scaled(
             ),
             evidence={"mean": y.mean, "std": y.std, "root_mean_square": rms},
             severity="info" if not tiny and _gets_there(rms, output, history) else None,
+            fixes=(fixes.scale_targets(v),),
         )
 
 

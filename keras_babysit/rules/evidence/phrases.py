@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 
 
 def number(x: float) -> str:
@@ -44,6 +46,14 @@ def try_rate(history: RunHistory, factor: float) -> str:
         return f"{how} the learning rate {times}-fold"
     new = number(float(f"{rate * factor:.1g}"))
     return f"try a learning rate of {new} instead of {number(rate)}"
+
+
+def rate_fixes(history: RunHistory, *factors: float) -> tuple[Fix, ...]:
+    """Returns what `try_rate` advises as changes to try."""
+    rate = rate_in_force(history)
+    if rate is None:
+        return ()
+    return tuple(fixes.learning_rate(float(f"{rate * f:.1g}")) for f in factors)
 
 
 def names(places: list[str], most: int = 3) -> str:

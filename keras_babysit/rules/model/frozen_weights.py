@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_babysit.facts import LayerFacts, WeightFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.phrases import count, names, number
 from keras_babysit.rules.rule import Sign, rule
 
@@ -61,6 +62,7 @@ def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
         action="load weights first, or set `trainable = True` before `compile`",
         alternatives=("keep it if random features are what you want",),
         evidence={"layers": len(random)},
+        fixes=(fixes.trainable(x.path for x in random),),
     )
 
 
@@ -232,6 +234,7 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
         else "add a layer with weights",
         alternatives=("a new trainable head on top of the frozen layers",),
         evidence={"parameters": model.parameters},
+        fixes=(fixes.trainable(()),) if model.parameters else (),
     )
 
 

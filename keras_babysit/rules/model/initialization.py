@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts, ModelFacts, WeightFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import ADAPTIVE, SCALING
 from keras_babysit.rules.evidence.graph import (
     LINEAR,
@@ -124,6 +125,7 @@ def normalization_not_adapted(history: RunHistory) -> Iterator[Sign]:
             cause="It was not adapted to the data",
             action="call `adapt(x)` on it with the training data, before training",
             evidence={"mean": mean.mean, "variance": variance.mean},
+            fixes=(fixes.adapt(layer.path),),
         )
 
 
@@ -180,6 +182,10 @@ def _alike(hidden: list[LayerFacts], network: Network) -> Sign | None:
         alternatives=('`kernel_initializer="he_normal"` with ReLU',),
         evidence={"value": value, "layers": len(named)},
         severity="error" if stuck else "warning",
+        fixes=(
+            fixes.initializer(x.path for x in named),
+            fixes.initializer((), "he_normal"),
+        ),
     )
 
 
@@ -285,6 +291,7 @@ def _explodes_in_time(network: Network, limit: float) -> Sign | None:
             action='use `recurrent_initializer="orthogonal"`, which is the default',
             alternatives=('`LSTM` or `GRU`, or `activation="tanh"`',),
             evidence={"std": weight.std, "gain": gain, "steps": steps},
+            fixes=(fixes.initializer((layer.path,)),),
         )
     return None
 
@@ -322,4 +329,5 @@ def _scale_sign(
             "factor": factors[path],
             "together": together,
         },
+        fixes=(fixes.initializer(factors, "he_normal"), fixes.initializer(factors)),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.graph import (
     LINEAR,
     NORMALIZING,
@@ -70,6 +71,7 @@ def no_nonlinearity(history: RunHistory, *, wasted: int = 2) -> Iterator[Sign]:
             action=f'use `activation="relu"` in {names}',
             alternatives=("leave them out: a linear model needs no hidden layers",),
             evidence={"layers": len(run), "whole_model": flat},
+            fixes=(fixes.activation(layer.path for layer in run),),
         )
 
 
@@ -166,4 +168,5 @@ def softmax_in_hidden_layer(history: RunHistory) -> Iterator[Sign]:
             cause="Most of the signal and of the gradient is lost there",
             action='use `activation="relu"`',
             evidence={"units": units, "activation": "softmax"},
+            fixes=(fixes.activation((layer.path,)),),
         )

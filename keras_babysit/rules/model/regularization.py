@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts, WeightFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import BINARY, CLASSES
 from keras_babysit.rules.evidence.graph import Network, is_dropout
 from keras_babysit.rules.evidence.tasks import Task, tasks
@@ -73,6 +74,9 @@ def dropout_too_high(
                 alternatives=("more units if overfitting is the problem",),
                 evidence={"rate": rate, "all_dropped": lost},
                 severity="error" if rate == 1 else None,
+                fixes=(
+                    fixes.dropout((layer.path,), kept if limit <= rate < 1 else 0.2),
+                ),
             )
 
 
@@ -105,6 +109,7 @@ def _dropped_output(layer: LayerFacts, rate: float) -> Sign:
         action="leave this dropout layer out",
         alternatives=("put it before the last Dense layer",),
         evidence={"rate": rate},
+        fixes=(fixes.dropout((layer.path,), 0.0),),
     )
 
 
@@ -177,6 +182,7 @@ def regularization_too_strong(
             action=f"use `keras.regularizers.{norm}({fitting:g})`",
             alternatives=("dropout against overfitting instead",),
             evidence={"cost": total, "gain": gain, "strength": strength},
+            fixes=(fixes.no_penalty(),),
         )
     optimizer = model.optimizer
     if optimizer is not None and optimizer.weight_decay >= decay:
@@ -186,6 +192,7 @@ def regularization_too_strong(
             cause="Likely it keeps the weights near zero",
             action=f"use `keras.optimizers.{optimizer.name}(weight_decay=1e-3)`",
             evidence={"weight_decay": optimizer.weight_decay},
+            fixes=(fixes.no_penalty(),),
         )
 
 

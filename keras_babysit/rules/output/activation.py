@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import (
     BINARY,
     BINARY_LOSS,
@@ -70,7 +72,31 @@ def softmax_on_one_unit(history: RunHistory) -> Iterator[Sign]:
             alternatives=_or_two_units(task),
             evidence={"units": 1, "activation": "softmax"},
             severity="warning" if hidden and history.model.graph_known else None,
+            fixes=() if hidden or task is None else _one_unit(task),
         )
+
+
+def _one_unit(task: Task) -> tuple[Fix, ...]:
+    if task.kind == "numbers" or (task.regression and not task.accuracy):
+        return (fixes.output(task.where, "linear", "mean_squared_error"),)
+    if (task.classes or 2) > 2:
+        return ()
+    return (fixes.output(task.where, "sigmoid", "binary_crossentropy"),)
+
+
+def _activated(task: Task, function: str) -> tuple[Fix, ...]:
+    by_loss = (fixes.output(task.where, from_logits=True),)
+    logits = task.probabilities and task.loss.from_logits is not None
+    return (fixes.output(task.where, function), *(by_loss if logits else ()))
+
+
+def _corrected(task: Task, wanted: str) -> tuple[Fix, ...]:
+    if task.loss.from_logits:
+        return (fixes.output(task.where, "linear"),)
+    if wanted == task.activation:
+        name = _right_loss(task).split('"')[1]
+        return (fixes.output(task.where, loss=name),)
+    return (fixes.output(task.where, wanted),)
 
 
 def _or_two_units(task: Task | None) -> tuple[str, ...]:
@@ -145,6 +171,7 @@ def missing_output_activation(history: RunHistory) -> Iterator[Sign]:
             action=f"use `{task.head(task.units, function)}`",
             alternatives=() if name in fits else (f"keep it and use {logits}",),
             evidence={"activation": "linear", "loss": name, "from_logits": False},
+            fixes=_activated(task, function),
         )
 
 
@@ -220,6 +247,7 @@ def wrong_output_activation(history: RunHistory) -> Iterator[Sign]:
                 "from_logits": task.loss.from_logits,
             },
             severity=severity,
+            fixes=_corrected(task, wanted),
         )
 
 
@@ -371,4 +399,8 @@ def logits_after_activation(history: RunHistory) -> Iterator[Sign]:
             alternatives=(f"use `{task.head(task.units, None)}` without activation",),
             evidence={"activation": task.activation, "reads_logits": rescued},
             severity="info" if rescued else "error" if binary else None,
+            fixes=(
+                fixes.output(task.where, from_logits=False),
+                fixes.output(task.where, "linear", from_logits=True),
+            ),
         )

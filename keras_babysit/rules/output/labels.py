@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import (
     BINARY,
     BINARY_LOSS,
@@ -65,6 +67,7 @@ def labels_for_other_loss(history: RunHistory) -> Iterator[Sign]:
                 "units": task.units,
                 "target_shape": str(tuple(task.target.shape)),
             },
+            fixes=_other_loss(task, loss),
         )
 
 
@@ -87,6 +90,14 @@ def _other_labels(task: Task) -> tuple[str, str, str] | None:
         why = f"{name} takes integer labels"
         return f"one-hot rows with {name}", why, ONE_HOT_LOSS
     return None
+
+
+def _other_loss(task: Task, loss: str) -> tuple[Fix, ...]:
+    name = loss.split('"')[1]
+    wanted = "sigmoid" if loss == BINARY_LOSS else "softmax"
+    logits = bool(task.loss.from_logits)
+    fits = logits or task.activation in (wanted, None)
+    return (fixes.output(task.where, None if fits else wanted, name, logits or None),)
 
 
 def _is_rows(task: Task) -> bool:

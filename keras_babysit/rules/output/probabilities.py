@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from keras_babysit.history import RunHistory
 from keras_babysit.records import LossInputs
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import BINARY
 from keras_babysit.rules.evidence.losses import (
     calls,
@@ -76,6 +77,7 @@ def probabilities_for_logits(
                 "min": min(x.min for x in outputs(known)),
                 "max": max(x.max for x in outputs(known)),
             },
+            fixes=(fixes.output(call.layer, from_logits=False),),
         )
 
 
@@ -141,6 +143,7 @@ def logits_for_probabilities(
             action="use `from_logits=True` in the loss",
             alternatives=(f"a {function} behind the last layer of the model",),
             evidence={"outside": shares[-1], "min": low, "max": high},
+            fixes=(fixes.output(call.layer, from_logits=True),),
         )
 
 
@@ -193,6 +196,7 @@ def softmax_over_wrong_axis(history: RunHistory, *, least: int = 3) -> Iterator[
             action='use `activation="softmax"` in the last layer, or '
             "`Softmax(axis=-1)`",
             evidence={"axis": axis, "over_classes": sums[0]},
+            fixes=(fixes.output(known[-1].layer, "softmax"),),
         )
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import RANGES
 from keras_babysit.rules.evidence.tasks import Task, tasks
 from keras_babysit.rules.rule import Sign, rule
@@ -71,6 +72,7 @@ def output_range(
                 "beyond_in_std": share,
             },
             severity="error" if share >= limit else "warning",
+            fixes=(fixes.output(task.where, "linear"),),
         )
 
 
@@ -115,6 +117,10 @@ def hinge_range(history: RunHistory) -> Iterator[Sign]:
                 action=f"use `{task.head(task.units, 'tanh')}`, or no activation",
                 alternatives=('loss="binary_crossentropy" with this output',),
                 evidence={"activation": task.activation},
+                fixes=(
+                    fixes.output(task.where, "tanh"),
+                    fixes.output(task.where, "linear"),
+                ),
             )
         elif labels and not (labels <= {-1.0, 1.0} or labels <= {0.0, 1.0}):
             some = sorted(labels)[:4]
@@ -128,6 +134,9 @@ def hinge_range(history: RunHistory) -> Iterator[Sign]:
                 else 'use `loss="sparse_categorical_crossentropy"` and a softmax of '
                 "one unit a class",
                 evidence={"labels": some},
+                fixes=(fixes.labels_as_signs(task.target.name),)
+                if task.target is not None and len(labels) == 2
+                else (),
             )
 
 
@@ -156,4 +165,5 @@ def _sums_to_one(task: Task) -> Sign:
         action=f"use `{task.head(task.units, None)}` without activation",
         alternatives=(f"`{task.head(task.units, 'sigmoid')}` for values in 0 to 1",),
         evidence={"activation": "softmax", "row_sum": total},
+        fixes=(fixes.output(task.where, "linear"), fixes.output(task.where, "sigmoid")),
     )

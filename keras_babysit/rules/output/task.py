@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import (
     BINARY,
     BINARY_LOSS,
@@ -68,6 +70,7 @@ def softmax_for_multi_label(history: RunHistory) -> Iterator[Sign]:
             ),
             evidence={"labels_per_sample": labels, "activation": task.activation},
             severity="error" if labels > 1.05 else "warning",
+            fixes=(fixes.output(task.where, "sigmoid", "binary_crossentropy"),),
         )
 
 
@@ -119,6 +122,7 @@ def sigmoid_for_classes(history: RunHistory, *, many: int = 50) -> Iterator[Sign
             action=f"use `{task.head(units, 'softmax')}` with `{ONE_HOT_LOSS}`",
             evidence={"units": units, "activation": task.activation},
             severity="warning" if units >= many else None,
+            fixes=(fixes.output(task.where, "softmax", "categorical_crossentropy"),),
         )
 
 
@@ -178,7 +182,15 @@ def regression_loss_for_classes(history: RunHistory) -> Iterator[Sign]:
                 "activation": task.activation or "",
             },
             severity=severity,
+            fixes=_as_classes(task, loss, wanted, units),
         )
+
+
+def _as_classes(task: Task, loss: str, wanted: str, units: int) -> tuple[Fix, ...]:
+    if task.units != units:
+        return ()
+    name = loss.split('"')[1]
+    return (fixes.output(task.where, wanted, name),)
 
 
 def _meant_as_classes(task: Task) -> tuple[str, str, int, str] | None:
@@ -262,6 +274,7 @@ def classification_loss_for_regression(history: RunHistory) -> Iterator[Sign]:
                 "target_max": target.max,
                 "whole": target.whole,
             },
+            fixes=(fixes.output(task.where, "linear", "mean_squared_error"),),
         )
 
 

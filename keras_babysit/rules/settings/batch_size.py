@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import LayerFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.phrases import count
 from keras_babysit.rules.rule import Sign, rule
 
@@ -62,6 +63,7 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
         alternatives=("`LayerNormalization()` in its place",),
         evidence={"batch_size": size, "values": seen},
         severity="error" if seen == 1 else "info" if seen >= enough else None,
+        fixes=(fixes.batch_size(32),),
     )
 
 

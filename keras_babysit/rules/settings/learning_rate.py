@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from keras_babysit.facts import OptimizerFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.catalogue import ADAPTIVE
 from keras_babysit.rules.evidence.graph import kernel
 from keras_babysit.rules.rule import Sign, rule
@@ -86,4 +87,5 @@ def _rate_sign(
         action=f"use {how}",
         evidence={"learning_rate": rate, "optimizer": optimizer.name},
         severity=severity,
+        fixes=(fixes.learning_rate(_usual_rate(optimizer)),),
     )

@@ -9,8 +9,9 @@ import numpy as np
 
 from keras_babysit.facts import FitFacts, ScheduleFacts
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.kernels import largest_ratio
-from keras_babysit.rules.evidence.phrases import count, number, percent
+from keras_babysit.rules.evidence.phrases import count, number, percent, rate_fixes
 from keras_babysit.rules.evidence.progress import progress
 from keras_babysit.rules.rule import Sign, rule
 
@@ -86,6 +87,7 @@ def warmup_too_long(
         alternatives=("train for longer", "a constant learning rate"),
         evidence={"highest": top, "later": peak, "updates": length, "peak_at": at},
         since=(0.0, 0.0),
+        fixes=(fixes.learning_rate(peak),),
     )
 
 
@@ -108,6 +110,7 @@ def _still_rising(history: RunHistory, unlearned: float) -> Iterator[Sign]:
         action=f"warm up over {max(p.batches // 10, 1):,} updates, a tenth of the run",
         alternatives=("a constant learning rate",),
         evidence={"first": rates[0], "last": rates[-1], "updates": p.updates},
+        fixes=rate_fixes(history, 10, 100),
     )
 
 
@@ -191,6 +194,7 @@ def _ended(s: ScheduleFacts, inside: np.ndarray, seen: str, how: str | None) -> 
         evidence={"first": inside[0], "last": inside[-1], "updates": length},
         since=(0.0, 0.0),
         severity=how,
+        fixes=(fixes.learning_rate(float(s.rates.max())),),
     )
 
 

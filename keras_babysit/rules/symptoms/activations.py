@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.growth import well_initialized
 from keras_babysit.rules.evidence.kernels import Trend, middle, not_hidden, trend
-from keras_babysit.rules.evidence.phrases import names, number, percent
+from keras_babysit.rules.evidence.phrases import names, number, percent, rate_fixes
 from keras_babysit.rules.evidence.progress import progress
 from keras_babysit.rules.rule import Sign, rule
 
@@ -76,6 +78,7 @@ def dead_relu(
         evidence={"dead_fraction": float(dead[first]), "layers": len(places)},
         since=(float(window.steps[0]), float(window.epochs[0])),
         severity="error" if whole and p.skill < 0.02 else None,
+        fixes=(*rate_fixes(history, 0.1, 0.01), fixes.initializer((), "he_normal")),
     )
 
 
@@ -143,6 +146,18 @@ def saturated_activation(
         alternatives=("glorot_uniform kernels", "ReLU activations"),
         evidence={"saturation": float(share[at].max()), "layers": len(places)},
         since=(float(window.steps[0]), float(window.epochs[0])),
+        fixes=_scaled(history, places),
+    )
+
+
+def _scaled(history: RunHistory, places: list[str]) -> tuple[Fix, ...]:
+    """Smaller inputs, smaller weights, or layers that cannot saturate."""
+    inputs = history.data.inputs if history.data is not None else ()
+    layers = dict.fromkeys(place.split("@")[0] for place in places)
+    return (
+        *(fixes.scale_inputs(x.name) for x in inputs if len(inputs) == 1),
+        fixes.initializer(layers),
+        fixes.activation(layers),
     )
 
 
@@ -285,4 +300,5 @@ def _over_depth(last: str, depth: Trend, factor: float, how: str, size: str) -> 
         action="initialize the kernels with he_normal (ReLU) or glorot_uniform",
         alternatives=("BatchNormalization or LayerNormalization",),
         evidence={"factor": factor, "layers": depth.layers},
+        fixes=(fixes.initializer((), "he_normal"), fixes.initializer(())),
     )

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.records import Fix
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.chance import of_classes
 from keras_babysit.rules.evidence.kernels import (
     Trend,
@@ -17,7 +19,7 @@ from keras_babysit.rules.evidence.kernels import (
     smallness,
     trend,
 )
-from keras_babysit.rules.evidence.phrases import number, try_rate
+from keras_babysit.rules.evidence.phrases import number, rate_fixes, try_rate
 from keras_babysit.rules.evidence.progress import progress
 from keras_babysit.rules.rule import Sign, rule
 
@@ -128,7 +130,22 @@ def vanishing_gradients(
         evidence={"decades": decades, "kernels": depth.layers, "skill": p.skill},
         since=(0.0, 0.0) if falls else None,
         severity="error" if p.skill < 0.02 else None,
+        fixes=_relu(history),
     )
+
+
+def _relu(history: RunHistory) -> tuple[Fix, ...]:
+    """ReLU in place of hidden layers that saturate, with kernels to match."""
+    model = history.model
+    outputs = {output.layer for output in model.outputs} if model is not None else set()
+    layers = [
+        layer.path
+        for layer in (model.layers if model is not None else ())
+        if layer.activation in ("sigmoid", "tanh", "hard_sigmoid", "softsign")
+        and layer.path not in outputs
+    ]
+    relu = (fixes.activation(layers),) if layers else ()
+    return (*relu, fixes.initializer((), "he_normal"))
 
 
 def _sensitivity(history: RunHistory) -> float:
@@ -220,6 +237,7 @@ def exploding_gradients(
                 "BatchNormalization",
             ),
             evidence={"decades": decades, "grown": grown, "skill": p.skill},
+            fixes=(fixes.clip(), *rate_fixes(history, 0.1), fixes.initializer(())),
         )
 
 

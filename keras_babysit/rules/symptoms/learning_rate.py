@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.kernels import (
     largest_ratio,
     middle,
@@ -17,6 +18,7 @@ from keras_babysit.rules.evidence.kernels import (
 from keras_babysit.rules.evidence.phrases import (
     number,
     percent,
+    rate_fixes,
     rate_in_force,
     try_rate,
 )
@@ -92,6 +94,7 @@ def learning_rate_too_low(
             alternatives=("Adam in place of plain SGD", "more epochs"),
             evidence={"update_ratio": most, "skill": p.skill, "learning_rate": rate},
             since=(0.0, 0.0),
+            fixes=rate_fixes(history, 10, 100),
         )
 
 
@@ -115,6 +118,7 @@ def _has_faded(history: RunHistory, p: Progress) -> Sign | None:
         "epochs * steps_per_epoch",
         alternatives=("a constant learning rate first",),
         evidence={"learning_rate": rates[-1], "largest": rates.max(), "skill": p.skill},
+        fixes=(fixes.learning_rate(float(rates.max())),),
     )
 
 
@@ -193,6 +197,7 @@ def learning_rate_too_high(
             alternatives=("warm the learning rate up", "clipnorm=1.0"),
             evidence={"update_ratio": ratio, "skill": p.skill, "peak": p.peak},
             severity="error" if p.skill < 0.02 else None,
+            fixes=rate_fixes(history, 0.1, 0.01),
         )
     elif not p.skill > 0.9:
         yield from _blown(history, first, jump)
@@ -239,6 +244,7 @@ def _blown(history: RunHistory, first: float, jump: float) -> Iterator[Sign]:
         alternatives=("warm the learning rate up",),
         evidence={"update_ratio": ratio, "start": start, "worst": worst},
         since=(0.0, 0.0),
+        fixes=rate_fixes(history, 0.1, 0.01),
     )
 
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.chance import constant_loss
 from keras_babysit.rules.evidence.kernels import middle
-from keras_babysit.rules.evidence.phrases import number, try_rate
+from keras_babysit.rules.evidence.phrases import number, rate_fixes, try_rate
 from keras_babysit.rules.evidence.progress import Progress, progress
 from keras_babysit.rules.rule import Sign, rule
 
@@ -70,6 +71,7 @@ def loss_diverging(
             action=try_rate(history, 0.1),
             alternatives=("clip the gradients: clipnorm=1.0 in the optimizer",),
             evidence={"loss": p.losses[-1], "best": p.losses.min(), "start": p.start},
+            fixes=(*rate_fixes(history, 0.1, 0.01), fixes.clip()),
         )
 
 
@@ -158,6 +160,7 @@ def loss_oscillating(
             action=try_rate(history, 0.3),
             alternatives=("a learning-rate schedule that decays", "a larger batch"),
             evidence={"jump": jump, "mean": recent.mean(), "best": losses.min()},
+            fixes=rate_fixes(history, 0.1, 0.01),
         )
 
 
@@ -250,6 +253,7 @@ def loss_flat(
         evidence={"loss": p.losses[-1], "constant": chance, "skill": p.skill},
         since=(0.0, 0.0),
         severity="error" if stands else None,
+        fixes=rate_fixes(history, 0.1, 10, 0.01),
     )
 
 

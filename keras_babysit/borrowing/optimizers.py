@@ -1,22 +1,19 @@
-"""Trains a borrowed model with fresh optimizers in place of its own."""
+"""Fresh optimizers in place of those that a borrowed model has."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_babysit.borrowing import attributes_set, layers_of
-from keras_babysit.inspection.rows import leaves
-from keras_babysit.inspection.sample import Sample
 
 #: Steps at which a schedule is looked at: its peak may come after a warm-up.
 _LOOKED_AT = (0, *(i * 10**k for k in range(6) for i in (1, 2, 5)))
-#: Bytes that repeated samples may take, and how often they are repeated at most.
-_MOST_BYTES, _MOST_REPEATS = 2**26, 25
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 _Schedule = keras.optimizers.schedules.LearningRateSchedule
 
 
@@ -40,7 +37,12 @@ def is_scheduled(optimizer: Any) -> bool:
     return isinstance(getattr(inner, "_learning_rate", None), _Schedule)
 
 
-def fresh(optimizer: Any, rate: float | None = None, plain: bool = False) -> Any:
+def fresh(
+    optimizer: Any,
+    rate: float | None = None,
+    plain: bool = False,
+    settings: Mapping[str, Any] = _NOTHING,
+) -> Any:
     """Returns an optimizer of the same kind and settings that has made no step.
 
     Args:
@@ -48,13 +50,16 @@ def fresh(optimizer: Any, rate: float | None = None, plain: bool = False) -> Any
         rate: a learning rate in place of its own or of its schedule.
         plain: whether to leave out what makes fitting harder or slower: weight
             decay, averaging of weights, accumulation of gradients.
+        settings: other settings in place of its own.
 
     Raises:
         ValueError: if it cannot be made anew from its configuration.
     """
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         config = optimizer.get_config()
-        config["inner_optimizer"] = fresh(optimizer.inner_optimizer, rate, plain)
+        config["inner_optimizer"] = fresh(
+            optimizer.inner_optimizer, rate, plain, settings
+        )
         return type(optimizer)(**config)
     try:
         config = optimizer.get_config()
@@ -62,6 +67,7 @@ def fresh(optimizer: Any, rate: float | None = None, plain: bool = False) -> Any
             config["learning_rate"] = float(rate)
         if plain:
             config.update(_plain(config))
+        config.update(settings)
         made = type(optimizer).from_config(config)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as e:
         raise ValueError(
@@ -90,15 +96,24 @@ def _plain(config: dict[str, Any]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def fresh_optimizers(
-    model: keras.Model, rate: float, plain: bool = False
+    model: keras.Model,
+    rate: float | None = None,
+    plain: bool = False,
+    settings: Mapping[str, Any] = _NOTHING,
 ) -> Iterator[Any]:
     """Puts fresh optimizers in place of all that a borrowed model has.
 
     It then trains step by step, without XLA, which would take long to compile.
+
+    Args:
+        model: the model.
+        rate: see `fresh`, for the one that it was compiled with.
+        plain: see `fresh`.
+        settings: see `fresh`, for the one that it was compiled with.
     """
     own = model.optimizer
     with contextlib.ExitStack() as stack:
-        made = {id(own): fresh(own, rate, plain)}
+        made = {id(own): fresh(own, rate, plain, settings)}
         for layer in layers_of(model):
             for name, value in list(vars(layer).items()):
                 if any(_is_optimizer(v) for v in _parts(value)):
@@ -130,15 +145,3 @@ def _replaced(value: Any, made: dict[int, Any], plain: bool) -> Any:
     if id(value) not in made:
         made[id(value)] = fresh(value, plain=plain)
     return made[id(value)]
-
-
-def repeated(sample: Sample) -> tuple[Sample, int]:
-    """Returns samples several times over, and how often.
-
-    An epoch that is a single step takes longer to begin than to do.
-    """
-    parts = (sample.x, sample.y, sample.sample_weight)
-    size = sum(a.nbytes for part in parts for _, a in leaves("", part))
-    times = int(np.clip(_MOST_BYTES // max(size, 1), 1, _MOST_REPEATS))
-    again = sample.map(lambda a: np.concatenate([a] * times), times * sample.size)
-    return again, times

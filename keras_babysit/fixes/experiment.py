@@ -1,0 +1,186 @@
+"""Tries the advice of findings out on a model, within a budget of time."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_babysit.document.progress_line import Progress
+from keras_babysit.facts import ModelFacts
+from keras_babysit.fixes.bench import Bench
+from keras_babysit.fixes.result import FixTrial, FixTrials, problems, retold
+from keras_babysit.fixes.rounds import Entrant, Rounds
+from keras_babysit.fixes.verdict import gains, goodness, verdict
+from keras_babysit.fixes.words import code, words
+from keras_babysit.inspection.rows import leaves
+from keras_babysit.inspection.sample import Sample
+from keras_babysit.records import Finding, Fix
+
+#: So good a model trains well, on the way from chance to perfect predictions.
+_WELL = 0.7
+#: At most so many changes are tried.
+_MOST = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """How fixes are tried out.
+
+    Attributes:
+        batch_size: samples of an update.
+        shuffled: whether `fit` shuffles the samples.
+        steps: updates of a training.
+        seeds: trainings of each change that may be the answer.
+        seconds: time for all of them.
+        anew: whether the model has been trained, so that its weights are drawn anew.
+    """
+
+    batch_size: int = 32
+    shuffled: bool = True
+    steps: int = 150
+    seeds: int = 3
+    seconds: float = 60.0
+    anew: bool = False
+
+
+def tried_out(
+    model: Any,
+    facts: ModelFacts,
+    sample: Sample,
+    findings: Sequence[Finding],
+    extra: Sequence[Fix],
+    terms: Terms,
+    progress: Progress,
+) -> FixTrials:
+    """Returns what came of trying what findings advise.
+
+    Args:
+        model: a built, compiled model; it comes back bit for bit as it was.
+        facts: of the model before it was trained.
+        sample: samples to train on and be judged by.
+        findings: what was found.
+        extra: changes to try besides.
+        terms: how to try them.
+        progress: reports to the user.
+    """
+    began = time.monotonic()
+    candidates = list(_candidates(findings, extra))[:_MOST]
+    with Bench(
+        model, facts, sample, terms.batch_size, terms.shuffled, terms.anew
+    ) as bench:
+        rounds = Rounds(
+            bench, candidates, terms.steps, terms.seeds, terms.seconds, progress
+        )
+        if candidates:
+            rounds.make()
+    trials = sorted(
+        (_trial(e, rounds, terms.seeds) for e in rounds.entrants),
+        key=_order,
+    )
+    base = _trial(rounds.base, rounds, terms.seeds)
+    metric = _metric(rounds)
+    known = {e.rules for e in candidates}
+    best = next((t for t in trials if t.verdict == "better"), None)
+    last = rounds.base.last
+    good = last is not None and goodness(last, rounds.by_loss) > _WELL
+    ranks = {
+        name: np.ndim(array)
+        for part in ("x", "y")
+        for name, array in leaves(part, getattr(sample, part))
+    }
+    return FixTrials(
+        baseline=base,
+        trials=tuple(trials),
+        findings=retold(findings, base, trials, metric, good),
+        code=code(best.fixes, facts, ranks) if best is not None else "",
+        metric=metric,
+        steps=rounds.steps,
+        batch_size=terms.batch_size,
+        samples=sample.size,
+        seconds=time.monotonic() - began,
+        unfinished=rounds.interrupted or time.monotonic() - began > terms.seconds,
+        untried=tuple(
+            dict.fromkeys(
+                f.rule
+                for f in problems(findings)
+                if not f.fixes and not f.because and (f.rule,) not in known
+            )
+        ),
+    )
+
+
+def _candidates(findings: Sequence[Finding], extra: Sequence[Fix]) -> Iterator[Entrant]:
+    """Each change once, with all rules that advise it: causes before symptoms."""
+    found: dict[Fix, list[str]] = {}
+    order = sorted(problems(findings), key=lambda f: bool(f.because))
+    for rank in range(max((len(f.fixes) for f in order), default=0)):
+        for finding in order:
+            for fix in finding.fixes[rank : rank + 1]:
+                found.setdefault(fix, []).append(finding.rule)
+    for fix in extra:
+        found.setdefault(fix, [])
+    for fix, rules in found.items():
+        yield Entrant((fix,), tuple(dict.fromkeys(rules)))
+
+
+def _trial(entrant: Entrant, rounds: Rounds, seeds: int) -> FixTrial:
+    base, by_loss = rounds.base, rounds.by_loss
+    runs = [run for run in entrant.runs if run.steps]
+    told = ""
+    gain = 0.0
+    if entrant is not base:
+        told, gain = _judged(entrant, rounds, seeds)
+    last = entrant.last
+    of = runs or ([last] if last is not None and last.steps else [])
+    held = [run.held.value for run in of if run.held is not None]
+    trained = [run.trained.value for run in of if run.trained is not None]
+    before = [run.before.value for run in of if run.before is not None]
+    if by_loss:
+        trained = [run.fall for run in of]
+    return FixTrial(
+        fixes=entrant.fixes,
+        words=words(entrant.fixes),
+        rules=entrant.rules,
+        verdict=told,
+        gain=gain,
+        value=_mean(held),
+        trained=_mean(trained),
+        before=_mean(before),
+        seeds=len(runs),
+        steps=max((run.steps for run in of), default=0),
+        reason=entrant.failed,
+    )
+
+
+def _judged(entrant: Entrant, rounds: Rounds, seeds: int) -> tuple[str, float]:
+    if entrant.failed:
+        return "not applicable", 0.0
+    base, runs = rounds.base.runs, entrant.runs
+    if not runs or not base:
+        brief, whole = entrant.brief, rounds.base.last
+        if brief is None or whole is None:
+            return "not finished", 0.0
+        # Left behind in the first round.
+        gain = goodness(brief, rounds.by_loss) - goodness(whole, rounds.by_loss)
+        return ("not finished" if brief.late else "no difference"), gain
+    told = verdict(base, runs, seeds, rounds.by_loss)
+    return told, float(gains(base, runs, rounds.by_loss).mean())
+
+
+def _metric(rounds: Rounds) -> str:
+    last = rounds.base.last
+    return last.held.metric if last is not None and last.held else "fall of the loss"
+
+
+def _order(trial: FixTrial) -> tuple:
+    ranks = ("better", "not finished", "no difference", "worse", "not applicable")
+    # Several changes only where they help clearly more than one.
+    return ranks.index(trial.verdict), -trial.gain
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
