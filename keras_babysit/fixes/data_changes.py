@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 
 from keras_babysit.fixes.setup import Change, Setup, standardized
 from keras_babysit.records import Fix
+
+Map = Callable[[np.ndarray], np.ndarray]
 
 
 def _scale_inputs(setup: Setup, fix: Fix) -> None:
@@ -14,7 +18,7 @@ def _scale_inputs(setup: Setup, fix: Fix) -> None:
 
 
 def _divide_inputs(setup: Setup, fix: Fix) -> None:
-    def make(values: np.ndarray):
+    def make(values: np.ndarray) -> Map:
         return lambda a: (a / fix["by"]).astype("float32")
 
     setup.data.map_x(fix.where[0], make)
@@ -25,17 +29,16 @@ def _scale_targets(setup: Setup, fix: Fix) -> None:
 
 
 def _labels_from_zero(setup: Setup, fix: Fix) -> None:
-    def make(values: np.ndarray):
+    def make(values: np.ndarray) -> Map:
         known = np.unique(values)
-        return lambda a: (
-            np.searchsorted(known, a).clip(0, len(known) - 1).astype("int32")
-        )
+        most = len(known) - 1
+        return lambda a: np.searchsorted(known, a).clip(0, most).astype("int32")
 
     setup.data.map_y(fix.where[0], make)
 
 
 def _labels_as_signs(setup: Setup, fix: Fix) -> None:
-    def make(values: np.ndarray):
+    def make(values: np.ndarray) -> Map:
         low = values.min()
         return lambda a: np.where(a > low, 1.0, -1.0).astype("float32")
 

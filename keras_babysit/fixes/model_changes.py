@@ -111,10 +111,8 @@ def _initializer(setup: Setup, fix: Fix) -> None:
 
 
 def _kernels(layer: Any) -> list[Any]:
-    own = [v for v in getattr(layer, "_trainable_variables", ()) if v.name in _KERNELS]
-    return own + [
-        v for v in getattr(layer, "_non_trainable_variables", ()) if v.name in _KERNELS
-    ]
+    own = [*layer._trainable_variables, *layer._non_trainable_variables]
+    return [variable for variable in own if variable.name in _KERNELS]
 
 
 def _dropout(setup: Setup, fix: Fix) -> None:

@@ -143,7 +143,7 @@ class FixTrials(Shown):
             blocks.append(self._table())
         unfinished = "It ended before everything was tried." if self.unfinished else ""
         untried = (
-            f"Not tried, since it cannot be done mechanically: {', '.join(self.untried)}."
+            f"Not tried, since there is no mechanical way: {', '.join(self.untried)}."
             if self.untried and self.trials
             else ""
         )
@@ -192,7 +192,7 @@ def _row(trial: FixTrial) -> Row:
 
 
 def outcome(trial: FixTrial, base: FixTrial, metric: str) -> str:
-    """`"with a learning rate of 1e-3, 150 steps take the accuracy from 0.1 to 0.8; ..."`."""
+    """`"with a learning rate of 1e-3, 150 steps take the accuracy from ..."`."""
     steps = count(trial.steps, "step")
     if trial.value != trial.value:
         return (
@@ -234,7 +234,7 @@ def retold(
         finding = dataclasses.replace(finding, tried=_tried(first, base, metric))
         without_effect = first.verdict == "no difference"
         if without_effect and good and finding.severity != "info":
-            seen = f"{finding.seen}; what it advises made no difference to a model that trains well"
+            seen = f"{finding.seen}; the model trains as well with it as without"
             finding = dataclasses.replace(finding, severity="info", seen=seen)
         if finding.rule in helped:
             finding = dataclasses.replace(finding, because="")

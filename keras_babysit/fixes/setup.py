@@ -48,7 +48,7 @@ class Setup:
 
     def layers(self, paths: tuple[str, ...]) -> list[Any]:
         """Returns the layers of some paths."""
-        known = {}
+        known: dict[str, Any] = {}
         for layer in layers_of(self.model):
             known.setdefault(layer.name, layer)
             known[layer.path] = layer
