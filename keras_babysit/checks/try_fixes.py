@@ -14,12 +14,14 @@ import keras
 from keras_babysit.borrowing import borrowed, random_numbers_kept
 from keras_babysit.borrowing.optimizers import fresh_optimizers, rate_of
 from keras_babysit.callbacks.babysitter import Babysitter
+from keras_babysit.checks.data import facts_of
+from keras_babysit.checks.model_and_data import make_ready
 from keras_babysit.document.progress_line import shown
 from keras_babysit.errors import positive, whole, wrong
 from keras_babysit.fixes.experiment import Terms, tried_out
 from keras_babysit.fixes.result import FixTrials
 from keras_babysit.inspection.model import model_facts
-from keras_babysit.inspection.sample import Sample, ready, sample_of
+from keras_babysit.inspection.sample import Sample, sample_of
 from keras_babysit.records import Finding, Fix
 
 #: Samples that are trained on and judged by, at most.
@@ -95,7 +97,7 @@ def try_fixes(
     positive("seconds", seconds)
     with random_numbers_kept():
         sample = sample_of(x, y, sample_weight, n=samples)
-    ready(model, sample)
+    make_ready(model, sample, facts_of(sample))
     terms = Terms(
         batch_size=min(batch_size, max(sample.size // 2, 1)),
         shuffled=bool(shuffle),

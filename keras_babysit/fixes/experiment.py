@@ -22,6 +22,8 @@ from keras_babysit.records import Finding, Fix
 
 #: So good a model trains well, on the way from chance to perfect predictions.
 _WELL = 0.7
+#: Changes of layers.
+_IN_LAYERS = ("activation", "dropout", "initializer", "trainable")
 #: At most so many changes are tried.
 _MOST = 16
 
@@ -116,15 +118,31 @@ def tried_out(
 def _candidates(findings: Sequence[Finding], extra: Sequence[Fix]) -> Iterator[Entrant]:
     """Each change once, with all rules that advise it: causes before symptoms."""
     found: dict[Fix, list[str]] = {}
-    order = sorted(problems(findings), key=lambda f: bool(f.because))
-    for rank in range(max((len(f.fixes) for f in order), default=0)):
-        for finding in order:
-            for fix in finding.fixes[rank : rank + 1]:
-                found.setdefault(fix, []).append(finding.rule)
+    advised = _advised(findings)
+    for rank in range(max(map(len, advised.values()), default=0)):
+        for rule, fixes in advised.items():
+            for fix in fixes[rank : rank + 1]:
+                found.setdefault(fix, []).append(rule)
     for fix in extra:
         found.setdefault(fix, [])
     for fix, rules in found.items():
         yield Entrant((fix,), tuple(dict.fromkeys(rules)))
+
+
+def _advised(findings: Sequence[Finding]) -> dict[str, list[Fix]]:
+    """Rule to what it advises: the same change in several places is one change."""
+    found: dict[str, dict[tuple, Fix]] = {}
+    for finding in sorted(problems(findings), key=lambda f: bool(f.because)):
+        own = found.setdefault(finding.rule, {})
+        for fix in finding.fixes:
+            # Arrays and outputs have changes of their own.
+            place = () if fix.kind in _IN_LAYERS else fix.where
+            known = own.get((fix.kind, place, fix.settings))
+            where = (*(known.where if known else ()), *fix.where)
+            own[fix.kind, place, fix.settings] = dataclasses.replace(
+                fix, where=tuple(dict.fromkeys(where))
+            )
+    return {rule: list(own.values()) for rule, own in found.items()}
 
 
 def _trial(entrant: Entrant, rounds: Rounds, seeds: int) -> FixTrial:
@@ -172,8 +190,9 @@ def _judged(entrant: Entrant, rounds: Rounds, seeds: int) -> tuple[str, float]:
 
 
 def _metric(rounds: Rounds) -> str:
-    last = rounds.base.last
-    return last.held.metric if last is not None and last.held else "fall of the loss"
+    runs = [e.last for e in (rounds.base, *rounds.entrants)]
+    held = [run.held for run in runs if run is not None and run.held is not None]
+    return held[0].metric if held else "fall of the loss"
 
 
 def _order(trial: FixTrial) -> tuple:

@@ -194,6 +194,12 @@ def _row(trial: FixTrial) -> Row:
 def outcome(trial: FixTrial, base: FixTrial, metric: str) -> str:
     """`"with a learning rate of 1e-3, 150 steps take the accuracy from ..."`."""
     steps = count(trial.steps, "step")
+    if base.reason:
+        return (
+            f"with {trial.words}, {steps} take the {metric} from "
+            f"{number(trial.before)} to {number(trial.value)}; as it is, it cannot be "
+            "trained"
+        )
     if trial.value != trial.value:
         return (
             f"with {trial.words}, the loss falls by {number(trial.trained)} of itself "

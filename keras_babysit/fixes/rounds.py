@@ -88,12 +88,15 @@ class Rounds:
     @property
     def by_loss(self) -> bool:
         """Whether only the loss tells how good a training was."""
-        last = self.base.last
-        return last is None or last.held is None
+        known = [e.last for e in (self.base, *self.entrants) if e.last is not None]
+        return not any(run.held is not None for run in known)
 
     def _make(self) -> None:
         self._train(self.base, 0)
-        left = [e for e in self.entrants if not (self.by_loss and _changes_loss(e))]
+        tells = self.base.last is None or self.base.last.held is None
+        trains = self.base.last is not None and self.base.last.steps
+        only_loss = trains and tells
+        left = [e for e in self.entrants if not (only_loss and _changes_loss(e))]
         if len(left) > _MANY:
             left = self._halved(left)
         for entrant in left:

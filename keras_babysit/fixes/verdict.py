@@ -24,13 +24,18 @@ NEW_LOSS = ("output", "scale_targets", "labels_from_zero", "labels_as_signs")
 
 
 def gains(base: Sequence[Run], other: Sequence[Run], by_loss: bool) -> np.ndarray:
-    """Returns the difference for each seed that both have: float array `(seeds,)`."""
-    pairs = [(a, b) for a, b in zip(base, other, strict=False) if a.steps and b.steps]
+    """Returns the difference for each seed that both have: float array `(seeds,)`.
+
+    What cannot be trained at all is as good as chance.
+    """
+    pairs = [(a, b) for a, b in zip(base, other, strict=False) if b.steps]
     return np.array([goodness(b, by_loss) - goodness(a, by_loss) for a, b in pairs])
 
 
 def goodness(run: Run, by_loss: bool = False) -> float:
     """How good a training was: the share of its score, or of the loss that it took."""
+    if not run.steps:
+        return 0.0
     if not by_loss and run.held is not None:
         return run.held.share
     return run.fall
@@ -62,10 +67,9 @@ def verdict(
 
 def limit(base: Sequence[Run], other: Sequence[Run], by_loss: bool = False) -> float:
     """Returns the smallest mean difference that is no accident."""
+    pairs = [pair for pair in zip(base, other, strict=False) if pair[1].steps]
     errors = [
-        a.held.error**2 + b.held.error**2
-        for a, b in zip(base, other, strict=False)
-        if a.held is not None and b.held is not None
+        sum(run.held.error**2 for run in pair if run.held is not None) for pair in pairs
     ]
     if by_loss or not errors:
         return LEAST
