@@ -6,6 +6,7 @@ import contextlib
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from keras_babysit import probes as all_probes
 from keras_babysit import rules as all_rules
 from keras_babysit.backend import load
 from keras_babysit.errors import number, warn, whole_or_none, wrong
+from keras_babysit.fixes.trained import Trained
 from keras_babysit.history import RunHistory
 from keras_babysit.records import Finding, ObservationCost, Record
 from keras_babysit.report import Report, make_report
@@ -156,7 +158,15 @@ class Babysitter(keras.callbacks.Callback):
             cost=self.observation,
             stopped=self._stopped,
             notes=tuple(self._notes),
+            trained=self._trained,
         )
+
+    @property
+    def _trained(self) -> Trained | None:
+        model, facts = self.model, self.history.model
+        if model is None or facts is None:
+            return None
+        return Trained(weakref.ref(model), facts, self.history.data)
 
     def note(self, line: str) -> None:
         """Adds a line to the report, such as what a repair has done."""

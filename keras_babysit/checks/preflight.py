@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import time
@@ -15,6 +16,7 @@ from keras_babysit import checks as all_checks
 from keras_babysit import rules as all_rules
 from keras_babysit.borrowing import random_numbers_kept
 from keras_babysit.checks import model_and_data
+from keras_babysit.checks import try_fixes as fixes
 from keras_babysit.checks.check import Check, CheckResult
 from keras_babysit.checks.data import gathered
 from keras_babysit.checks.preflight_result import Preflight
@@ -42,6 +44,7 @@ def preflight(
     checks: Sequence[str] | None = None,
     ignore: Iterable[str] = (),
     seconds: float = 30.0,
+    try_fixes: bool = False,
     verbose: int | str = "auto",
 ) -> Preflight:
     """Makes all checks before learning, and prints what they came to as one table.
@@ -65,6 +68,8 @@ def preflight(
         ignore: names of checks, and of rules, to leave out.
         seconds: time after which `gradient` and `overfit_subset` each begin nothing
             new; what is not finished then says so.
+        try_fixes: whether to try the advice of what is found out as well, in up to a
+            minute more; see `try_fixes`.
         verbose: 0 for no output; 1 for the table, and for progress while it works if
             standard error is a terminal; `"auto"` is 1.
 
@@ -88,6 +93,8 @@ def preflight(
     """
     if verbose not in (0, 1, "auto"):
         raise wrong("verbose", '0, 1 or "auto"', verbose)
+    if not isinstance(try_fixes, bool):
+        raise wrong("try_fixes", "True or False", try_fixes)
     positive("seconds", seconds)
     chosen, without = _selected(checks, ignore)
     start = time.perf_counter()
@@ -113,6 +120,10 @@ def preflight(
         rows=facts.rows,
         seconds=time.perf_counter() - start,
     )
+    if try_fixes:
+        line = "auto" if verbose else 0
+        tried = fixes.tried(model, sample, None, (), fixes.Terms(), line)
+        found = dataclasses.replace(found, tried=tried)
     if verbose:
         found.display()
     return found

@@ -24,6 +24,7 @@ from keras_babysit.document.blocks import (
 from keras_babysit.document.shown import Shown
 from keras_babysit.document.values import plain
 from keras_babysit.document.words import count, ended
+from keras_babysit.fixes.result import FixTrials
 from keras_babysit.records import Finding
 from keras_babysit.sinks import console
 
@@ -53,6 +54,7 @@ class Preflight(Shown):
         samples: number of samples that the checks computed with.
         rows: number of samples that there are; `None` if that is not known.
         seconds: how long it took.
+        tried: what came of trying the advice out, if that was asked for.
     """
 
     results: tuple[CheckResult, ...] = ()
@@ -61,6 +63,7 @@ class Preflight(Shown):
     samples: int = 0
     rows: int | None = None
     seconds: float = 0.0
+    tried: FixTrials | None = None
 
     @property
     def verdict(self) -> str:
@@ -122,6 +125,8 @@ class Preflight(Shown):
                     "faint",
                 )
             )
+        if self.tried is not None:
+            found += self.tried.content()
         return [*found, *filter(None, map(_details, self.worst_first))]
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,6 +143,7 @@ class Preflight(Shown):
                 for r in self.results
             ],
             "findings": [plain(finding.to_dict()) for finding in self.findings],
+            "tried": None if self.tried is None else self.tried.to_dict(),
         }
 
     def display(self) -> None:

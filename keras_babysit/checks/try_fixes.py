@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import tempfile
 import time
@@ -17,15 +18,13 @@ from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.data import facts_of
 from keras_babysit.checks.model_and_data import make_ready
 from keras_babysit.document.progress_line import shown
-from keras_babysit.errors import positive, whole, wrong
-from keras_babysit.fixes.experiment import Terms, tried_out
+from keras_babysit.errors import whole
+from keras_babysit.fixes.experiment import tried_out
 from keras_babysit.fixes.result import FixTrials
+from keras_babysit.fixes.terms import SAMPLES, Terms, check_fixes, terms
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.inspection.sample import Sample, sample_of
 from keras_babysit.records import Finding, Fix
-
-#: Samples that are trained on and judged by, at most.
-SAMPLES = 1024
 
 
 def try_fixes(
@@ -93,40 +92,41 @@ def try_fixes(
     print(tried.code)
     ```
     """
-    _check(fixes, batch_size, steps, seeds, samples)
-    positive("seconds", seconds)
+    known = terms(batch_size, shuffle, steps, seeds, seconds)
+    check_fixes(fixes)
+    whole("samples", samples, 16)
     with random_numbers_kept():
         sample = sample_of(x, y, sample_weight, n=samples)
     make_ready(model, sample, facts_of(sample))
-    terms = Terms(
-        batch_size=min(batch_size, max(sample.size // 2, 1)),
-        shuffled=bool(shuffle),
-        steps=steps,
-        seeds=seeds,
-        seconds=float(seconds),
-    )
+    return tried(model, sample, findings, fixes, known, verbose)
+
+
+def tried(
+    model: Any,
+    sample: Sample,
+    findings: Iterable[Finding] | None,
+    fixes: Sequence[Fix],
+    known: Terms,
+    verbose: int | str,
+) -> FixTrials:
+    """Does so with a model that is ready, and a sample of the data."""
+    size = min(known.batch_size, max(sample.size // 2, 1))
+    known = dataclasses.replace(known, batch_size=size)
     began = time.monotonic()
     with shown("Trying fixes", verbose=verbose) as progress:
         if findings is None:
             progress(0.0, "as it is, watched")
-            findings = _watched(model, sample, terms)
-        left = max(seconds - (time.monotonic() - began), seconds / 2)
-        terms = Terms(**{**vars(terms), "seconds": left})
-        return tried_out(
-            model,
-            model_facts(model),
-            sample,
-            tuple(findings),
-            fixes,
-            terms,
-            progress,
-        )
+            findings = _watched(model, sample, known)
+        left = known.seconds - (time.monotonic() - began)
+        known = dataclasses.replace(known, seconds=max(left, known.seconds / 2))
+        facts = model_facts(model)
+        return tried_out(model, facts, sample, tuple(findings), fixes, known, progress)
 
 
-def _watched(model: Any, sample: Sample, terms: Terms) -> tuple[Finding, ...]:
+def _watched(model: Any, sample: Sample, known: Terms) -> tuple[Finding, ...]:
     """What a Babysitter finds in such a training of the model as it is."""
-    per_epoch = max(math.ceil(sample.size / terms.batch_size), 1)
-    epochs = math.ceil(terms.steps / per_epoch)
+    per_epoch = max(math.ceil(sample.size / known.batch_size), 1)
+    epochs = math.ceil(known.steps / per_epoch)
     with (
         tempfile.TemporaryDirectory() as place,
         random_numbers_kept(),
@@ -143,11 +143,11 @@ def _watched(model: Any, sample: Sample, terms: Terms) -> tuple[Finding, ...]:
                 sample.x,
                 sample.y,
                 sample_weight=sample.sample_weight,
-                batch_size=terms.batch_size,
-                shuffle=terms.shuffled,
+                batch_size=known.batch_size,
+                shuffle=known.shuffled,
                 epochs=max(epochs, 3),
                 verbose=0,
-                callbacks=[babysitter, _EndsAfter(terms.seconds / 3)],
+                callbacks=[babysitter, _EndsAfter(known.seconds / 3)],
             )
         except Exception:
             # It cannot be trained as it is; what was found before says why.
@@ -163,17 +163,3 @@ class _EndsAfter(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         if time.monotonic() > self._end:
             self.model.stop_training = True
-
-
-def _check(fixes: Any, batch_size: Any, steps: Any, seeds: Any, samples: Any) -> None:
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("steps", steps, 20),
-        ("seeds", seeds, 1),
-        ("samples", samples, 16),
-    ):
-        whole(name, value, least)
-    if isinstance(fixes, Fix) or not all(isinstance(fix, Fix) for fix in fixes):
-        raise wrong(
-            "fixes", "a list of changes made by `keras_babysit.rules.fixes`", fixes
-        )

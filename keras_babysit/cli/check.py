@@ -33,6 +33,11 @@ from keras_babysit.cli import loading
     type=click.FloatRange(0, min_open=True),
     help="Time for each of the two checks that take long.",
 )
+@click.option(
+    "--try-fixes",
+    is_flag=True,
+    help="Try the advice of what is found out, in up to a minute more.",
+)
 @click.pass_context
 def check(
     context: click.Context,
@@ -41,6 +46,7 @@ def check(
     as_json: bool,
     ignore: tuple[str],
     seconds: float,
+    try_fixes: bool,
 ) -> None:
     """Check a compiled MODEL on some of its data, before it learns.
 
@@ -70,6 +76,7 @@ def check(
                 *arrays,
                 ignore=ignore,
                 seconds=seconds,
+                try_fixes=try_fixes,
                 verbose=0 if as_json else 1,
             )
     if as_json:

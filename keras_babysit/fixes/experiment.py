@@ -14,6 +14,7 @@ from keras_babysit.facts import ModelFacts
 from keras_babysit.fixes.bench import Bench
 from keras_babysit.fixes.result import FixTrial, FixTrials, problems, retold
 from keras_babysit.fixes.rounds import Entrant, Rounds
+from keras_babysit.fixes.terms import Terms
 from keras_babysit.fixes.verdict import gains, goodness, verdict
 from keras_babysit.fixes.words import code, words
 from keras_babysit.inspection.rows import leaves
@@ -26,27 +27,6 @@ _WELL = 0.7
 _IN_LAYERS = ("activation", "dropout", "initializer", "trainable")
 #: At most so many changes are tried.
 _MOST = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Terms:
-    """How fixes are tried out.
-
-    Attributes:
-        batch_size: samples of an update.
-        shuffled: whether `fit` shuffles the samples.
-        steps: updates of a training.
-        seeds: trainings of each change that may be the answer.
-        seconds: time for all of them.
-        anew: whether the model has been trained, so that its weights are drawn anew.
-    """
-
-    batch_size: int = 32
-    shuffled: bool = True
-    steps: int = 150
-    seeds: int = 3
-    seconds: float = 60.0
-    anew: bool = False
 
 
 def tried_out(

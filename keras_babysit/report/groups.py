@@ -71,6 +71,14 @@ class Group:
         return clean(f"{self.first.cause}: {self.first.action}.")
 
     @property
+    def _advice(self) -> str:
+        """The advice, and what came of trying it out."""
+        tried = clean(self.first.tried)
+        return (
+            f"{self.advice} {tried[:1].upper()}{tried[1:]}." if tried else self.advice
+        )
+
+    @property
     def when(self) -> str:
         """`"since epoch 2, healed at epoch 5"`; empty for what was always there."""
         first = min(self.findings, key=lambda f: (f.since_step, f.since_epoch))
@@ -91,7 +99,7 @@ class Group:
             status=clean(self.status),
             tone=TONES.get(self.status, "info"),
             seen=self.seen,
-            advice="" if self.healed else self.advice,
+            advice="" if self.healed else self._advice,
             when=self.when,
             rule=self.rule,
             also=self.also_seen,

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_babysit.document.blocks import Block, Details, Heading, Span, Table, spans
 from keras_babysit.document.blocks import plain as plain_words
@@ -15,7 +15,7 @@ from keras_babysit.document.shown import Shown, paragraphs
 from keras_babysit.document.values import plain
 from keras_babysit.document.words import clean, count, number
 from keras_babysit.history import RunHistory
-from keras_babysit.records import Finding, ObservationCost
+from keras_babysit.records import Finding, Fix, ObservationCost
 from keras_babysit.report import page
 from keras_babysit.report.course import Course, course_of
 from keras_babysit.report.groups import SEVERITIES, Group, told, worst_first
@@ -27,6 +27,12 @@ from keras_babysit.report.losses import (
     tables,
 )
 
+if TYPE_CHECKING:
+    from keras_babysit.fixes.result import FixTrials
+    from keras_babysit.fixes.trained import Trained
+
+#: What is no part of a report on disk.
+_UNWRITTEN = ("course", "trained")
 #: At most so many of Keras's logs are in the headline.
 MAX_LOGS = 6
 
@@ -54,6 +60,8 @@ class Report(Shown):
         damaged: number of records of its event files that could not be read.
         unasked: what rules could not be asked of, as sentences.
         course: the numbers over time, which a page draws; not in `to_dict`.
+        trained: the model, for `try_fixes`; not in `to_dict`, and not in a copy in
+            another process.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -71,6 +79,11 @@ class Report(Shown):
     damaged: int = 0
     unasked: tuple[str, ...] = ()
     course: Course = field(default_factory=Course, repr=False, compare=False)
+    trained: Trained | None = field(default=None, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy gets."""
+        return {**vars(self), "trained": None}
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -86,10 +99,56 @@ class Report(Shown):
         """The findings as they are told: grouped by rule, symptoms below causes."""
         return told(self.findings)
 
+    def try_fixes(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        fixes: Sequence[Fix] = (),
+        steps: int = 150,
+        seeds: int = 3,
+        seconds: float = 60.0,
+        verbose: int | str = "auto",
+    ) -> FixTrials:
+        """Tries the advice of this report out on the model; see `try_fixes`.
+
+        The trainings start anew: weights that were as their initializers gave them
+        when the run began are drawn again, and all others, such as those of a
+        pretrained model, start from what they are now. Batch size and shuffling are
+        those of the run. The model comes back bit for bit as it was.
+
+        Args:
+            x: what `fit` was given: arrays, a dataset, a generator.
+            y: targets, if `x` is arrays.
+            sample_weight: weights, if `x` is arrays.
+            fixes: changes to try besides, made by `keras_babysit.rules.fixes`.
+            steps: updates of each training.
+            seeds: trainings of each change that may be the answer.
+            seconds: time for all of it.
+            verbose: 0 for no output; 1 for a line of progress; `"auto"` for one on a
+                terminal.
+
+        Returns:
+            A `FixTrials`.
+
+        Raises:
+            ValueError: if the model is gone or was never seen, for data that are none,
+                and for arguments out of range.
+        """
+        if self.trained is None:
+            raise ValueError(
+                "Fixes can be tried on the report of a training in this process. Call "
+                "`keras_babysit.try_fixes(model, x, y, findings=report.findings)`."
+            )
+        return self.trained.try_fixes(
+            self.findings, x, y, sample_weight, fixes, steps, seeds, seconds, verbose
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain values that JSON can hold; NaN as the string `"nan"`."""
         rest = {"findings": (), "layers": (), "losses": (), "cost": None}
-        known = {k: v for k, v in vars(self).items() if k != "course"}
+        known = {k: v for k, v in vars(self).items() if k not in _UNWRITTEN}
         return {
             **plain({**known, **rest}),
             "findings": [plain(f.to_dict()) for f in self.findings],
@@ -240,6 +299,7 @@ def make_report(
     cost: ObservationCost | None = None,
     stopped: str = "",
     notes: Iterable[str] = (),
+    trained: Trained | None = None,
 ) -> Report:
     """Returns the report of a run.
 
@@ -249,6 +309,7 @@ def make_report(
         cost: what observing cost.
         stopped: why the training was stopped early.
         notes: further lines.
+        trained: the model, to try fixes on.
     """
     model = history.model
     found = worst_first(findings)
@@ -270,6 +331,7 @@ def make_report(
         notes=tuple(notes),
         unasked=tuple(_unasked(history)),
         course=course_of(history),
+        trained=trained,
     )
 
 
