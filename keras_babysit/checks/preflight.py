@@ -121,8 +121,8 @@ def preflight(
         seconds=time.perf_counter() - start,
     )
     if try_fixes:
-        line = "auto" if verbose else 0
-        tried = fixes.tried(model, sample, None, (), fixes.Terms(), line)
+        told = "auto" if verbose else 0
+        tried = fixes.tried(model, sample, None, (), fixes.Terms(), told)
         found = dataclasses.replace(found, tried=tried)
     if verbose:
         found.display()

@@ -16,7 +16,7 @@ from keras_babysit.records import Fix
 #: More candidates than this are first trained for a third of the steps.
 _MANY = 6
 #: At most so many changes are trained with further seeds, and so many pairs at all.
-_FINALISTS, _PAIRS = 4, 4
+_FINALISTS, _PAIRS = 3, 4
 #: Fewer updates than this tell nothing.
 _FEWEST = 20
 #: Nothing can be much better than this.
@@ -102,9 +102,11 @@ class Rounds:
         for entrant in left:
             self._train(entrant, 0)
         left = self._promising([e for e in left if e.runs and e.runs[0].steps])
+        self._confirm(left[:_FINALISTS])
         if left and self._goodness(left[0]) < _GOOD:
-            left[1:1] = self._pair(left[0])
-        finalists = left[:_FINALISTS]
+            self._confirm(self._pair(left[0]))
+
+    def _confirm(self, finalists: list[Entrant]) -> None:
         for seed in range(1, self._seeds):
             for entrant in [self.base, *finalists] if finalists else []:
                 self._train(entrant, seed)
