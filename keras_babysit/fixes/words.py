@@ -128,33 +128,56 @@ def _layers(fix: Fix, facts: ModelFacts) -> list[str]:
 
 
 def _compile(fixes: Sequence[Fix], facts: ModelFacts) -> str:
-    settings: dict[str, str] = {}
-    loss = ""
+    """Arguments of `compile` if it has to be called again: all of them, to paste."""
+    kinds = {fix.kind for fix in fixes}
+    outputs = [f for f in fixes if f.kind == "output"]
+    losses = [f for f in outputs if f["loss"] or f["from_logits"] is not None]
+    if not losses and not kinds & {"learning_rate", "clip", "trainable"}:
+        return ""
+    told = [f"optimizer={_optimizer(fixes, facts)}"]
+    told.append(f"loss={_losses(losses, facts)}")
+    metrics = [name for output in facts.outputs for name in output.metrics]
+    if metrics and len(facts.outputs) == 1:
+        told.append(f"metrics={metrics!r}")
+    return ", ".join(told)
+
+
+def _optimizer(fixes: Sequence[Fix], facts: ModelFacts) -> str:
+    known = facts.optimizer
+    if known is None:
+        return "model.optimizer"
+    settings = {"learning_rate": known.learning_rate, "momentum": known.momentum}
+    settings |= {"weight_decay": known.weight_decay}
     for fix in fixes:
         if fix.kind == "learning_rate":
-            settings["learning_rate"] = number(fix["value"])
+            settings["learning_rate"] = fix["value"]
         elif fix.kind == "clip":
-            settings["clipnorm"] = number(fix["norm"])
-        elif fix.kind == "output" and (fix["loss"] or fix["from_logits"] is not None):
-            loss = _loss(fix, facts)
-    name = facts.optimizer.name if facts.optimizer is not None else "Adam"
-    told = []
-    if settings:
-        inside = ", ".join(f"{k}={v}" for k, v in settings.items())
-        told.append(f"optimizer=keras.optimizers.{name}({inside})")
-    if loss:
-        told.append(f"loss={loss}")
-    if any(fix.kind == "trainable" for fix in fixes) and not told:
-        return "...  # again, after changing what is trainable"
-    return ", ".join([*told, "..."]) if told else ""
+            settings["clipnorm"] = fix["norm"]
+        elif fix.kind == "no_penalty":
+            settings["weight_decay"] = 0.0
+    inside = ", ".join(f"{k}={number(v)}" for k, v in settings.items() if v)
+    return f"keras.optimizers.{known.name}({inside})"
 
 
-def _loss(fix: Fix, facts: ModelFacts) -> str:
-    name = fix["loss"]
-    if name is None:
-        known = [o.loss for o in facts.outputs if o.loss is not None]
-        name = known[0].name if known else "categorical_crossentropy"
-    if not fix["from_logits"]:
+def _losses(changed: Sequence[Fix], facts: ModelFacts) -> str:
+    if not changed:
+        return "model.loss"
+    found = {}
+    for output in facts.outputs:
+        own = [f for f in changed if f.where[0] in (output.layer, output.name)]
+        if not own and len(facts.outputs) == 1:
+            own = list(changed)
+        known = output.loss
+        name = (own[0]["loss"] if own else None) or (known.name if known else None)
+        logits = own[0]["from_logits"] if own else known and known.from_logits
+        found[output.name] = _loss(name, bool(logits))
+    if len(found) == 1:
+        return next(iter(found.values()))
+    return "{" + ", ".join(f"{k!r}: {v}" for k, v in found.items()) + "}"
+
+
+def _loss(name: str | None, from_logits: bool) -> str:
+    if not from_logits or name is None:
         return repr(name)
     kind = "".join(part.capitalize() for part in name.split("_"))
     return f"keras.losses.{kind}(from_logits=True)"

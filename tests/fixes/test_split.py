@@ -55,7 +55,8 @@ def test_arrays_are_changed_by_name_in_both_parts():
     x = {"b": np.ones((40, 2), "float32"), "a": np.zeros((40, 3), "float32")}
     found = split(Sample(x, np.arange(40) % 2, size=40), 0, 8, True)
     found.map_x("x['a']", lambda values: lambda a: a + values.shape[1])
-    assert (found.train.x["a"] == 3).all() and (found.held.x["a"] == 3).all()
+    assert (found.train.x["a"] == 3).all()
+    assert (found.held.x["a"] == 3).all()
     assert (found.train.x["b"] == 1).all()
     with pytest.raises(ValueError, match="no `x`"):
         found.map_x("x", lambda values: lambda a: a)
