@@ -18,7 +18,7 @@ from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.data import facts_of
 from keras_babysit.checks.model_and_data import make_ready
 from keras_babysit.document.progress_line import shown
-from keras_babysit.errors import whole
+from keras_babysit.errors import whole, wrong
 from keras_babysit.fixes.experiment import tried_out
 from keras_babysit.fixes.result import FixTrials
 from keras_babysit.fixes.terms import SAMPLES, Terms, check_fixes, terms
@@ -110,6 +110,11 @@ def tried(
     verbose: int | str,
 ) -> FixTrials:
     """Does so with a model that is ready, and a sample of the data."""
+    if findings is not None:
+        findings = tuple(findings)
+        if not all(isinstance(finding, Finding) for finding in findings):
+            expected = "findings, such as `babysitter.report.findings`"
+            raise wrong("findings", expected, findings)
     size = min(known.batch_size, max(sample.size // 2, 1))
     known = dataclasses.replace(known, batch_size=size)
     began = time.monotonic()
@@ -120,7 +125,7 @@ def tried(
         left = known.seconds - (time.monotonic() - began)
         known = dataclasses.replace(known, seconds=max(left, known.seconds / 2))
         facts = model_facts(model)
-        return tried_out(model, facts, sample, tuple(findings), fixes, known, progress)
+        return tried_out(model, facts, sample, findings, fixes, known, progress)
 
 
 def _watched(model: Any, sample: Sample, known: Terms) -> tuple[Finding, ...]:

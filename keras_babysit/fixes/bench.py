@@ -205,8 +205,10 @@ class Bench:
         fresh = {
             w.path
             for layer in self.facts.layers
+            # Of few numbers none can tell; then the layer's others do.
+            if not any(w.as_initialized is False for w in layer.weights)
             for w in layer.weights
-            if w.as_initialized and w.trainable
+            if w.trainable
         }
         for i, layer in enumerate(layers_of(self.model)):
             own = [*layer._trainable_variables, *layer._non_trainable_variables]

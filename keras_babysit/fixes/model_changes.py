@@ -162,10 +162,11 @@ def _adapt(setup: Setup, fix: Fix) -> None:
 def redraw(layer: Any, variable: Any, seed: int) -> None:
     """Draws a weight anew from the initializer that its layer has for it."""
     initializer = initializer_of(layer, variable.name)
-    config = initializer.get_config()
-    if "seed" not in config:
+    if initializer is None:
         return
-    made = type(initializer).from_config({**config, "seed": seed})
+    config = initializer.get_config()
+    seeded = {"seed": seed} if "seed" in config else {}
+    made = type(initializer).from_config({**config, **seeded})
     variable.assign(made(variable.shape, dtype=variable.dtype))
 
 

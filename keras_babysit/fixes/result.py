@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from keras_babysit.document.blocks import (
 )
 from keras_babysit.document.shown import Shown, paragraphs
 from keras_babysit.document.values import plain
-from keras_babysit.document.words import count, number
+from keras_babysit.document.words import count, sentence
 from keras_babysit.records import Finding, Fix
 
 #: Verdicts in the order of the table, with how each looks.
@@ -119,17 +120,13 @@ class FixTrials(Shown):
         """The answer in a sentence."""
         best = self.best
         if best is not None:
-            return outcome(best, self.baseline, self.metric)
+            return sentence(outcome(best, self.baseline, self.metric))
         if not self.trials:
             why = f" ({', '.join(self.untried)})" if self.untried else ""
             return f"There is no advice that can be tried out mechanically{why}."
         if any(t.verdict == "not finished" for t in self.trials):
             return "No change helps for sure yet: there was not enough time."
-        return (
-            f"No change makes a difference for the better: as it is, "
-            f"{count(self.steps, 'step')} take the {self.metric} from "
-            f"{number(self.baseline.before)} to {number(self.baseline.value)}."
-        )
+        return f"No change helps: {_as_it_is(self.baseline, self.metric)}."
 
     def content(self) -> list[Block]:
         """Returns the answer, the code to change, and a row for each change."""
@@ -184,7 +181,7 @@ def _row(trial: FixTrial) -> Row:
         (
             signed(trial.verdict, tone) if trial.verdict else "",
             told,
-            *("–" if x != x else number(x) for x in numbers),
+            *("–" if math.isnan(x) else _two(x) for x in numbers),
             str(trial.seeds) if trial.seeds else "–",
             ", ".join(trial.rules),
         )
@@ -194,21 +191,27 @@ def _row(trial: FixTrial) -> Row:
 def outcome(trial: FixTrial, base: FixTrial, metric: str) -> str:
     """`"with a learning rate of 1e-3, 150 steps take the accuracy from ..."`."""
     steps = count(trial.steps, "step")
-    if base.reason:
+    if math.isnan(trial.value):
         return (
-            f"with {trial.words}, {steps} take the {metric} from "
-            f"{number(trial.before)} to {number(trial.value)}; as it is, it cannot be "
-            "trained"
+            f"with {trial.words}, the loss falls by {_two(trial.trained)} of itself "
+            f"in {steps}; as it is, by {_two(base.trained)}"
         )
-    if trial.value != trial.value:
-        return (
-            f"with {trial.words}, the loss falls by {number(trial.trained)} of itself "
-            f"in {steps}; as it is, by {number(base.trained)}"
-        )
-    return (
-        f"with {trial.words}, {steps} take the {metric} from {number(base.before)} to "
-        f"{number(trial.value)}; as it is, to {number(base.value)}"
-    )
+    took = f"{steps} take the {metric} from {_two(trial.before)} to {_two(trial.value)}"
+    as_it_is = "it cannot be trained" if base.reason else f"to {_two(base.value)}"
+    return f"with {trial.words}, {took}; as it is, {as_it_is}"
+
+
+def _as_it_is(base: FixTrial, metric: str) -> str:
+    steps = count(base.steps, "step")
+    if math.isnan(base.value):
+        return f"as it is, the loss falls by {_two(base.trained)} of itself in {steps}"
+    ends = f"{_two(base.before)} to {_two(base.value)}"
+    return f"as it is, {steps} take the {metric} from {ends}"
+
+
+def _two(value: float) -> str:
+    """Two decimals: more would promise more than a few hundred samples can tell."""
+    return f"{value:.2f}"
 
 
 def retold(

@@ -8,6 +8,9 @@ from keras_babysit.document.words import number
 from keras_babysit.facts import ModelFacts
 from keras_babysit.records import Fix
 
+#: Longer calls have an argument a line.
+_WIDTH = 88
+
 
 def words(fixes: Sequence[Fix]) -> str:
     """`"a learning rate of 1e-3 and scaled inputs"`."""
@@ -66,9 +69,12 @@ def code(fixes: Sequence[Fix], facts: ModelFacts, ranks: dict[str, int]) -> str:
     lines = [line for fix in fixes for line in _data(fix, ranks)]
     lines += [line for fix in fixes for line in _layers(fix, facts)]
     if told := _compile(fixes, facts):
-        lines.append(f"model.compile({told})")
+        whole = f"model.compile({', '.join(told)})"
+        if len(whole) > _WIDTH:
+            whole = "model.compile(\n    " + ",\n    ".join(told) + ",\n)"
+        lines.append(whole)
     if told := _fit(fixes):
-        lines.append(f"model.fit({told})")
+        lines.append(f"model.fit({', '.join(told)})")
     return "\n".join(lines)
 
 
@@ -127,19 +133,19 @@ def _layers(fix: Fix, facts: ModelFacts) -> list[str]:
     return lines or [f"keras.layers.Dense(..., {argument}={value!r})"]
 
 
-def _compile(fixes: Sequence[Fix], facts: ModelFacts) -> str:
+def _compile(fixes: Sequence[Fix], facts: ModelFacts) -> list[str]:
     """Arguments of `compile` if it has to be called again: all of them, to paste."""
     kinds = {fix.kind for fix in fixes}
     outputs = [f for f in fixes if f.kind == "output"]
     losses = [f for f in outputs if f["loss"] or f["from_logits"] is not None]
     if not losses and not kinds & {"learning_rate", "clip", "trainable"}:
-        return ""
+        return []
     told = [f"optimizer={_optimizer(fixes, facts)}"]
     told.append(f"loss={_losses(losses, facts)}")
     metrics = [name for output in facts.outputs for name in output.metrics]
     if metrics and len(facts.outputs) == 1:
         told.append(f"metrics={metrics!r}")
-    return ", ".join(told)
+    return told
 
 
 def _optimizer(fixes: Sequence[Fix], facts: ModelFacts) -> str:
@@ -183,7 +189,7 @@ def _loss(name: str | None, from_logits: bool) -> str:
     return f"keras.losses.{kind}(from_logits=True)"
 
 
-def _fit(fixes: Sequence[Fix]) -> str:
+def _fit(fixes: Sequence[Fix]) -> list[str]:
     arguments = {
         "class_weights": "class_weight=class_weight",
         "shuffle": "shuffle=True",
@@ -191,4 +197,4 @@ def _fit(fixes: Sequence[Fix]) -> str:
     }
     told = [arguments[fix.kind] for fix in fixes if fix.kind in arguments]
     told += [f"batch_size={fix['size']}" for fix in fixes if fix.kind == "batch_size"]
-    return ", ".join(["x, y", *told]) if told else ""
+    return ["x", "y", *told] if told else []

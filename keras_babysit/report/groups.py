@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from keras_babysit.document.blocks import Block, FindingCard, Items, Text
-from keras_babysit.document.words import clean, moment, number, sentence
+from keras_babysit.document.words import clean, moment, number
 from keras_babysit.records import Finding
 
 #: The worst first.

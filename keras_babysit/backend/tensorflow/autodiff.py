@@ -156,5 +156,7 @@ def set_random_state(state: Any) -> None:
     """Sets what `random_state` returned."""
     known = context.context()
     known._seed, draws = state
-    if draws is not None:
+    if draws is None:
+        vars(known).pop("_rng", None)
+    else:
         known._rng.setstate(draws)
