@@ -74,6 +74,7 @@ LEFT = {
     "README.md": ["logs/run1", "range_test.png", "searches/search", "ensemble.keras"],
     "docs/annealing.md": ["logs/annealing", "rates.png", "model.keras"],
     "docs/before_learning.md": ["range_test.png"],
+    "docs/fixes.md": [],
     "docs/ensembles.md": [
         "ensemble.keras",
         "members/member-000.keras",

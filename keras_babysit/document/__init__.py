@@ -7,6 +7,7 @@ writes `content()`; a new output format is one file here.
 
 from keras_babysit.document.blocks import (
     Block,
+    Code,
     Column,
     Details,
     FindingCard,
@@ -20,6 +21,7 @@ from keras_babysit.document.shown import Shown
 
 __all__ = [
     "Block",
+    "Code",
     "Column",
     "Details",
     "FindingCard",

@@ -149,6 +149,13 @@ class Items:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Lines of Python to paste, as they are."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Details:
     """Blocks that are folded away where that is possible, and left out in consoles."""
 
@@ -156,7 +163,9 @@ class Details:
     blocks: tuple[Block, ...]
 
 
-Block: TypeAlias = Union[Heading, Text, Table, "FindingCard", Items, Figure, "Details"]
+Block: TypeAlias = Union[
+    Heading, Text, Table, "FindingCard", Items, Code, Figure, "Details"
+]
 
 
 def signed(text: str, tone: str) -> tuple[Span, ...]:

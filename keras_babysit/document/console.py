@@ -18,6 +18,7 @@ from rich.text import Text as RichText
 from keras_babysit.document.blocks import (
     SIGNS,
     Block,
+    Code,
     Column,
     FindingCard,
     Heading,
@@ -101,6 +102,10 @@ def renderables(
             elif isinstance(block, Items):
                 points = [(RichText("•"), RichText(clean(p))) for p in block.points]
                 yield _hanging(points)
+            elif isinstance(block, Code):
+                # A line that is broken could not be pasted.
+                lines = "\n".join(map(clean, block.text.splitlines()))
+                yield Padding(RichText(lines, no_wrap=True, overflow="ignore"), (0, 4))
 
 
 def _line(words: Words, tone: str = "") -> RichText:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from keras_babysit.document.blocks import (
     Block,
+    Code,
     Details,
     FindingCard,
     Heading,
@@ -64,6 +65,9 @@ def _shown(block: Block) -> str:
         return _card(block)
     if isinstance(block, Items):
         return "\n".join(f"* {escaped(point)}" for point in block.points)
+    if isinstance(block, Code):
+        lines = block.text.replace("```", "").splitlines()
+        return "\n".join(["```python", *map(clean, lines), "```"])
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Figure):

@@ -10,6 +10,7 @@ from typing import Any
 
 from keras_babysit.document.blocks import (
     Block,
+    Code,
     Column,
     Heading,
     Row,
@@ -135,7 +136,7 @@ class FixTrials(Shown):
             Heading((Span(f"Advice tried, {self._basis}: "), Span(self.summary, tone)))
         ]
         if self.code:
-            blocks += [Text("To change:"), Text(self.code, "strong")]
+            blocks += [Text("To change:"), Code(self.code)]
         if self.trials:
             blocks.append(self._table())
         unfinished = "It ended before everything was tried." if self.unfinished else ""

@@ -133,16 +133,24 @@ def test_a_report_of_another_process_says_what_to_do(tmp_path):
         report.try_fixes(np.zeros((20, 1)))
 
 
-def test_preflight_tries_as_well(capsys):
-    x, y = digits()
-    found = preflight(
-        too_fast(), x, y, checks=["model_and_data"], try_fixes=True, verbose=0
-    )
-    assert found.tried.best is not None
+def test_preflight_tries_as_well(high_rate, monkeypatch):
+    _, tried = high_rate
+    asked = []
+
+    def stub(model, sample, findings, changes, terms, verbose):
+        asked.append((model.name, sample.size, findings, terms.seconds, verbose))
+        return tried
+
+    monkeypatch.setattr("keras_babysit.checks.try_fixes.tried", stub)
+    x, y = blobs()
+    model = net()
+    arguments = {"checks": ["model_and_data"], "verbose": 0}
+    found = preflight(model, x, y, try_fixes=True, **arguments)
+    assert asked == [(model.name, 400, None, 60.0, 0)]
+    assert found.tried is tried
     assert "Advice tried" in str(found)
     assert found.to_dict()["tried"]["best"]
-    without = preflight(too_fast(), x, y, checks=["model_and_data"], verbose=0)
-    assert without.tried is None
+    assert preflight(model, x, y, **arguments).tried is None
 
 
 def test_from_a_dataset_and_with_weights():

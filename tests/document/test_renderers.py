@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_babysit.document import (
+    Code,
     Column,
     Details,
     FindingCard,
@@ -277,6 +278,25 @@ def test_hostile_text_is_text():
     lines = markdown.text(hostile()).splitlines()
     assert not any("<" in line for line in lines)
     assert any(line.startswith("| &lt;script") for line in lines)
+
+
+def test_code_keeps_its_lines():
+    code = Code("model.compile(\n    loss='mse',\n)  # <b>\x1b```")
+    assert console.text([code], 10).splitlines() == [
+        "    model.compile(",
+        "        loss='mse',",
+        "    )  # <b> ```",
+    ]
+    assert markdown.text([code]).splitlines() == [
+        "```python",
+        "model.compile(",
+        "    loss='mse',",
+        ")  # <b> ",
+        "```",
+    ]
+    page = Page(html.page([code], "a title"))
+    assert "b" not in page.tags
+    assert "model.compile(\n    loss='mse',\n)" in page.text
 
 
 def test_print_fits_the_terminal(monkeypatch):
