@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, Union
 
 from keras_babysit.document.plots import Figure
+from keras_babysit.document.words import clean
 
 #: What is said in which tone: `""` is plain. The first five have signs.
 TONES = ("error", "warning", "info", "good", "skipped", "strong", "faint", "")
@@ -153,6 +154,11 @@ class Code:
     """Lines of Python to paste, as they are."""
 
     text: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Its lines, without what could move a cursor."""
+        return [clean(line) for line in self.text.splitlines()]
 
 
 @dataclass(frozen=True)

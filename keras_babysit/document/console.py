@@ -83,7 +83,9 @@ def write(console: Console, blocks: Iterable[Block], wrap: bool = True) -> None:
             line, as a log file has it.
     """
     for shown in renderables(blocks, console.width, wrap):
-        console.print(shown, soft_wrap=not wrap and isinstance(shown, RichText))
+        is_text = isinstance(shown, RichText)
+        as_it_is = is_text and (not wrap or bool(shown.no_wrap))
+        console.print(shown, soft_wrap=as_it_is)
 
 
 def renderables(
@@ -104,8 +106,8 @@ def renderables(
                 yield _hanging(points)
             elif isinstance(block, Code):
                 # A line that is broken could not be pasted.
-                lines = "\n".join(map(clean, block.text.splitlines()))
-                yield Padding(RichText(lines, no_wrap=True, overflow="ignore"), (0, 4))
+                lines = (f"    {line}" for line in block.lines)
+                yield RichText("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
 def _line(words: Words, tone: str = "") -> RichText:

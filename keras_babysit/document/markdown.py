@@ -66,8 +66,8 @@ def _shown(block: Block) -> str:
     if isinstance(block, Items):
         return "\n".join(f"* {escaped(point)}" for point in block.points)
     if isinstance(block, Code):
-        lines = block.text.replace("```", "").splitlines()
-        return "\n".join(["```python", *map(clean, lines), "```"])
+        lines = (line.replace("```", "") for line in block.lines)
+        return "\n".join(["```python", *lines, "```"])
     if isinstance(block, Table):
         return _table(block)
     if isinstance(block, Figure):

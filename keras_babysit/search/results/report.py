@@ -13,6 +13,7 @@ from keras_babysit.document.values import plain
 from keras_babysit.records import Finding
 from keras_babysit.search.results import sections
 from keras_babysit.search.results.dimensions import Dimension, dimensions
+from keras_babysit.search.results.hopeless import hints
 from keras_babysit.search.results.importance import Importance, importance_of
 from keras_babysit.search.results.plots.figures import figures
 from keras_babysit.search.results.ranking import (
@@ -71,6 +72,7 @@ class SearchReport(Shown):
         rules: what the babysitter found in trials, likewise.
         notes: what went wrong on the side, likewise.
         findings: on ranges: best values at their borders, linear scales; what to try.
+        hints: on ranges: where all trials lie that findings ended.
         repeats: of the best trials that were run again, the best mean first.
         verdict: whether the winner is clearly the best, by the repeats; `""` without.
         importance: which hyperparameters matter; `None` if that was not asked for.
@@ -91,6 +93,7 @@ class SearchReport(Shown):
     rules: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
     findings: tuple[Finding, ...] = ()
+    hints: tuple[str, ...] = ()
     repeats: tuple[Repeats, ...] = ()
     verdict: str = ""
     importance: Importance | None = None
@@ -141,7 +144,7 @@ class SearchReport(Shown):
             ),
             *figures(self.objective, self.trials, dimensions, best, self.importance),
             *sections.merit(self.repeats, self.verdict, self.ended, len(best)),
-            *sections.listed("Ranges", map(str, self.findings)),
+            *sections.listed("Ranges", (*map(str, self.findings), *self.hints)),
             *sections.importance(self.importance),
             *sections.epochs(self.trials, planned, trained, self.epochs_saved),
             *sections.common("Stopped and failed", self.reasons, "first reason"),
@@ -227,6 +230,7 @@ def report_of(
         rules=rules_of(trials),
         notes=notes_of(trials),
         findings=findings_of(events),
+        hints=hints(trials, found),
         repeats=tuple(c.repeats for c in best if c.repeats is not None),
         verdict=verdict(trials, objective),
         importance=_importance(trials, objective, found, epochs),
