@@ -16,6 +16,7 @@ import keras_babysit
 
 
 def network(features, classes, rate=1e-3, activation="softmax"):
+    """Two hidden layers, compiled."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -34,6 +35,7 @@ def network(features, classes, rate=1e-3, activation="softmax"):
 
 
 def main():
+    """Tries fixes for each mistake."""
     x, y = load_digits(return_X_y=True)
     x = x.astype("float32") / 16
     wine, cultivar = load_wine(return_X_y=True)

@@ -83,8 +83,7 @@ def write(console: Console, blocks: Iterable[Block], wrap: bool = True) -> None:
             line, as a log file has it.
     """
     for shown in renderables(blocks, console.width, wrap):
-        is_text = isinstance(shown, RichText)
-        as_it_is = is_text and (not wrap or bool(shown.no_wrap))
+        as_it_is = isinstance(shown, RichText) and (not wrap or bool(shown.no_wrap))
         console.print(shown, soft_wrap=as_it_is)
 
 

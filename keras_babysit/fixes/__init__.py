@@ -1,7 +1,7 @@
 """Advice, tried out: the same short training with a change and without.
 
-`bench.py` trains a borrowed model, `model_changes.py` and `data_changes.py` hold what
-each kind of `Fix` does, `rounds.py` decides what is trained how long, `verdict.py`
+`bench.py` trains a borrowed model, `changes/` holds what each kind of `Fix` does,
+`rounds.py` decides what is trained how long, `verdict.py`
 compares, and `result.py` is what came out.
 """
 

@@ -23,14 +23,14 @@ from keras_babysit.borrowing import (
 from keras_babysit.borrowing.optimizers import fresh_optimizers, is_scheduled, rate_of
 from keras_babysit.errors import first_line
 from keras_babysit.facts import ModelFacts
-from keras_babysit.fixes import data_changes, model_changes
+from keras_babysit.fixes.changes import CHANGES
+from keras_babysit.fixes.changes.model import redraw
+from keras_babysit.fixes.changes.setup import Setup
 from keras_babysit.fixes.score import Score, scored
-from keras_babysit.fixes.setup import Setup
 from keras_babysit.fixes.split import Split, split
 from keras_babysit.inspection.sample import Sample
 from keras_babysit.records import Fix
 
-CHANGES = {**model_changes.CHANGES, **data_changes.CHANGES}
 #: The loss at either end of a training is the median of so many steps.
 _FEW = 5
 #: Predictions are made in batches of so many samples.
@@ -214,7 +214,7 @@ class Bench:
             own = [*layer._trainable_variables, *layer._non_trainable_variables]
             for j, variable in enumerate(own):
                 if variable.path in fresh:
-                    model_changes.redraw(layer, variable, 10_000 * seed + 100 * i + j)
+                    redraw(layer, variable, 10_000 * seed + 100 * i + j)
 
     def _judged(self, setup: Setup, sample: Sample) -> Score | None:
         if sample.y is None or not sample.size:

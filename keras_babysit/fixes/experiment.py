@@ -12,11 +12,11 @@ import numpy as np
 from keras_babysit.document.progress_line import Progress
 from keras_babysit.facts import ModelFacts
 from keras_babysit.fixes.bench import Bench
+from keras_babysit.fixes.changes.words import code, words
 from keras_babysit.fixes.result import FixTrial, FixTrials, problems, retold
 from keras_babysit.fixes.rounds import Entrant, Rounds
 from keras_babysit.fixes.terms import Terms
 from keras_babysit.fixes.verdict import gains, goodness, verdict
-from keras_babysit.fixes.words import code, words
 from keras_babysit.inspection.rows import leaves
 from keras_babysit.inspection.sample import Sample
 from keras_babysit.records import Finding, Fix

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from keras_babysit.document.progress_line import Progress
 from keras_babysit.fixes.bench import Bench, Run
+from keras_babysit.fixes.changes.words import words
 from keras_babysit.fixes.verdict import LEAST, NEW_LOSS, goodness
-from keras_babysit.fixes.words import words
 from keras_babysit.records import Fix
 
 #: More candidates than this are first trained for a third of the steps.

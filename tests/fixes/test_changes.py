@@ -10,9 +10,10 @@ from keras import layers as L
 from support import untouched
 
 from keras_babysit.borrowing.optimizers import fresh_optimizers
-from keras_babysit.fixes.bench import CHANGES, Bench
-from keras_babysit.fixes.setup import Setup
-from keras_babysit.fixes.words import _WORDS, code, words
+from keras_babysit.fixes.bench import Bench
+from keras_babysit.fixes.changes import CHANGES
+from keras_babysit.fixes.changes.setup import Setup
+from keras_babysit.fixes.changes.words import _WORDS, code, words
 from keras_babysit.inspection.model import model_facts
 from keras_babysit.inspection.sample import Sample
 from keras_babysit.records import Fix

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_babysit.borrowing import layers_of
-from keras_babysit.fixes.setup import Change, Setup, loss_named
+from keras_babysit.fixes.changes.setup import Change, Setup, loss_named
 from keras_babysit.inspection.weights import initializer_of
 from keras_babysit.records import Fix
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from keras_babysit.fixes.setup import Change, Setup, standardized
+from keras_babysit.fixes.changes.setup import Change, Setup, standardized
 from keras_babysit.records import Fix
 
 Map = Callable[[np.ndarray], np.ndarray]
