@@ -150,8 +150,14 @@ def _trial(entrant: Entrant, rounds: Rounds, seeds: int) -> FixTrial:
         before=_mean(before),
         seeds=len(runs),
         steps=max((run.steps for run in of), default=0),
-        reason=entrant.failed,
+        reason=entrant.failed or _behind(entrant),
     )
+
+
+def _behind(entrant: Entrant) -> str:
+    brief = entrant.brief
+    left = brief is not None and not entrant.runs and not brief.late
+    return "others did better in a third of the steps" if left else ""
 
 
 def _judged(entrant: Entrant, rounds: Rounds, seeds: int) -> tuple[str, float]:
@@ -159,12 +165,7 @@ def _judged(entrant: Entrant, rounds: Rounds, seeds: int) -> tuple[str, float]:
         return "not applicable", 0.0
     base, runs = rounds.base.runs, entrant.runs
     if not runs or not base:
-        brief, whole = entrant.brief, rounds.base.last
-        if brief is None or whole is None:
-            return "not finished", 0.0
-        # Left behind in the first round.
-        gain = goodness(brief, rounds.by_loss) - goodness(whole, rounds.by_loss)
-        return ("not finished" if brief.late else "no difference"), gain
+        return "not finished", 0.0
     told = verdict(base, runs, seeds, rounds.by_loss)
     return told, float(gains(base, runs, rounds.by_loss).mean())
 

@@ -60,7 +60,7 @@ class FixTrial:
         before: the same before the first step, on samples held out.
         seeds: number of trainings that these are means of.
         steps: updates of each.
-        reason: why it could not be made.
+        reason: why it could not be made, or was not finished.
     """
 
     fixes: tuple[Fix, ...]

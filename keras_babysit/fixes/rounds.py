@@ -93,15 +93,17 @@ class Rounds:
 
     def _make(self) -> None:
         self._train(self.base, 0)
-        tells = self.base.last is None or self.base.last.held is None
-        trains = self.base.last is not None and self.base.last.steps
-        only_loss = trains and tells
+        base = self.base.last
+        only_loss = base is not None and base.steps > 0 and base.held is None
         left = [e for e in self.entrants if not (only_loss and _changes_loss(e))]
-        if len(left) > _MANY:
-            left = self._halved(left)
-        for entrant in left:
-            self._train(entrant, 0)
-        left = self._promising([e for e in left if e.runs and e.runs[0].steps])
+        first = self._halved(left) if len(left) > _MANY else left
+        # The others only if none of the first helps.
+        for part in (first, [e for e in left if e not in first]):
+            for entrant in part:
+                self._train(entrant, 0)
+            left = self._promising([e for e in part if e.runs and e.runs[0].steps])
+            if left:
+                break
         self._confirm(left[:_FINALISTS])
         if left and self._goodness(left[0]) < _GOOD:
             self._confirm(self._pair(left[0]))

@@ -92,6 +92,12 @@ def test_many_changes_are_first_trained_for_a_third():
     assert len(made.entrants[-1].runs) == 3
 
 
+def test_those_left_behind_come_again_if_none_of_the_first_helps():
+    bench = MadeUp({})
+    rounds(bench, *MANY, CLIP)
+    assert len([call for call in bench.calls if call[1:] == (0, 150)]) == 1 + 9
+
+
 def test_ctrl_c_keeps_what_is_known():
     bench = MadeUp({("shuffle",): 0.9}, interrupt_at=3)
     made = rounds(bench, SHUFFLE, CLIP)
