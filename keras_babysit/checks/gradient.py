@@ -94,7 +94,7 @@ def gradient_check(
       steps and wider bands, where a layer insists on it;
     - few data points, a few coordinates of every weight, and for each weight one
       random direction in which no coordinate is left out;
-    - relative errors |a − n| / max(|a|, |n|), the least over a sweep of steps; both
+    - relative errors `|a − n| / max(|a|, |n|)`, the least over a sweep of steps; both
       zero passes; values that drown in rounding are counted, not judged;
     - kinks (a ReLU or a maximum exactly at its corner) are told apart: there the
       gradient has to agree a little aside, and after a burn-in there are few;

@@ -61,7 +61,7 @@ class Rule:
         source: where it comes from.
         also: names of rules whose findings it explains besides.
         refutable: whether a run that ends well shows that it did no harm.
-        function: `function(history, **thresholds)` yields `Sign`s.
+        function: `function(history, **thresholds)` yields a `Sign` for each place.
         thresholds: name to value in force.
     """
 
