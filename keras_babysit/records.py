@@ -356,6 +356,12 @@ class Finding:
         healed: whether it is over.
         healed_step: when it was found to be over.
         healed_epoch: likewise.
+
+    Example:
+    ```python
+    for finding in babysitter.report.findings:
+        print(finding.severity, finding.rule, finding.action)
+    ```
     """
 
     rule: str

@@ -43,10 +43,10 @@ def resolved(name):
     return getattr(importlib.import_module(module), attribute)
 
 
-def on_pages():
+def on_pages(pattern="*.md"):
     """Returns what the directives of the API pages name."""
     found = []
-    for page in sorted(PAGES.glob("*.md")):
+    for page in sorted(PAGES.glob(pattern)):
         module = ""
         for directive, name in DIRECTIVE.findall(page.read_text(encoding="utf-8")):
             if directive == "currentmodule":

@@ -75,6 +75,12 @@ def check_model_and_data(
         ValueError: if it is not compiled; if there is no data, or it is not finite
             numbers, or does not fit the model and no rule knows why; for names that
             no rule has.
+
+    Example:
+    ```python
+    result = keras_babysit.check_model_and_data(model, x_train, y_train)
+    print(result.verdict, result.summary)
+    ```
     """
     asked = all_rules.select(rules, ignore, thresholds)
     with random_numbers_kept():

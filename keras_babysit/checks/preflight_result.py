@@ -53,6 +53,13 @@ class Preflight(Shown):
         samples: number of samples that the checks computed with.
         rows: number of samples that there are; `None` if that is not known.
         seconds: how long it took.
+
+    Example:
+    ```python
+    found = keras_babysit.preflight(model, x, y, checks=["initial_loss"])
+    found.ok, found["initial_loss"].verdict
+    found.save("preflight.html")
+    ```
     """
 
     results: tuple[CheckResult, ...] = ()

@@ -37,6 +37,13 @@ class FitResult:
         evaluations: how often loss and gradient of the whole set were computed.
         converged: whether a tolerance was met.
         message: why it ended, a sentence.
+
+    Example:
+    ```python
+    optimizer = keras_babysit.optimizers.LBFGS()
+    optimizer.fit(model, x, y, epochs=50)
+    print(optimizer.result.message)
+    ```
     """
 
     loss: float

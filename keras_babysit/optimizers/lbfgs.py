@@ -43,7 +43,7 @@ class LBFGS(FullBatchOptimizer):
 
     Example:
     ```python
-    model.compile(loss="mse")
+    model.compile(loss="sparse_categorical_crossentropy")
     history = keras_babysit.optimizers.LBFGS().fit(model, x, y, epochs=200)
     ```
     """

@@ -53,7 +53,7 @@ class Newton(FullBatchOptimizer):
 
     Example:
     ```python
-    model.compile(loss="mse")
+    model.compile(loss="sparse_categorical_crossentropy")
     history = keras_babysit.optimizers.Newton().fit(model, x, y, epochs=20)
     ```
     """

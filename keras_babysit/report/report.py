@@ -54,6 +54,15 @@ class Report(Shown):
         damaged: number of records of its event files that could not be read.
         unasked: what rules could not be asked of, as sentences.
         course: the numbers over time, which a page draws; not in `to_dict`.
+
+    Example:
+    ```python
+    report = babysitter.report
+    print(report.verdict)
+    for finding in report.problems:
+        print(finding.where, finding.action)
+    report.save("report.html")
+    ```
     """
 
     findings: tuple[Finding, ...] = ()

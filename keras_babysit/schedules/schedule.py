@@ -34,6 +34,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
         steps_per_epoch: number of batches in an epoch; needed where a length is in
             epochs, here or later through what contains the schedule,
             `with_steps_per_epoch` or `keras_babysit.ScheduleLearningRate`.
+
+    Example:
+    ```python
+    rate = StepDecay(0.1, factor=0.5, epochs=30)
+    rate = rate.with_steps_per_epoch(500)
+    model.compile(keras.optimizers.SGD(rate), loss)
+    ```
     """
 
     _: KW_ONLY

@@ -107,12 +107,12 @@ class Search:
 
     Example:
     ```python
-    search = keras_babysit.search.Search(
+    searching = keras_babysit.search.Search(
         make_model, "val_loss", stages=[(20, 1), (10, 5), (5, 30)], seed=1
     )
-    report = search.search(x, y, validation_data=(x_val, y_val))
+    report = searching.search(x, y, validation_data=(x_val, y_val))
     print(report)
-    model = search.best_models(1)[0]
+    model = searching.best_models(1)[0]
     ```
     """
 

@@ -85,7 +85,13 @@ def distill(
     student.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     teacher = keras_babysit.ensemble.Ensemble(members)
     keras_babysit.ensemble.distill(
-        teacher, student, x, y, temperature=4.0, epochs=20, validation_data=(xv, yv)
+        teacher,
+        student,
+        x,
+        y,
+        temperature=4.0,
+        epochs=20,
+        validation_data=(x_val, y_val),
     )
     student.save("student.keras")
     ```

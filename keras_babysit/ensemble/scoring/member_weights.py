@@ -139,6 +139,12 @@ def simplex_weights(
         Breiman: Stacked Regressions (1996). Weights that sum to one make it the point
         of the members' convex hull that is closest to the targets; that this is one
         problem of non-negative least squares is Lawson and Hanson's (1974, ch. 23).
+
+    Example:
+    ```python
+    weights = keras_babysit.ensemble.simplex_weights(members, x_val, y_val)
+    ensemble = keras_babysit.ensemble.Ensemble(members, weights)
+    ```
     """
     try:
         from scipy.optimize import nnls

@@ -35,6 +35,13 @@ class EnsembleReport(Shown):
         disagreement: classification: share of samples of which two members predict
             different classes, the mean of all pairs. NaN otherwise.
         notes: what looks wrong.
+
+    Example:
+    ```python
+    report = keras_babysit.ensemble.report(members, x_test, y_test)
+    print(report)
+    report.plot("report.png")
+    ```
     """
 
     kind: str
