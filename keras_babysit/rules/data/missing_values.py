@@ -25,7 +25,7 @@ from keras_babysit.rules.rule import Sign, rule
     ),
 )
 def nan_in_data(history: RunHistory) -> Iterator[Sign]:
-    """Inputs or targets hold NaN or infinite values.
+    """Inputs or targets contain NaN or infinite values.
 
     What it sees:
         Elements that are NaN or infinite, in a sample of the rows, and in all of
@@ -41,8 +41,8 @@ def nan_in_data(history: RunHistory) -> Iterator[Sign]:
         zero), and fill or drop those rows.
 
     When it is wrong:
-        A layer of your own replaces them, or your own loss passes over NaN targets:
-        it only mentions them if the first layer or the loss is not one of Keras's.
+        A custom layer replaces them, or a custom loss skips NaN targets. If the first
+        layer or the loss is not one of Keras's, it is only information.
 
     References:
         Goodfellow, Bengio and Courville, Deep Learning (2016), section 4.1.

@@ -41,7 +41,7 @@ def padding_unmasked(
         `Embedding(mask_zero=True)` or `Masking`; or pad at the front.
 
     When it is wrong:
-        Zero is a value like any other. As long as the model learns, it is information.
+        Zero is a value like any other. While the model learns, it is only information.
 
     References:
         Keras guide, Understanding masking and padding.

@@ -46,22 +46,22 @@ def unrelated_inputs(
         more alike than shuffled ones (within `deviations`), neither by their features
         nor by summaries that do not change when a picture is shifted; and no feature,
         product of two features, or all of them together correlate with the target, nor
-        with a quantity's distance from the middle (p-value above `p`). Once the
-        validation has not got better than a constant in five epochs and 100 updates,
-        half as many samples and weaker evidence will do.
+        with a quantity's distance from the middle (p-value above `p`). If validation
+        has not become better than a constant in five epochs and 100 updates, half as
+        many samples and weaker evidence are enough.
 
     Why it matters:
-        Nothing can be learnt but the share of each class. Mostly samples and labels
-        went out of step: only one of them was shuffled, sorted or filtered, or file
-        names were listed in another order.
+        The model can learn only the share of each class. Usually samples and labels no
+        longer match: only one of them was shuffled, sorted or filtered, or file names
+        were listed in another order.
 
     What to do:
-        Look at ten samples beside their labels.
+        Look at ten samples and their labels.
 
     When it is wrong:
-        The relation is one that none of these sees: parity of many bits, an order in
-        a long sequence, one item of a set. Tokens, categories and more than `bits`
-        columns of bits are not judged, and sequences and sets only as info.
+        None of these tests can see the relation: parity of many bits, an order in a
+        long sequence, one item of a set. Tokens, categories and more than `bits`
+        columns of bits are not judged; sequences and sets are only information.
 
     References:
         Cover and Hart, Nearest Neighbor Pattern Classification (1967);
@@ -173,7 +173,7 @@ def unshuffled_sorted_data(history: RunHistory) -> Iterator[Sign]:
         Shuffle the samples.
 
     When it is wrong:
-        Training in stages of classes is what you are after.
+        You train on the classes in stages on purpose.
 
     References:
         Bottou, Stochastic Gradient Descent Tricks (2012), section 4.1.
@@ -224,15 +224,16 @@ def too_few_samples(
         more classes. One update an epoch alone is info.
 
     Why it matters:
-        A network needs hundreds of updates to get anywhere; a class of a handful of
-        samples is remembered, not learnt.
+        A network needs hundreds of updates to learn anything; a class of a handful of
+        samples is memorized, not learned.
 
     What to do:
         A smaller batch size, more epochs, more data.
 
     When it is wrong:
-        The model was trained before and only needs a touch; or all cases there are
-        are in the data, as for XOR: with two classes it does not ask for more.
+        The model is already trained and needs only a little more. Or the data contain
+        every case there is, as for XOR: with two classes, the rule does not ask for
+        more.
 
     References:
         Goodfellow, Bengio and Courville, Deep Learning (2016), sections 1.2.2, 8.1.3.

@@ -37,11 +37,11 @@ def added_loss_too_heavy(
         Units that die meanwhile are a consequence.
 
     What to do:
-        Weigh the added loss less: sum the reconstruction over the elements where the
-        divergence is summed, or average both.
+        Give the added loss less weight: sum the reconstruction over the elements where
+        the divergence is summed, or average both.
 
     When it is wrong:
-        Targets that the inputs say nothing about.
+        The inputs say nothing about the targets.
 
     References:
         Bowman et al., Generating Sentences from a Continuous Space (2016).
@@ -93,7 +93,7 @@ def outputs_alike(
         autoencoder with a custom training step, weigh the divergence less.
 
     When it is wrong:
-        Targets that the inputs say nothing about.
+        The inputs say nothing about the targets.
 
     References:
         Bowman et al., Generating Sentences from a Continuous Space (2016).
@@ -221,7 +221,7 @@ def class_never_predicted(
         A Dice or focal loss, or a larger weight for the rare class.
 
     When it is wrong:
-        Where outputs are used with a threshold of their own.
+        You use the outputs with a threshold of your own.
 
     References:
         Milletari et al., V-Net (2016).

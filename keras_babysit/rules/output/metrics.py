@@ -26,9 +26,9 @@ def metric_mismatch(history: RunHistory) -> Iterator[Sign]:
         that predictions equal the labels; a threshold of one half on logits.
 
     Why it matters:
-        Training is not touched, but what you judge it by is wrong. Accuracy of a
-        regression counts exact hits and stays near 0. Binary accuracy on one-hot rows
-        counts the zeros too: with 10 classes 80 % when always wrong. Categorical
+        Training is not affected, but the number that you judge it by is wrong. Accuracy
+        of a regression counts exact hits and stays near 0. Binary accuracy on one-hot
+        rows counts the zeros too: with 10 classes 80 % when always wrong. Categorical
         accuracy of one unit is always 1.
 
     What to do:
@@ -36,8 +36,7 @@ def metric_mismatch(history: RunHistory) -> Iterator[Sign]:
         kind that fits the shapes.
 
     When it is wrong:
-        Where rounded predictions are really wanted. For autoencoders it is only
-        information.
+        You really want rounded predictions. For autoencoders it is only information.
 
     References:
         Keras API, Accuracy metrics.

@@ -43,11 +43,11 @@ def probabilities_for_logits(
         be below one half.
 
     What to do:
-        Take away `from_logits=True`, or the softmax or sigmoid in the model.
+        Remove `from_logits=True`, or the softmax or sigmoid in the model.
 
     When it is wrong:
-        Where Keras finds the logits behind the softmax, which it does if that is the
-        last operation of all.
+        Keras finds the logits before the softmax, which it does if the softmax is the
+        very last operation.
 
     References:
         Keras, `binary_crossentropy` in `backend/tensorflow/nn.py`.
@@ -105,13 +105,13 @@ def logits_for_probabilities(
         `missing-output-activation` reports it.
 
     Why it matters:
-        The loss clips what it gets to between 0 and 1 before the logarithm: outside of
-        that the gradient is zero, and which outputs fall outside is an accident of
+        The loss clips what it gets to between 0 and 1 before the logarithm: outside
+        that range the gradient is zero, and which outputs fall outside depends on the
         initialization.
 
     What to do:
-        Say `from_logits=True` in the loss, or put a softmax (a sigmoid for a binary
-        loss) behind the last layer.
+        Set `from_logits=True` in the loss, or put a softmax (a sigmoid for a binary
+        loss) after the last layer.
 
     When it is wrong:
         Never for values this far from probabilities.
@@ -159,16 +159,16 @@ def softmax_over_wrong_axis(history: RunHistory, *, least: int = 3) -> Iterator[
         while most do not over the last one; each place has one class as its target.
 
     Why it matters:
-        Places compete with each other in place of classes, so that the outputs are no
-        probabilities of classes. On TensorFlow, Keras's cross-entropies take the logits
-        behind a softmax that is the last operation: then the loss falls as it should,
-        and the predictions are wrong all the same.
+        Places compete with each other instead of classes, so the outputs are not class
+        probabilities. On TensorFlow, Keras's cross-entropies take the logits behind a
+        softmax that is the last operation: then the loss falls as it should, but the
+        predictions are still wrong.
 
     What to do:
         `Softmax(axis=-1)`, or `activation="softmax"` in the last layer.
 
     When it is wrong:
-        Outputs with channels first: there the classes are on the second axis.
+        The outputs have channels first: their classes are on the second axis.
 
     References:
         Keras, `categorical_crossentropy` in `backend/tensorflow/nn.py`.

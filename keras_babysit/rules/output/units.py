@@ -36,9 +36,9 @@ def output_units(history: RunHistory, *, unseen: int = 50) -> Iterator[Sign]:
 
     Why it matters:
         A class without a unit cannot be predicted: its labels make the loss NaN or
-        raise. A cross-entropy over one class is zero whatever the model does. Shapes
-        that differ are broadcast against each other without a word: a target of one
-        value trains every unit or time step towards it.
+        raise an error. A cross-entropy over one class is zero whatever the model does.
+        Shapes that differ are silently broadcast against each other: a target of
+        one value trains every unit or time step towards it.
 
     What to do:
         One unit for each class with softmax; as many units as a row of targets has

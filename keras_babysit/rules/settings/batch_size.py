@@ -28,9 +28,9 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
         information.
 
     Why it matters:
-        Over one value the mean is the value: what is left is 0, whatever comes in.
-        Over two it is plus or minus one. The statistics used at inference are others,
-        so validation differs from training.
+        Over one value the mean is the value, so the output is 0 for every input. Over
+        two values it is plus or minus one. Inference uses other statistics, so
+        validation differs from training.
 
     What to do:
         Batches of 16 or more, or `LayerNormalization`, which looks at one sample.

@@ -46,17 +46,17 @@ def warmup_too_long(
         changed by more than a thousandth of itself in a step.
 
     Why it matters:
-        The run makes its steps at a small part of the rate that was chosen. Lengths of
-        warm-ups are often taken from runs of 100,000 updates.
+        The run trains at a small part of the rate that was chosen. Warm-up lengths are
+        often copied from runs of 100,000 updates.
 
     What to do:
         Warm up over five to ten percent of the run.
 
     When it is wrong:
-        When the model gets good all the same (a skill of `good`), the finding is
-        withdrawn. A `fit` that is one of many, each of which continues the schedule, is
-        left out if it is of one epoch. A rate that only ever rises, as in a range test,
-        is no warm-up.
+        If the model still gets good (a skill of `good`), the finding is withdrawn. A
+        `fit` that is one of many, each of which continues the schedule, is left out if
+        it is of one epoch. A rate that only ever rises, as in a range test, is no
+        warm-up.
 
     References:
         Goyal et al., Accurate, Large Minibatch SGD (2017), section 2.2.
@@ -126,7 +126,7 @@ def schedule_ends_early(
     worth: float = 0.1,
     good: float = 0.7,
 ) -> Iterator[Sign]:
-    """The learning rate is all but gone for most of the run.
+    """The learning rate is almost zero for most of the run.
 
     What it sees:
         A schedule that over the run that is coming (of two epochs or more) is worth
@@ -140,11 +140,11 @@ def schedule_ends_early(
 
     What to do:
         Give the lengths of Keras's schedules in updates: epochs times batches an
-        epoch. For a second training compile the model again, with a new schedule.
+        epoch. Before a second training run, compile the model again with a new
+        schedule.
 
     When it is wrong:
-        When the model gets good all the same (a skill of `good`), the finding is
-        withdrawn.
+        If the model still gets good (a skill of `good`), the finding is withdrawn.
 
     References:
         Keras: `keras.optimizers.schedules.ExponentialDecay`.

@@ -37,16 +37,16 @@ def dead_relu(
         stuck. It is an error if all of its units are.
 
     Why it matters:
-        A unit that is zero gets no gradient and stays zero. A whole layer of them
-        cuts off everything before it.
+        A unit that is zero gets no gradient and stays zero. A whole layer of them cuts
+        off all layers before it.
 
     What to do:
         Lower the learning rate: one large step is what usually kills them. Look for
         large negative biases and for inputs that are not scaled.
 
     When it is wrong:
-        Half of the units zero is what a ReLU is for, and rare features can look dead
-        for a while. As long as the model learns, nothing is said.
+        A ReLU with half of its units at zero is healthy, and rare features can look
+        dead for a while. While the model learns, the rule is silent.
 
     References:
         CS231n, Neural Networks Part 1, "Commonly used activation functions".
@@ -113,8 +113,8 @@ def saturated_activation(
         Scale the inputs; Glorot initialization; ReLU instead.
 
     When it is wrong:
-        Gates are meant to be open or shut, and codes to be binary. As long as the
-        model learns, nothing is said.
+        Gates are meant to be open or shut, and codes to be binary. While the model
+        learns, the rule is silent.
 
     References:
         CS231n, Neural Networks Part 1, "Commonly used activation functions".
@@ -189,13 +189,14 @@ def activations_collapsing(
         stuck.
 
     Why it matters:
-        What the input says is lost on the way, and gradients shrink alike.
+        Information from the input is lost on the way, and gradients shrink just as
+        much.
 
     What to do:
         He initialization for ReLU, Glorot for tanh; or normalization layers.
 
     When it is wrong:
-        As long as the model learns, nothing is said.
+        While the model learns, the rule is silent.
 
     References:
         He et al., Delving Deep into Rectifiers (2015), section 2.2.
@@ -244,8 +245,8 @@ def activations_exploding(
         He initialization for ReLU, Glorot for tanh; or normalization layers.
 
     When it is wrong:
-        Residual streams grow with depth by design, but slowly. As long as the model
-        learns, nothing is said.
+        Residual streams grow with depth by design, but slowly. While the model learns,
+        the rule is silent.
 
     References:
         He et al., Delving Deep into Rectifiers (2015), section 2.2.
