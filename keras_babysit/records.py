@@ -352,7 +352,7 @@ class Finding:
         action: the one thing to try first.
         alternatives: what to try after that.
         evidence: the numbers, by name.
-        because: rule that explains it, if one does: then it is not told by itself.
+        because: rule that explains it, if one does: then it is not reported by itself.
         healed: whether it is over.
         healed_step: when it was found to be over.
         healed_epoch: likewise.

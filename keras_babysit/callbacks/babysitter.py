@@ -23,7 +23,7 @@ from keras_babysit.rules.rule import Rule
 from keras_babysit.sinks.console import ConsoleSink
 from keras_babysit.step import budget, watch
 
-_SEE = "Training goes on as if it were not there."
+_SEE = "Training continues without it."
 
 
 class UnwritableError(ValueError):
@@ -115,7 +115,7 @@ class Babysitter(keras.callbacks.Callback):
         self.every = whole_or_none("every", every)
         if self.every and self.strict:
             raise ValueError(
-                "`every` fixes the distance of the observed steps, so there is no "
+                "`every` fixes which steps are observed, so there is no "
                 "budget to be strict about: leave one of them out. "
                 f"Received: every={every!r}, strict={strict!r}"
             )
@@ -314,8 +314,8 @@ class Babysitter(keras.callbacks.Callback):
         is_first, self._is_aside = not self._is_aside, True
         if is_first and not quiet:
             warn(
-                f"{type(self).__name__} stopped watching because of an error of its "
-                f"own: {type(error).__name__}: {error}. {_SEE}"
+                f"{type(self).__name__} stopped watching because of an internal error: "
+                f"{type(error).__name__}: {error}. {_SEE}"
             )
 
     def _lead(self, event: str, *args: Any) -> None:

@@ -150,7 +150,7 @@ class RollBack(keras.callbacks.Callback):
         went = f"weights went back to {self._place}"
         if given_up:
             self.model.stop_training = True
-            then = f"training was ended after {self.tries} repairs"
+            then = f"training was stopped after {self.tries} repairs"
         else:
             tried = f"repair {len(self.repairs) + 1} of {self.tries}"
             then = f"learning rate {rate:.3g} → {rate * self.factor:.3g} ({tried})"

@@ -29,12 +29,12 @@ class ScheduleLearningRate(keras.callbacks.Callback):
     change the rate as a number, and that the saved model knows nothing of schedules.
 
     What the rate depends on is kept by Keras, not here, so an interrupted training
-    goes on as it would have:
+    resumes as it would have continued:
 
     - `unit="epoch"`: the number of the epoch as `fit` counts it, so with
       `initial_epoch` and `BackupAndRestore` too.
     - `unit="step"`: the number of batches that the optimizer has seen, which is saved
-      with it. A second `fit` with the same optimizer goes on where the first ended.
+      with it. A second `fit` with the same optimizer continues where the first ended.
       Whole epochs that it has not seen, as when it is new in a `fit` with
       `initial_epoch`, are counted as if it had.
 
@@ -229,9 +229,10 @@ def _check_schedule(schedule: Any) -> None:
         )
     if not _takes_one_number(schedule):
         raise ValueError(
-            "`schedule` must be a function of one number, the epoch or the step. For "
-            "one that is given the current rate too, which cannot be resumed, use "
-            f"keras.callbacks.LearningRateScheduler. Received: schedule={schedule!r}"
+            "`schedule` must be a function of one number, the epoch or the step. A "
+            "function that also takes the current rate cannot be resumed: use "
+            "keras.callbacks.LearningRateScheduler for it. Received: "
+            "schedule={schedule!r}"
         )
 
 

@@ -96,8 +96,8 @@ def gradient_check(
       random direction in which no coordinate is left out;
     - relative errors `|a − n| / max(|a|, |n|)`, the least over a sweep of steps; both
       zero passes; values that drown in rounding are counted, not judged;
-    - kinks (a ReLU or a maximum exactly at its corner) are told apart: there the
-      gradient has to agree a little aside, and after a burn-in there are few;
+    - kinks (a ReLU or a maximum exactly at its corner) are recognized: there the
+      gradient has to agree nearby, and after a burn-in there are few;
     - dropout and augmentation keep one seed; the loss on the data and what layers add
       to it are compared separately, so that no penalty hides a wrong gradient.
 
@@ -128,7 +128,7 @@ def gradient_check(
         seed: of the directions and the coordinates.
         seconds: time after which no further comparison is begun; the result says
             what was left out. `None` for no limit.
-        progress: is told the share done, from 0 to 1, and what is being done.
+        progress: called with the share done, from 0 to 1, and what is being done.
 
     Returns:
         A `GradientCheck`; `print` shows it. `"not finished"` if there was no time
@@ -240,7 +240,7 @@ def _checked(
         return problem
     if _is_random(twin):
         return _skipped(
-            "the loss of the same samples is another one each time it is computed: "
+            "the loss of the same samples differs each time it is computed: "
             "draw random numbers with keras.random and a keras.random.SeedGenerator, "
             "which can be repeated"
         )

@@ -199,7 +199,7 @@ def _wrong_labels(one: OutputLoss) -> CheckResult | None:
     action = f"give the output layer {int(labels.max()) + 1} units"
     if labels.min() < 0:
         action = (
-            f"pass over them: `{class_name(facts.name)}(ignore_class={low})`"
+            f"skip them: `{class_name(facts.name)}(ignore_class={low})`"
             if facts.ignore_class is None and facts.name == loss_kinds.SPARSE[0]
             else "number the classes from 0"
         )
@@ -222,7 +222,7 @@ def _not_finite(one: OutputLoss) -> CheckResult:
             one,
             "failed",
             f"{seen}: {share} of the outputs are not finite",
-            "look for the first layer that puts out NaN or infinite values, with "
+            "look for the first layer that outputs NaN or infinite values, with "
             "the inputs scaled to mean 0 and standard deviation 1",
         )
     if one.guesses is not None and one.known.kind == "counts":
@@ -308,8 +308,8 @@ def _below(one: OutputLoss) -> CheckResult | None:
             one,
             "worrying",
             f"{seen}, but the weights are those of an untrained model. Likely the "
-            "inputs hold the labels, and the model passes them on",
-            "look whether the labels can be told from the inputs: a column of the "
+            "inputs contain the labels, and the model passes them on",
+            "check whether the labels can be read off the inputs: a column of the "
             "table, the current token instead of the next one",
         )
     return _say(
@@ -343,7 +343,7 @@ def _remarks(one: OutputLoss) -> Iterator[str]:
     if one.in_use > 2 * one.accepted:
         yield (
             f"with `training=False` the loss is {number(one.in_use)}: moving "
-            "averages of normalization layers have not followed yet"
+            "averages of normalization layers have not caught up yet"
         )
 
 
@@ -371,8 +371,8 @@ def _result(seen: list[Judged], facts: ModelFacts) -> CheckResult:
         return CheckResult(
             NAME,
             "skipped",
-            "the model computes its loss by itself (`add_loss`, or a `compute_loss` of "
-            "its own): what chance gives is not known",
+            "the model computes its loss by itself (`add_loss`, or a custom "
+            "`compute_loss`): what chance gives is not known",
         )
     judged = [found.verdict for _, found in seen if found.verdict != "skipped"]
     verdict = worst(judged) if judged else "skipped"

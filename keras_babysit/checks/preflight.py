@@ -44,7 +44,7 @@ def preflight(
     seconds: float = 30.0,
     verbose: int | str = "auto",
 ) -> Preflight:
-    """Makes all checks before learning, and prints what they came to as one table.
+    """Runs all checks before training, and prints the results as one table.
 
     They are those of CS231n's notes (Neural Networks Part 3: Gradient checks; Before
     learning: sanity checks), after the rules that need no training. The model,

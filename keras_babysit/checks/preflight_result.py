@@ -1,4 +1,4 @@
-"""What all checks came to, as one frozen value and one table."""
+"""The results of all checks, as one frozen value and one table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, repr=False)
 class Preflight(Shown):
-    """What the checks before learning came to.
+    """The results of the checks before training.
 
     Shown as it is in a notebook; `print(found)` gives one table as plain text, and
     `print(found["initial_loss"])` one check with its details.

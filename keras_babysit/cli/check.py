@@ -31,7 +31,7 @@ from keras_babysit.cli import loading
     default=30.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Time for each of the two checks that take long.",
+    help="Seconds for each of the two slow checks.",
 )
 @click.pass_context
 def check(

@@ -46,7 +46,7 @@ from keras_babysit.cli import loading
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw a picture to this file.",
+    help="Save a picture to this file.",
 )
 @click.option("--seed", default=0, show_default=True)
 def compare(

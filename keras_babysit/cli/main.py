@@ -117,7 +117,7 @@ def report(
         context.exit(2)
     if not found:
         raise click.BadParameter(
-            f"no Babysitter has written its findings in {str(log_dir)!r} or below.",
+            f"there are no findings of a Babysitter in {str(log_dir)!r} or below.",
             param_hint="LOG_DIR",
         )
     if html is not None:

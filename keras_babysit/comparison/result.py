@@ -1,4 +1,4 @@
-"""What a comparison came to: a table, a picture and the best run."""
+"""The result of a comparison: a table, a picture and the best run."""
 
 from __future__ import annotations
 

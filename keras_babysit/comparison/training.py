@@ -51,7 +51,7 @@ def compare_optimizers(
     Each optimizer gets a new model of `make_model` with the values that the first one
     had (weights, averages, seeds of dropout), and the same batches in the same order.
     A `Babysitter` watches each. An optimizer that diverges is stopped after that
-    epoch, and one that fails says so in its run: the others go on.
+    epoch, and one that fails is reported in its run, and the others continue.
 
     Time is wall-clock time of an epoch, validation included, less what observing and
     compiling the observed step took. The first epoch, in which Keras compiles its own
@@ -67,7 +67,7 @@ def compare_optimizers(
             compiled with its loss and metrics; its optimizer is replaced.
         x: inputs, anything that `fit` takes and that can be read again: arrays, a
             `tf.data.Dataset`, a `keras.utils.PyDataset`; no generator. A dataset that
-            shuffles shuffles anew for each optimizer.
+            shuffles shuffles again for each optimizer.
         y: targets, if `x` is arrays.
         optimizers: a dictionary of names to optimizers, or a list of optimizers: each
             an instance (a copy of it is used), a string, a configuration, or a

@@ -53,7 +53,7 @@ def find_learning_rate(
     The rate rises exponentially with each update, and training ends when the loss
     diverges: when it is four times its best, and most batches are worse than any at
     the lowest rates. Where the losses of small batches differ much, each rate is held
-    for several updates, whose mean counts. The optimizer is the model's, made anew,
+    for several updates, whose mean counts. The optimizer is the model's, made again,
     with all its settings but for the rate; data that is short is gone through again.
 
     Two rules are in use for what to take: the rate at which the loss fell fastest,

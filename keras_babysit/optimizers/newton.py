@@ -101,7 +101,7 @@ class Newton(FullBatchOptimizer):
         return False, f"It reached its limit of {run.limit} iterations."
 
     def _step(self, run: Run, damping: float) -> tuple[float, Point | None]:
-        """Returns the damping to go on with, and the point of a step that is good."""
+        """Returns the next damping, and the point of a step that is good."""
         at = run.at
         hessian = run.objective.hessian(at.weights)
         largest = float(np.abs(np.diag(hessian)).max())

@@ -1,4 +1,4 @@
-"""The report: what a run came to, as one frozen value."""
+"""The report: a run's results, as one frozen value."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_LOGS = 6
 
 @dataclass(frozen=True)
 class Report(Shown):
-    """What a run came to so far.
+    """The results of a run so far.
 
     Shown as it is in a notebook; `print(report)` gives plain text.
 
@@ -92,7 +92,7 @@ class Report(Shown):
 
     @property
     def groups(self) -> list[Group]:
-        """The findings as they are told: grouped by rule, symptoms below causes."""
+        """The findings as they are reported: grouped by rule, symptoms below causes."""
         return told(self.findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -198,7 +198,7 @@ class Report(Shown):
         return html([(self.model or "run", self)])
 
     def brief(self) -> list[Block]:
-        """Returns what a console is told at the end: without a table if all is well.
+        """Returns what the console prints at the end: without a table if all is well.
 
         One line if there is nothing else to say.
         """
@@ -287,9 +287,9 @@ def _unasked(history: RunHistory) -> Iterator[str]:
     if not history.ended or history.last_epoch is None:
         return
     if history.data is None or not history.data.inputs:
-        yield "The training data were not seen: rules about them could not be asked."
+        yield "The training data were not seen: rules about them could not be applied."
     if history.model is None:
-        yield "The model's layers were not seen: rules about them could not be asked."
+        yield "The model's layers were not seen: rules about them could not be applied."
 
 
 def _known(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class Rule:
             return list(self.function(history, **self.thresholds))
 
     def explains(self, other: Rule) -> bool:
-        """Whether findings of another rule are not told while this one has some."""
+        """Whether findings of another rule are not reported while this one has some."""
         explained = KINDS[self.kind] | self.also
         return self.name != other.name and not explained.isdisjoint(
             (other.kind, other.name)

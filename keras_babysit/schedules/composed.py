@@ -90,7 +90,7 @@ class Chain(Schedule):
     Args:
         schedules: schedules, ours or Keras's, or rates to stay at; at least one.
         epochs: how long each takes, in epochs (rounded to whole steps); one fewer than
-            `schedules`, for the last goes on for ever;
+            `schedules`, as the last one never ends;
         steps: or in steps.
         steps_per_epoch: see `Schedule`; holds for all in it.
 
@@ -124,8 +124,8 @@ class Chain(Schedule):
         given = self.steps if self.steps is not None else self.epochs
         if not parts or len(given or ()) != len(parts) - 1:
             raise ValueError(
-                "A Chain needs one length fewer than schedules, for the last one goes "
-                f"on for ever. Received: {len(parts)} schedules and "
+                "A Chain needs one length fewer than schedules, as the last one never "
+                f"ends. Received: {len(parts)} schedules and "
                 f"{len(given or ())} lengths"
             )
         _share(self, "schedules", parts)

@@ -25,7 +25,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
 
     Called with a tensor it computes with `keras.ops` in float32 (float64 if that is
     `keras.config.floatx()`); steps stay whole numbers as long as possible, so that
-    steps beyond 2²⁴ are told apart. Called with a number or a NumPy array it computes
+    steps beyond 2²⁴ are exact. Called with a number or a NumPy array it computes
     in float64 with NumPy and returns a `float64` or an array of them.
 
     A composition has one `steps_per_epoch`: given to any part of it, it holds for all.

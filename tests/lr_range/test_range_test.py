@@ -131,7 +131,7 @@ def test_noise_is_no_fall(seed):
     assert "did not fall" in " ".join(str(found).split())
 
 
-def test_says_so_if_nothing_can_be_learnt(rng):
+def test_says_so_if_nothing_can_be_learned(rng):
     model = keras.Sequential([keras.Input((4,)), L.Dense(8, "relu"), L.Dense(1)])
     model.compile("adam", "mse")
     x = np.zeros((64, 4), "float32")

@@ -32,7 +32,7 @@ class Ensemble(Functional):
     change with them. Members whose weight is 0 are left out. Penalties on weights and
     activations are left out too, as they would add up over the members.
 
-    What members put out is told by their last activation (softmax, sigmoid,
+    The kind of a member's output is known from its last activation (softmax, sigmoid,
     log_softmax) or by the loss that they were compiled with and its `from_logits`.
     Logits count as the probabilities that they mean: **the ensemble of classifiers puts
     out probabilities**, also where the members put out logits.

@@ -1,4 +1,4 @@
-"""Members: one model trained from several initialisations, and models in files."""
+"""Members: one model trained from several initializations, and models in files."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def train_members(
     custom_objects: dict[str, Any] | None = None,
     **fit_arguments: Any,
 ) -> Members:
-    """Trains the same model from different initialisations.
+    """Trains the same model from different initializations.
 
     CS231n, "Model ensembles": same model, different initializations. Each member has
-    its own seed for initialisation, shuffling and dropout, spawned from `seed` (NumPy's
+    its own seed for initialization, shuffling and dropout, spawned from `seed` (NumPy's
     `SeedSequence`), so that five members begin with the same three as three do. The
-    caller's random numbers go on as if nothing had been drawn.
+    caller's random numbers continue as if nothing had been drawn.
 
     With a directory each member is saved as it is done: `member-000.keras`, which loads
     in plain Keras, and `member-000.json`, its history. Run again, after a crash or for

@@ -33,9 +33,9 @@ class SnapshotCheckpoint(ModelFiles):
     or not at all: `snapshot-000-epoch-010.keras` for the weights after ten epochs,
     `snapshot-000-step-1250.keras` for those after 1,250 batches within an epoch.
 
-    A training that is killed and goes on by `keras.callbacks.BackupAndRestore` has the
+    A run that is killed and resumes with `keras.callbacks.BackupAndRestore` has the
     snapshots that it would have had, whichever callback comes first. It only watches:
-    if a file cannot be written, it warns once and the training goes on.
+    if a file cannot be written, it warns once and training continues.
 
     Args:
         directory: where the snapshots go, one directory for each training.

@@ -125,7 +125,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notices a training that goes on."""
+        """Notices a run that resumes."""
         if not self._begun and epoch > self.start_epoch:
             warnings.warn(
                 f"StochasticWeightAveraging: this `fit` begins at epoch {epoch}, and "

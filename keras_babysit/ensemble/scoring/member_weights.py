@@ -48,8 +48,8 @@ def greedy_weights(
     overfits less where there are many members.
 
     On the data given, the loss of the weighted mean is never larger than that of the
-    best single member (the best one alone is returned rather). That says nothing of new
-    data: report the ensemble on data that neither training nor this has seen.
+    best single member (instead, the best one alone is returned). That says nothing
+    about new data: report the ensemble on data that neither training nor this has seen.
 
     Args:
         members: models, an `Ensemble` or `LazyEnsemble` (of the members that count
@@ -230,7 +230,7 @@ def _at_least_best(
 
 
 def _number(loss: Loss, predictions: Any, targets: Any) -> float:
-    """What a loss of the user's comes to."""
+    """The value of a user's loss."""
     found: Any = loss(predictions, targets)
     try:
         return float(found)

@@ -64,7 +64,7 @@ class EnsembleReport(Shown):
         return next(iter(self.ensemble.scores))
 
     def content(self) -> list[Block]:
-        """Returns the table, what it comes to, and the picture."""
+        """Returns the table, a summary, and the picture."""
         size, samples = len(self.members), count(self.samples, "sample")
         return [
             Heading(f"{count(size, 'member')}, {samples}"),
@@ -95,7 +95,7 @@ class EnsembleReport(Shown):
         return Table((Column(""), *numbers), tuple(lines))
 
     def _lines(self) -> Iterator[str]:
-        """What it comes to in sentences."""
+        """The summary, in sentences."""
         yield (
             "± is the standard deviation over ensembles of as many members; time and "
             "memory of ensembles are multiples of a member's mean."

@@ -56,9 +56,9 @@ def single_class_targets(
         it waits for `drawn` samples and warns.
 
     Why it matters:
-        The model learns to say that class whatever it is shown: loss 0, accuracy 1,
-        nothing learnt. Mostly the labels were lost on the way: a comparison that is
-        never true, an integer division, the wrong column, or a part of sorted data.
+        The model learns to predict that class for every input: loss 0, accuracy 1,
+        nothing learned. Usually the labels were lost in preparation: a comparison that
+        is never true, an integer division, the wrong column, or a part of sorted data.
 
     What to do:
         Look at the labels with `np.unique(y, return_counts=True)` where they are
@@ -89,8 +89,10 @@ def single_class_targets(
         yield Sign(
             where=y.name,
             seen=f"the label is {label:g} in {samples_seen(y, data)}",
-            cause="There is nothing to tell apart: likely the labels were lost on the "
-            "way, or these are the first rows of sorted data",
+            cause=(
+                "The model has nothing to tell apart: likely the labels were lost in "
+                "preparation, or these are the first rows of sorted data"
+            ),
             action=f"look at `np.unique({y.name}, return_counts=True)` where the "
             "labels are made",
             alternatives=("shuffle before a part of the data is taken",),
@@ -168,7 +170,7 @@ def class_imbalance(
             cause="Likely the rare classes count too little: an accuracy of "
             f"{percent(share)} is what always saying {label} gives",
             action=f"pass {weight} to `fit`, and watch precision and recall",
-            alternatives=("draw the rare classes more often", "move the threshold"),
+            alternatives=("sample the rare classes more often", "move the threshold"),
             evidence={"share": share, "label": label, "rarest": found[rare]},
             severity=None if share >= strong and not _is_watched(output) else "info",
         )

@@ -107,11 +107,15 @@ def _scaled_twice(x: ArrayFacts, data: DataFacts, factor: float, offset: float) 
         where=x.name,
         seen=f"values from {number(x.min)} to {number(x.max)} in "
         f"{samples_seen(x, data)} are from {number(low)} to {number(high)} "
-        "behind the Rescaling layer (about 1 is healthy)",
-        cause="Likely they were scaled twice, before the model and in it: next to "
-        "nothing reaches the initial weights",
-        action="leave the Rescaling layer out, or feed the model with what it is "
-        "made for, mostly pixels from 0 to 255",
+        "after the Rescaling layer (about 1 is healthy)",
+        cause=(
+            "Likely they were scaled twice, before the model and in it: almost "
+            "nothing reaches the initial weights"
+        ),
+        action=(
+            "leave the Rescaling layer out, or feed the model what it was made for, "
+            "usually pixels from 0 to 255"
+        ),
         evidence={"min": x.min, "max": x.max, "factor": factor, "offset": offset},
     )
 
@@ -214,7 +218,7 @@ def feature_scales_differ(
                 f"{number(rms[low])} in {samples_seen(x, data)}: "
                 f"{number(by)} times apart"
             ),
-            cause="Likely the columns were not scaled, so that the large ones rule",
+            cause="Likely the columns were not scaled, so the large ones dominate",
             action=f"standardise the columns: `{_standardised(x)}`",
             alternatives=(
                 "make a `keras.layers.Normalization()`, adapted to the training data, "
@@ -298,13 +302,13 @@ def constant_features(
                 f"{samples_seen(x, data)}: {where}"
             ),
             cause=(
-                "Nothing in the inputs varies: nothing can be learnt from them"
+                "Nothing in the inputs varies: the model can learn nothing from them"
                 if nothing
-                else "Likely they hold no information, or were lost on the way"
+                else "Likely they hold no information, or were lost in preparation"
             ),
             action=(
                 f"look at where `{x.name}` is made"
-                + (", an integer division for one" if x.whole else "")
+                + (", for example an integer division" if x.whole else "")
                 if share >= most
                 else f"check {what}, and leave it out if it is meant to be constant"
             ),

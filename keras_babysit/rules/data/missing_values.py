@@ -87,8 +87,10 @@ def _not_finite(
         cause="The loss and the weights become NaN with the first batch that has one"
         if not of
         else "The validation loss will be NaN",
-        action=f"drop or fill them: `{v} = np.nan_to_num({v}, posinf=0, neginf=0)` as "
-        "a first try, better the column's mean"
+        action=(
+            f"drop or fill them: `{v} = np.nan_to_num({v}, posinf=0, neginf=0)` as a "
+            "first try; the column's mean is better"
+        )
         if v.startswith("x")
         else f"drop those samples: `keep = np.isfinite({v})` along all axes but the "
         "first",

@@ -93,14 +93,13 @@ def unrelated_inputs(
         seen=(
             f"in {found.tested:,} samples, neighbours predict `{y}` no better "
             f"({number(found.neighbours)}) than shuffled targets do "
-            f"({number(found.chance)} ± {number(found.spread)}), and no feature goes "
-            "along with it"
+            f"({number(found.chance)} ± {number(found.spread)}), and no feature is "
+            "correlated with it"
         ),
-        cause=f"The targets are shifted: they go along with the inputs {rows} {side}"
+        cause=f"The targets are shifted: they match the inputs {rows} {side}"
         if found.shift
-        else "Likely samples and targets are out of step, or have nothing to do with "
-        "each other",
-        action=f"move the targets by {rows}"
+        else "Likely samples and targets no longer match, or are unrelated",
+        action=f"shift the targets by {rows}"
         if found.shift
         else "look at ten samples beside their targets, and shuffle or filter `x` "
         "and `y` with the same indices",
@@ -257,7 +256,7 @@ def too_few_samples(
             f"{data.rows:,} samples of {len(found)} classes, "
             f"{number(data.rows / len(found))} for each"
         ),
-        cause="Likely too few to learn more than these samples",
+        cause="Likely too few to learn anything beyond these samples",
         action="add samples, or start from a model that was trained on similar data",
         alternatives=("augment them", "merge rare classes"),
         evidence={"samples": data.rows, "classes": len(found)},
@@ -284,7 +283,7 @@ def _few_updates(
             f"{rows:,} samples in batches of {size:,} are {batches} "
             f"update{'s' * (batches > 1)} an epoch{in_all}"
         ),
-        cause="Likely too few updates to get anywhere"
+        cause="Likely too few updates to learn much"
         if few
         else "Each update sees all samples: exact, but slow",
         action=f"pass `batch_size={smaller}` to `fit`"
@@ -297,7 +296,7 @@ def _few_updates(
 
 
 def _is_fresh(model: ModelFacts | None) -> bool:
-    """Whether nothing in the model was trained before, as far as can be told."""
+    """Whether nothing in the model was trained before, as far as is known."""
     if model is None:
         return False
     weights = [weight for layer in model.layers for weight in layer.weights]

@@ -51,8 +51,8 @@ def same_batch_again(
         where="x",
         seen=f"batches from {data.batch_places} places in the epoch are "
         f"{'one and the same' if n == 1 else f'{n} again and again'}, sample by sample",
-        cause="Likely the dataset or generator starts anew all the time",
-        action="look at where the generator or the dataset begins again",
+        cause="Likely the dataset or generator keeps starting over",
+        action="look at where the generator or the dataset starts over",
         alternatives=("`dataset.shuffle(n).batch(32).repeat()`, in this order",),
         evidence={"places": data.batch_places, "distinct": n},
         severity="info" if (data.batch_size or 0) >= full else None,
@@ -140,7 +140,7 @@ def relabelled_samples(history: RunHistory, *, share: float = 0.3) -> Iterator[S
     yield Sign(
         where="y",
         seen=f"{percent(data.relabelled)} of the inputs that came again in a later "
-        "epoch had another target than before",
+        "epoch had a different target",
         cause="Likely only one of the two is shuffled between epochs",
         action="shuffle inputs and targets with the same indices",
         alternatives=("look at `on_epoch_end` of the dataset",),

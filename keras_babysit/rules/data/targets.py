@@ -88,7 +88,7 @@ def targets_not_scaled(
                 "is larger than all of them"
                 if tiny
                 else "Likely the targets were not scaled: the output, which starts "
-                "around 0, has to travel that far"
+                "around 0, has to move that far"
             ),
             action=f"standardise them: `{v} = ({v} - {v}.mean()) / {v}.std()`, and "
             "undo it on the predictions",

@@ -86,7 +86,7 @@ def leaking_validation(
         cause=(
             "Likely samples were copied or oversampled before the split"
             if copied
-            else "The validation data were not kept apart: what it measures is memory"
+            else "The validation data were not kept apart: the score measures memory"
         ),
         action="split first, and copy, augment or oversample the training part only"
         if copied
@@ -220,7 +220,9 @@ def _ranges_apart(data: DataFacts, validation: ValidationFacts) -> Iterator[Sign
         cause="The samples are sorted, and validation_split takes the last ones as "
         "they stand: it measures extrapolation",
         action=SHUFFLE,
-        alternatives=("keep it if the order is time and the future is the question",),
+        alternatives=(
+            "keep it if the order is time and you want to predict the future",
+        ),
         evidence={"training_max": train.max, "validation_min": other.min},
         severity="info",
     )

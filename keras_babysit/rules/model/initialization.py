@@ -153,7 +153,7 @@ def _not_finite(model: ModelFacts) -> Sign | None:
                 where=weight.path,
                 seen="weights that are NaN or infinite before the first step",
                 cause="Likely they come from a run that diverged",
-                action="build the model anew, or load weights that are finite",
+                action="build the model again, or load finite weights",
                 evidence={"mean": weight.mean},
                 severity="error",
             )
@@ -175,7 +175,7 @@ def _alike(hidden: list[LayerFacts], network: Network) -> Sign | None:
         seen=f"all weights of {paths} begin as {value:g}",
         cause="Units that begin alike get the same gradient and stay alike"
         if value
-        else "Its units put out 0 and pass on no gradient: they stay alike",
+        else "Its units output 0 and pass on no gradient: they stay alike",
         action='use `kernel_initializer="glorot_uniform"`, which is the default',
         alternatives=('`kernel_initializer="he_normal"` with ReLU',),
         evidence={"value": value, "layers": len(named)},

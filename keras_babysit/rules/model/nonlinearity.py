@@ -63,7 +63,7 @@ def no_nonlinearity(history: RunHistory, *, wasted: int = 2) -> Iterator[Sign]:
         names = ", ".join(layer.path for layer in run)
         yield Sign(
             where=run[0].path,
-            seen=f"no activation function behind {names}"
+            seen=f"no activation function after {names}"
             + (": the whole model is linear up to its output" if flat else ""),
             cause="Together with the next layer "
             f"{'it is' if len(run) == 1 else 'these are'} one linear map",

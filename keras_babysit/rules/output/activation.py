@@ -65,7 +65,7 @@ def softmax_on_one_unit(history: RunHistory) -> Iterator[Sign]:
         yield Sign(
             where=layer.path,
             seen="softmax over 1 unit is 1 for every input",
-            cause="Its output is constant, and no gradient passes it",
+            cause="Its output is constant, and no gradient passes through it",
             action=_instead_of_one_softmax(task, hidden),
             alternatives=_or_two_units(task),
             evidence={"units": 1, "activation": "softmax"},
@@ -207,8 +207,7 @@ def wrong_output_activation(history: RunHistory) -> Iterator[Sign]:
             action = f"use `{task.head(task.units, wanted)}`"
         yield Sign(
             where=task.where,
-            seen=f"{_in_words(task.activation)} makes the outputs that {loss} is fed "
-            "with",
+            seen=f"{_in_words(task.activation)} makes the outputs that {loss} gets",
             cause=why,
             action=action,
             alternatives=_other_ways(task, wanted),
@@ -268,9 +267,9 @@ def _softmax_in_binary(task: Task) -> tuple[str, str] | None:
     if not task.units or task.units < 2:
         return None
     why = "Likely meant for classes that exclude each other; this trains each unit "
-    why += "as a yes or no of its own"
+    why += "as a separate yes or no"
     if task.units == 2:
-        return "info", why + ", which comes to the same with one-hot pairs"
+        return "info", why + ", which is the same for one-hot pairs"
     return "warning", why + ", and the softmax's probabilities are not what is trained"
 
 
@@ -365,8 +364,8 @@ def logits_after_activation(history: RunHistory) -> Iterator[Sign]:
             cause="On TensorFlow Keras takes the logits behind it, elsewhere it would "
             "be applied twice"
             if rescued
-            else "It is applied twice, which leaves hardly any gradient",
-            action="take away `from_logits=True`",
+            else "It is applied twice, which leaves almost no gradient",
+            action="remove `from_logits=True`",
             alternatives=(f"use `{task.head(task.units, None)}` without activation",),
             evidence={"activation": task.activation, "reads_logits": rescued},
             severity="info" if rescued else "error" if binary else None,

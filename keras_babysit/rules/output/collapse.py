@@ -55,8 +55,8 @@ def added_loss_too_heavy(
             where=call.layer,
             seen=_differ(ratio, before),
             cause=f"Likely the added loss, {number(added)} at first, outweighs "
-            f"{call.loss}, so that the code holds nothing of the inputs",
-            action=f"weigh the added loss less: multiply it by 1/{size}, as "
+            f"{call.loss}, so the code carries nothing of the inputs",
+            action=f"give the added loss less weight: multiply it by 1/{size}, as "
             f"{call.loss} is a mean over {size} elements",
             alternatives=("raise the weight from 0 over the first epochs",),
             evidence={"ratio": ratio, "before": before, "added": added},
@@ -105,9 +105,11 @@ def outputs_alike(
         yield Sign(
             where=call.layer,
             seen=_differ(ratio, before),
-            cause="Likely nothing of the inputs gets through to the outputs",
+            cause="Likely no information from the inputs reaches the outputs",
             action="look for the first layer whose outputs are the same for all inputs",
-            alternatives=("weigh other terms of the loss less, such as a divergence",)
+            alternatives=(
+                "give other terms of the loss less weight, such as a divergence",
+            )
             if own
             else (),
             evidence={"ratio": ratio, "before": before, "added": 0.0},

@@ -56,6 +56,6 @@ def logged_loss_is_zero(history: RunHistory, *, epochs: int = 2) -> Iterator[Sig
         'under the name "loss"',
         action="call `self._loss_tracker.update_state(loss)` in `train_step`, or "
         "return the loss under another name",
-        alternatives=("`self.compute_loss(x, y, y_pred)` in place of your own loss",),
+        alternatives=("`self.compute_loss(x, y, y_pred)` instead of your own loss",),
         evidence={"loss": 0.0, "gradient_norm": float(norms[-1])},
     )

@@ -77,7 +77,7 @@ def _accuracy_of_quantities(
     return (
         severity,
         f"metric {metric} with targets that are quantities",
-        "It counts exact hits, which quantities hardly ever are",
+        "It counts exact hits, which quantities almost never are",
         'use `metrics=["mae"]`',
     )
 
@@ -104,7 +104,9 @@ def _accuracy_of_rows(task: Task, metric: str) -> tuple[str, str, str, str] | No
         return "warning", "categorical_accuracy of 1 unit", why, use
     integers = task.single and task.kind == "labels"
     if metric == "categorical_accuracy" and integers:
-        why = "It takes the largest of a row, and a label is a row of one"
+        why = (
+            "It takes the largest element of a row, and a label is a row of one element"
+        )
         return "warning", "categorical_accuracy of integer labels", why, use
     if metric in ("accuracy", "categorical_accuracy") and task.kind == "multi-hot":
         why = "It compares only the largest output with the first label of a sample"

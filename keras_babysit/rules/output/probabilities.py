@@ -70,8 +70,8 @@ def probabilities_for_logits(
             "are all between 0 and 1" + ("" if two else " and sum to one"),
             cause=f"Likely a {function} has been applied to them already, and it is "
             "applied twice",
-            action="take away `from_logits=True`",
-            alternatives=(f"take away the {function} in the model",),
+            action="remove `from_logits=True`",
+            alternatives=(f"remove the {function} in the model",),
             evidence={
                 "min": min(x.min for x in outputs(known)),
                 "max": max(x.max for x in outputs(known)),
@@ -139,7 +139,7 @@ def logits_for_probabilities(
             cause="The loss clips outputs outside of 0 to 1 and gives no gradient "
             "there; likely these are logits",
             action="use `from_logits=True` in the loss",
-            alternatives=(f"a {function} behind the last layer of the model",),
+            alternatives=(f"a {function} after the last layer of the model",),
             evidence={"outside": shares[-1], "min": low, "max": high},
         )
 
@@ -188,8 +188,9 @@ def softmax_over_wrong_axis(history: RunHistory, *, least: int = 3) -> Iterator[
             where=known[-1].layer,
             seen=f"outputs sum to one over axis {axis}, and over the classes only "
             f"{sums[0]:.0%} of them do",
-            cause=f"The softmax goes over axis {axis}: places compete in place of "
-            "classes",
+            cause=(
+                f"The softmax goes over axis {axis}: places compete instead of classes"
+            ),
             action='use `activation="softmax"` in the last layer, or '
             "`Softmax(axis=-1)`",
             evidence={"axis": axis, "over_classes": sums[0]},

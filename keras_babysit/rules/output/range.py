@@ -111,7 +111,7 @@ def hinge_range(history: RunHistory) -> Iterator[Sign]:
                 seen=f"{task.activation} puts out "
                 f"{_interval(*RANGES[task.activation])}, but {task.loss.name} wants -1 "
                 "for one of the classes",
-                cause="That class can never be right",
+                cause="That class can never be predicted",
                 action=f"use `{task.head(task.units, 'tanh')}`, or no activation",
                 alternatives=('loss="binary_crossentropy" with this output',),
                 evidence={"activation": task.activation},

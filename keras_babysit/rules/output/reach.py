@@ -80,7 +80,7 @@ def targets_beyond_outputs(
             if divides
             else "map them to 0 and 1: `(y + 1) / 2`"
             if signs
-            else "bring the targets to 0 to 1",
+            else "scale the targets to 0 to 1",
             alternatives=(
                 "an output without activation, if the targets are quantities",
             ),

@@ -114,7 +114,7 @@ def sigmoid_for_classes(history: RunHistory, *, many: int = 50) -> Iterator[Sign
         yield Sign(
             where=task.where,
             seen=f"every sample has exactly one of {units} classes, but "
-            f"{task.loss.name} trains each as a yes or no of its own",
+            f"{task.loss.name} trains each as a separate yes or no",
             cause="Likely meant for labels that do not exclude each other",
             action=f"use `{task.head(units, 'softmax')}` with `{ONE_HOT_LOSS}`",
             evidence={"units": units, "activation": task.activation},
@@ -169,7 +169,7 @@ def regression_loss_for_classes(history: RunHistory) -> Iterator[Sign]:
             seen=f"{what} with {task.loss.name}",
             cause="Likely classes are meant, and this loss is for quantities",
             action=f"use `{loss}`{head}",
-            alternatives=("keep it if it learns well: then the choice is yours",)
+            alternatives=("keep it if the model learns well",)
             if severity != "error"
             else (),
             evidence={

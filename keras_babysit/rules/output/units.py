@@ -78,7 +78,7 @@ def _too_few_units(task: Task) -> Sign | None:
         where=task.where,
         seen=f"{count(units, 'unit')} for {task.distinct} classes "
         f"(labels {_label(task, min)} to {_label(task, max)})",
-        cause="Classes without a unit of their own cannot be told apart",
+        cause="A class without a unit cannot be predicted",
         action=f"use `{task.head(classes, 'softmax')}` with `{SPARSE_LOSS}`",
         evidence={"units": units, "classes": task.distinct},
     )
@@ -164,7 +164,7 @@ def _too_many_units(task: Task, unseen: int) -> Sign | None:
         where=task.where,
         seen=f"{units} units for {task.distinct} classes seen among {target.seen} "
         "samples",
-        cause="Likely units without a class: they only learn to stay silent",
+        cause="Likely some units have no class: they only learn to output 0",
         action=f"use `{task.head(classes, _usual(task))}`"
         if task.activation == "batch_softmax"
         else f"use `{task.head(classes, task.activation)}`",

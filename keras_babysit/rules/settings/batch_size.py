@@ -55,7 +55,7 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
         where=layer.path,
         seen=f"batch normalization over {count(int(seen), 'value')} a channel: "
         f"batches have {count(size, 'sample')}",
-        cause="Its output is 0 whatever comes in"
+        cause="Its output is 0 for every input"
         if seen == 1
         else "Mean and variance of so few values are mostly noise",
         action="use `batch_size=32`",

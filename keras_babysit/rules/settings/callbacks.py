@@ -15,8 +15,9 @@ from keras_babysit.rules.rule import Sign, rule
 
 #: What each callback does when it takes better for worse.
 _EFFECT = {
-    "EarlyStopping": "it stops when the model gets better, and takes the worst epoch "
-    "for the best",
+    "EarlyStopping": (
+        "it stops when the model gets better, and mistakes the worst epoch for the best"
+    ),
     "ModelCheckpoint": "it keeps the worst weights",
     "ReduceLROnPlateau": "it lowers the rate while the model gets better",
 }
@@ -145,7 +146,7 @@ def _never(history: RunHistory, c: CallbackFacts, logged: list[str]) -> Sign:
         f"(logged: {names(logged, 6)})",
         cause="There are no validation data"
         if unvalidated
-        else "Likely the metric goes by another name",
+        else "Likely the metric has another name",
         action="give `validation_data` or `validation_split` to fit"
         if unvalidated
         else f'use `{c.kind}(monitor="{close[0] if close else "loss"}")`',

@@ -66,7 +66,7 @@ def learning_rate_extreme(
         why = "each step throws away what the weights have learned"
         yield _rate_sign(rate, optimizer, why, how, "error" if deep else "info")
     elif lowest <= low and not optimizer.scheduled:
-        yield _rate_sign(rate, optimizer, "the weights will hardly move", how, None)
+        yield _rate_sign(rate, optimizer, "the weights will barely move", how, None)
 
 
 def _usual_rate(optimizer: OptimizerFacts) -> float:

@@ -42,7 +42,7 @@ def warmup_too_long(
         A schedule that rises all through the run that is coming (of two epochs or
         more), and does not get to the share `reached` of the highest rate that it
         has later on. Where a callback sets the rate: one that has risen all through
-        the run, while the loss hardly moved (a skill below `unlearned`) and no kernel
+        the run, while the loss barely moved (a skill below `unlearned`) and no kernel
         changed by more than a thousandth of itself in a step.
 
     Why it matters:
@@ -80,7 +80,7 @@ def warmup_too_long(
         where="",
         seen=f"the learning rate rises to {number(top)} in the "
         f"{count(length, 'update')} of this run, {percent(top / peak)} of the "
-        f"{number(peak)} that it gets to at about update {at:,}",
+        f"{number(peak)} that it reaches at about update {at:,}",
         cause="The warm-up is longer than the run",
         action=f"warm up over {max(length // 10, 1):,} updates, a tenth of the run",
         alternatives=("train for longer", "a constant learning rate"),
@@ -103,7 +103,7 @@ def _still_rising(history: RunHistory, unlearned: float) -> Iterator[Sign]:
     yield Sign(
         where="",
         seen=f"the learning rate has risen from {number(rates[0])} to "
-        f"{number(rates[-1])} all through the run, and the loss hardly moved",
+        f"{number(rates[-1])} all through the run, and the loss barely moved",
         cause="Likely the warm-up is longer than the run",
         action=f"warm up over {max(p.batches // 10, 1):,} updates, a tenth of the run",
         alternatives=("a constant learning rate",),

@@ -68,7 +68,7 @@ def accuracy_at_majority(
     if not of_classes(history) or not np.abs(recent - share).max() <= margin:
         return
     if falls and share <= 0.7:
-        cause = "Likely loss and accuracy do not speak of the same thing"
+        cause = "Likely loss and accuracy do not measure the same thing"
         action = "compare output activation, from_logits and the targets' shape"
     else:
         cause = "Likely the model predicts the same class for every input"

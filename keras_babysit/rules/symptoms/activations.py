@@ -80,13 +80,13 @@ def dead_relu(
 
 
 def _revive(history: RunHistory) -> str:
-    """Start anew; with what, depends on whether they were dead from the start."""
+    """Start over; with what, depends on whether they were dead from the start."""
     place = history.window("dead_fraction", 1).places
     first = [history.values("dead_fraction", p)[:1] for p in place]
     born = any(len(v) and v[0] >= 1 for v in first)
     if born:
         return "initialize its bias with zeros and its kernel with he_normal"
-    return "start anew with a tenth of the learning rate"
+    return "start over with a tenth of the learning rate"
 
 
 @rule(

@@ -86,7 +86,7 @@ class _Apart(NamedTuple):
     cause: str = "Likely the loss does not depend on it"
     action: str = "connect it to an output with a loss, or set trainable=False"
     alternatives: tuple[str, ...] = (
-        "look for stop_gradient, rounding or argmax behind it",
+        "look for stop_gradient, rounding or argmax after it",
     )
 
 
@@ -198,7 +198,7 @@ def _no_slope(
         f"{seen} in all layers before {_owner(behind)}, but not in it",
         "Likely a function without a slope lies between them, such as sign, round or "
         "argmax",
-        "use a smooth one in its place, tanh for sign",
+        "use a smooth one instead, tanh for sign",
         ("pass the gradient straight through: x + stop_gradient(sign(x) - x)",),
     )
 

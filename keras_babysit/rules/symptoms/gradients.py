@@ -211,8 +211,10 @@ def exploding_gradients(
         yield Sign(
             where="",
             seen=seen,
-            cause="Likely too large weights, by their initialization or by too large "
-            "steps",
+            cause=(
+                "Likely the weights are too large, from initialization or from large "
+                "steps"
+            ),
             action="clip the gradients: clipnorm=1.0 in the optimizer",
             alternatives=(
                 try_rate(history, 0.1),

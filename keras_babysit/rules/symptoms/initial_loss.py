@@ -94,8 +94,8 @@ def _why(history: RunHistory) -> tuple[str, str, str]:
     )
     if frozen:
         return (
-            "Likely what the frozen layers put out is too large for the layers behind",
-            "put BatchNormalization or LayerNormalization behind the frozen layers",
+            "Likely the frozen layers' outputs are too large for the layers after them",
+            "put BatchNormalization or LayerNormalization after the frozen layers",
             smaller,
         )
     return (

@@ -82,7 +82,7 @@ def learning_rate_too_low(
         yield faded
     elif tiny or line:
         rate = rate_in_force(history)
-        how = "hardly moves" if tiny else "falls slowly, along a straight line"
+        how = "barely moves" if tiny else "falls slowly, along a straight line"
         yield Sign(
             where="",
             seen=f"the loss {how} ({_from_to(p)}) with update ratios of at most "
@@ -232,8 +232,7 @@ def _blown(history: RunHistory, first: float, jump: float) -> Iterator[Sign]:
         where="",
         seen=f"the first update changed the weights by {percent(ratio)}, and the loss "
         f"went from {number(start)} to {number(worst)}",
-        cause="Likely the learning rate is too high: what the initialization gave is "
-        "gone",
+        cause="Likely the learning rate is too high: the initialization is lost",
         action=try_rate(history, 0.01 if ratio > 1 else 0.1),
         alternatives=("warm the learning rate up",),
         evidence={"update_ratio": ratio, "start": start, "worst": worst},

@@ -244,7 +244,7 @@ def loss_flat(
         "nothing was learned",
         cause="Likely the gradient does not reach the weights, or the targets do not "
         "depend on the inputs",
-        action="see whether the model can learn 20 samples by heart; if not, look at "
+        action="check whether the model can memorize 20 samples; if not, look at "
         "the output activation and the loss",
         alternatives=(try_rate(history, 0.1), try_rate(history, 10)),
         evidence={"loss": p.losses[-1], "constant": chance, "skill": p.skill},

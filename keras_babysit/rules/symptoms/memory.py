@@ -61,12 +61,12 @@ def long_memory(
     yield Sign(
         where=place,
         seen=f"val_loss was never better than {number(np.nanmin(losses))} (a constant "
-        f"prediction has {number(state.reference)}), though the targets go along with "
+        f"prediction has {number(state.reference)}), although the targets depend on "
         f"the inputs; the layer reads {steps} steps",
         cause="Likely its gradients vanish over so many steps",
         action="cut or pool the sequence to fewer steps"
         if is_gated
-        else "use LSTM or GRU in its place",
+        else "use LSTM or GRU instead",
         alternatives=("attention or convolutions over the sequence",),
         evidence={"steps": steps, "val_loss": float(np.nanmin(losses))},
         since=(0.0, 0.0),

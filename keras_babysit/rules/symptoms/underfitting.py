@@ -71,7 +71,7 @@ def underfitting(
     also = f" (the nearest neighbour reaches {number(neighbours)})" if more else ""
     yield Sign(
         where="",
-        seen=f"{what} comes to rest at {number(reached)}{also}, with a training loss "
+        seen=f"{what} levels off at {number(reached)}{also}, with a training loss "
         f"of {number(p.last)}",
         cause="Likely the model is too small or regularized too much"
         if more

@@ -165,7 +165,7 @@ def update_ratio_too_low(
         where=places[0],
         seen=f"update ratio {number(least)} over the last {len(window.steps)} "
         f"observed steps (about 1e-3 is healthy), in {names(places)}",
-        cause="Likely hardly any gradient reaches these layers",
+        cause="Likely almost no gradient reaches these layers",
         action="use ReLU activations with He initialization, or BatchNormalization",
         alternatives=("Adam in place of plain SGD",),
         evidence={"update_ratio": least, "kernels": len(places)},

@@ -133,7 +133,7 @@ def _rising(
         where="",
         seen=f"val_loss has risen from {number(lowest)} to {number(now)} while the "
         f"training loss fell to {number(train)}{apart}",
-        cause="Likely the model learns the training samples by heart",
+        cause="Likely the model memorizes the training samples",
         action="stop at the best epoch: EarlyStopping(restore_best_weights=True, "
         f"patience={max(n, 3)})",
         alternatives=(
@@ -154,7 +154,7 @@ def _apart(history: RunHistory, c: _Curves, gap: float, n: int) -> list[Sign]:
         return []
     sign = Sign(
         where="",
-        seen=f"the training data are learned by heart{words}",
+        seen=f"the training data are memorized{words}",
         cause="Likely the model is large for so few samples",
         action="get more data, or augment what there is",
         alternatives=("dropout or weight decay", "a smaller model"),
@@ -197,7 +197,7 @@ def batchnorm_lagging(
     Why it matters:
         In training the layers normalize by the batch, in validation by moving averages,
         which with `momentum=0.99` take some 500 updates to catch up. Until then the
-        validation says nothing of what was learned. It looks like overfitting, and
+        validation says nothing about what was learned. It looks like overfitting, and
         more regularization would not help.
 
     What to do:
@@ -225,7 +225,7 @@ def batchnorm_lagging(
         f"{number(c.loss[-1])}, val_loss still {number(c.val_loss[-1])} (a constant "
         f"prediction has {number(chance)})",
         cause="Likely BatchNormalization's moving averages have not caught up",
-        action="train on, or use BatchNormalization(momentum=0.9) in a short training",
+        action="keep training, or use BatchNormalization(momentum=0.9) in a short run",
         evidence={"val_loss": c.val_loss[-1], "loss": c.loss[-1], "updates": updates},
         # The same samples: nothing else makes them so different.
         severity="warning"
@@ -362,7 +362,7 @@ def _why_better(history: RunHistory, acting: list[str]) -> tuple[str, str]:
         # None of them is a training sample, as far as was looked for.
         return "Likely the validation data are easier", "split the samples at random"
     return (
-        "Likely the validation data are easier, or hold training samples",
+        "Likely the validation data are easier, or contain training samples",
         "look for samples that are in both sets",
     )
 
