@@ -101,10 +101,18 @@ BEFORE = {
 }
 
 
+def with_methods(value):
+    yield value
+    if inspect.isclass(value):
+        own = (v for name, v in vars(value).items() if not name.startswith("_"))
+        yield from filter(inspect.isfunction, own)
+
+
 EXAMPLES = {
     page.name: [
         (value.__qualname__, found)
-        for value in api.on_pages(page.name)
+        for shown in api.on_pages(page.name)
+        for value in with_methods(shown)
         for found in BLOCK.findall(inspect.getdoc(value) or "")
     ]
     for page in api.PAGES.glob("*.md")

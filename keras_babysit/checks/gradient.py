@@ -87,8 +87,8 @@ def gradient_check(
 ) -> GradientCheck:
     """Compares a model's gradients with centred differences of its loss.
 
-    Made for custom layers, losses and regularizers, whose gradients may be wrong; and
-    by the advice of CS231n (Neural Networks Part 3: Gradient checks):
+    It is meant for custom layers, losses and regularizers, whose gradients may be
+    wrong. It follows CS231n (Neural Networks Part 3: Gradient checks):
 
     - all is computed in float64, whatever the dtype policies; in float32, with larger
       steps and wider bands, where a layer insists on it;
@@ -106,8 +106,8 @@ def gradient_check(
     compared alone, on the inputs that it has in the model, to name the one that is
     wrong.
 
-    The model, its optimizer, its compile state and all random states are afterwards
-    bit for bit as they were.
+    Afterwards the model, its optimizer, its compile state and all random states are as
+    they were, bit for bit.
 
     Args:
         model: a compiled `keras.Model`. Of one with its own `train_step`, `call` and

@@ -65,19 +65,19 @@ def check_initial_loss(
 ) -> CheckResult:
     """Compares the loss before any update with what chance gives.
 
-    A network that has learned nothing should not be sure of anything: softmax and
+    A network that has learned nothing should not be confident: softmax and
     cross-entropy over C classes give −log(1/C), a hinge its margin, a mean squared
-    error about the mean square of the targets. Penalties are left out. What chance
-    gives is asked of the loss function itself, with scores (logits, or what goes into
-    the last activation) of zero, and of random scores; so it holds for weighted
-    samples, masks, label smoothing, and custom losses as well.
+    error about the mean square of the targets. Penalties are left out. The loss at
+    chance is computed with the loss function itself, for scores (logits, or what goes
+    into the last activation) of zero and for random scores. So it also holds for
+    weighted samples, masks, label smoothing and custom losses.
 
-    A loss far above chance says that the outputs start too large: inputs that are not
-    scaled, or initial weights that are too large. One far below says that the model is
-    trained already, or that its inputs hold the labels. An output bias that was set
-    to the class shares or to the targets' mean is as good.
+    A loss far above chance means that the outputs start too large: inputs are not
+    scaled, or initial weights are too large. A loss far below means that the model is
+    already trained, or that its inputs contain the labels. An output bias that is set
+    to the class shares or to the targets' mean passes, too.
 
-    The model is given back as it was.
+    The model is returned as it was.
 
     Args:
         model: a compiled model.
@@ -108,7 +108,9 @@ def check_initial_loss(
         Karpathy, A Recipe for Training Neural Networks (2019), "verify loss @ init".
 
     Example:
-        >>> print(keras_babysit.check_initial_loss(model, x_train, y_train))
+    ```python
+    print(keras_babysit.check_initial_loss(model, x_train, y_train))
+    ```
     """
     check_bounds(samples, limit, far)
     sample = sample_of(x, y, sample_weight, n=samples)

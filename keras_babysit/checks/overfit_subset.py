@@ -92,14 +92,14 @@ def overfit_subset(
 ) -> OverfitResult:
     """Trains a model on a few samples until it has memorized them.
 
-    It has to get the loss to its floor, which is not always zero, and, with a loss
-    for classes, the accuracy to 100 %. Dropout, noise, augmentation, weight decay and
-    regularization are off meanwhile; all samples go in one batch. Where the
-    optimizer's own learning rate does not do it, others are tried. If nothing does
-    it, the rules of the diagnosis look at the training and say why.
+    The loss has to reach its floor, which is not always zero, and, with a loss for
+    classes, the accuracy 100 %. Dropout, noise, augmentation, weight decay and
+    regularization are off meanwhile; all samples are in one batch. If the optimizer's
+    own learning rate is not enough, others are tried. If none is, the rules of the
+    diagnosis look at the run and explain why.
 
-    The model, its optimizer and all random numbers are afterwards as they were, bit
-    for bit; training begins with the weights that it has.
+    Afterwards the model, its optimizer and all random states are as they were, bit for
+    bit. Training starts from the model's current weights.
 
     Args:
         model: a compiled model.

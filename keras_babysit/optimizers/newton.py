@@ -27,12 +27,12 @@ class Newton(FullBatchOptimizer):
 
     Every iteration fits a parabola to the loss, by its gradient and its Hessian (the
     matrix of all second derivatives), and steps to the lowest point of it: `-H⁻¹ g`,
-    without a learning rate. Where that does not lower the loss or the parabola has no
-    lowest point, the Hessian's diagonal is raised until it does, which makes the step
+    without a learning rate. If that does not lower the loss, or the parabola has no
+    lowest point, the Hessian's diagonal is raised until it does. That makes the step
     shorter and turns it downhill (Levenberg and Marquardt's damping).
 
     The Hessian of n weights has n² elements, and the step takes n³ operations: that is
-    why nobody trains networks so. See CS231n, "Neural Networks Part 3", section
+    why networks are not trained this way. See CS231n, "Neural Networks Part 3", section
     "Second order methods", and `docs/second_order.md`.
 
     Args:
@@ -41,7 +41,7 @@ class Newton(FullBatchOptimizer):
         gradient_tolerance: converged where no element of the gradient is larger.
         loss_tolerance: converged where an iteration lowers the loss by no more than
             this share of the loss (or of 1, if the loss is less).
-        max_parameters: number of trainable weights above which `fit` refuses.
+        max_parameters: number of trainable weights above which `fit` raises an error.
         dtype: `"float64"` computes in float64, whatever the model's dtypes; `None` in
             the model's own.
 

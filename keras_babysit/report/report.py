@@ -35,7 +35,7 @@ MAX_LOGS = 6
 class Report(Shown):
     """The results of a run so far.
 
-    Shown as it is in a notebook; `print(report)` gives plain text.
+    A notebook shows it as HTML; `print(report)` gives plain text.
 
     Attributes:
         findings: everything that was found: open ones first, the worst first; healed
@@ -52,7 +52,7 @@ class Report(Shown):
         stopped: why the training was stopped early; `""` if it was not.
         notes: further lines, for example of what was repaired.
         damaged: number of records of its event files that could not be read.
-        unasked: what rules could not be asked of, as sentences.
+        unasked: what rules could not be applied to, as sentences.
         course: the numbers over time, which a page draws; not in `to_dict`.
 
     Example:

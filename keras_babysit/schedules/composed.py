@@ -28,7 +28,7 @@ _register = keras.saving.register_keras_serializable(package="keras_babysit")
 @_register
 @dataclass(frozen=True, repr=False)
 class WarmUp(Timed):
-    """Rises in a straight line to where a schedule begins, which then takes over.
+    """Rises in a straight line to the start of a schedule, which then takes over.
 
     Goyal et al., "Accurate, Large Minibatch SGD" (2017). The schedule's own time begins
     after the warm-up, so its lengths do not include it. `WarmUp` of a cosine is Keras's
@@ -36,9 +36,9 @@ class WarmUp(Timed):
 
     Args:
         schedule: a schedule, ours or Keras's, or a rate to stay at.
-        initial_learning_rate: the rate of step 0. Default: what rises by equal amounts
-            and wastes no step on a rate of 0: the schedule's first rate divided by the
-            length plus one.
+        initial_learning_rate: the rate of step 0. Default: the schedule's first rate
+            divided by the length plus one, so that the rate rises by equal amounts and
+            no step has a rate of 0.
         epochs: length of the warm-up in epochs (rounded to whole steps),
         steps: or in steps.
         steps_per_epoch: see `Schedule`; holds for `schedule` too.

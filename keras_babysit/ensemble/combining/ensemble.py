@@ -79,9 +79,11 @@ class Ensemble(Functional):
             weights or `average`.
 
     Example:
-        >>> ensemble = Ensemble([model_1, model_2, model_3])  # doctest: +SKIP
-        >>> ensemble.evaluate(x_test, y_test)  # doctest: +SKIP
-        >>> ensemble.save("ensemble.keras")  # doctest: +SKIP
+    ```python
+    ensemble = keras_babysit.ensemble.Ensemble(members)
+    ensemble.evaluate(x_test, y_test)
+    ensemble.save("ensemble.keras")
+    ```
 
     References:
         CS231n, "Model ensembles"; Dietterich: Ensemble Methods in Machine Learning
@@ -147,7 +149,9 @@ class Ensemble(Functional):
             Of logits, the spread is that of the probabilities that they mean.
 
         Example:
-            >>> unsure = ensemble.spread(x).mutual_information > 0.3  # doctest: +SKIP
+        ```python
+        unsure = ensemble.spread(x).mutual_information > 0.3
+        ```
         """
         whole_or_none("batch_size", batch_size)
         checks.check_inputs(x)

@@ -53,8 +53,10 @@ class LazyEnsemble:
             `Ensemble` refuses.
 
     Example:
-        >>> ensemble = LazyEnsemble("members")  # doctest: +SKIP
-        >>> probabilities = ensemble.predict(x)  # doctest: +SKIP
+    ```python
+    ensemble = keras_babysit.ensemble.LazyEnsemble("snapshots")
+    probabilities = ensemble.predict(x)
+    ```
     """
 
     def __init__(

@@ -76,7 +76,9 @@ def report(
             `subsets` or `batch_size` that is not a positive integer, a `seed` below 0.
 
     Example:
-        >>> print(report(members, x_test, y_test))  # doctest: +SKIP
+    ```python
+    print(keras_babysit.ensemble.report(members, x_test, y_test))
+    ```
 
     References:
         CS231n, "Model ensembles": performance improves with the number of models, with

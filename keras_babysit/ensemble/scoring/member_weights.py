@@ -75,8 +75,10 @@ def greedy_weights(
             not known or not finite for any member, or a wrong number.
 
     Example:
-        >>> weights = greedy_weights(members, x_val, y_val)  # doctest: +SKIP
-        >>> Ensemble(members, weights)  # doctest: +SKIP
+    ```python
+    weights = keras_babysit.ensemble.greedy_weights(members, x_val, y_val)
+    ensemble = keras_babysit.ensemble.Ensemble(members, weights)
+    ```
 
     References:
         Caruana, Niculescu-Mizil, Crew and Ksikes: Ensemble Selection from Libraries of
