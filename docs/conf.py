@@ -30,7 +30,7 @@ myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 # A name in backticks links to its entry; what is no name is code all the same.
 default_role = "py:obj"
 napoleon_use_ivar = True

@@ -163,9 +163,9 @@ def test_saved_model(call, tmp_path):
 
 
 WRONG_MODELS = {
-    "project": "must be a module and what to take from it",
-    "project:": "must be a module and what to take from it",
-    "my-project:make_model": "must be a module and what to take from it",
+    "project": "must be a module and a name in it",
+    "project:": "must be a module and a name in it",
+    "my-project:make_model": "must be a module and a name in it",
     "nowhere.at.all:make_model": "There is no module 'nowhere'",
     "project:make_modle": "'project' has no 'make_modle'. Did you mean make_model",
     "project:Project.modle": "'project' has no 'Project.modle'. Did you mean model?",

@@ -17,16 +17,16 @@ from keras_babysit.errors import whole, wrong
 
 
 class BestCheckpoints(ModelFiles, MonitorCallback):
-    """Keeps the `k` best models of a training, by a metric at the ends of epochs.
+    """Keeps the `k` best models of a training run, by a metric at the ends of epochs.
 
-    What `keras.callbacks.ModelCheckpoint(save_best_only=True)` does for one. Average
-    their weights with `average_weights(best.paths, x=x_train)`, or their predictions
-    with `Ensemble(load_members(best.paths))`.
+    `keras.callbacks.ModelCheckpoint(save_best_only=True)` does this for one model.
+    Average their weights with `average_weights(best.paths, x=x_train)`, or their
+    predictions with `Ensemble(load_members(best.paths))`.
 
-    Each is a whole `.keras` file that loads in plain Keras, written at once or not at
-    all, with its epoch (from 1) and its value in the name:
-    `best-epoch-012-val_loss-0.1234.keras`. Of equal values the earlier is the better.
-    A run that resumes with `keras.callbacks.BackupAndRestore` continues with the files
+    Each is a complete `.keras` file that loads in plain Keras, and is never written
+    partially, with its epoch (from 1) and its value in the name:
+    `best-epoch-012-val_loss-0.1234.keras`. Of equal values the earlier is the better. A
+    run that resumes with `keras.callbacks.BackupAndRestore` continues with the files
     that exist. It only watches: if a file cannot be written, it warns once and training
     continues.
 

@@ -41,11 +41,11 @@ def greedy_weights(
 ) -> np.ndarray:
     """Returns weights by greedy selection with replacement.
 
-    Starting from the best member, the one is added that makes the loss of the mean the
-    smallest, again and again; a member may be added several times, and how often it was
-    added is its weight. The best of all rounds counts, so that more rounds cannot harm.
-    With `bags`, this is done in random halves of the members, and averaged, which
-    overfits less where there are many members.
+    Starting from the best member, each round adds the member that makes the loss of the
+    mean smallest. A member may be added several times; its weight is how often it was
+    added. The best of all rounds counts, so more rounds cannot harm. With `bags`, this
+    is done in random halves of the members, and averaged, which overfits less where
+    there are many members.
 
     On the data given, the loss of the weighted mean is never larger than that of the
     best single member (instead, the best one alone is returned). That says nothing

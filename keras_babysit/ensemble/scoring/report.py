@@ -20,7 +20,7 @@ _SPARE = ("calibration error", "time", "memory")
 
 @dataclass(frozen=True)
 class EnsembleReport(Shown):
-    """What members and their ensembles are worth; `print(report)` gives a table.
+    """The scores of members and their ensembles; `print(report)` gives a table.
 
     Attributes:
         kind: `"categorical"`, `"binary"` or `"values"`.
