@@ -404,7 +404,7 @@ def test_an_optimizer_that_cannot_be_made_anew():
 
     model, x, y = small()
     model.compile(Odd(1), SPARSE)
-    with pytest.raises(ValueError, match="can be made anew"):
+    with pytest.raises(ValueError, match="can be made again"):
         find_learning_rate(model, x, y)
 
 
