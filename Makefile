@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
 
-.PHONY: demo test fuzz lint bench docs zoo chromium clean
+.PHONY: demo test fuzz lint bench docs docs-site zoo chromium clean
 
 demo: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python examples/quickstart.py
@@ -35,10 +35,20 @@ bench: $(VENV)/installed
 zoo: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python tests/zoo/run.py --jobs 2
 
-# By way of a file beside it: a failure leaves the documentation as it was.
+# The rules' page and the notebook. By way of a file beside it: a failure leaves the documentation as it was.
 docs: $(VENV)/installed
 	$(BIN)/python -m keras_babysit rules --markdown > docs/rules.md.new
 	mv docs/rules.md.new docs/rules.md
+	$(BIN)/python docs/notebook.py
+
+# Opens from the disk, without a server or a network. Warnings are errors.
+docs-site: $(VENV)/docs
+	$(SETTINGS) $(BIN)/python -m sphinx --quiet --fail-on-warning docs build/site
+	@echo "The site is in build/site/index.html"
+
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 $(VENV)/installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV) || { $(MAKE) venv-package && $(PYTHON) -m venv --clear $(VENV); }

@@ -16,6 +16,7 @@ SEARCH = [
     *SCIPY,
 ]
 RAY = [*SEARCH, "ray>=2.60"]
+DOCS = ["furo>=2025.12", "myst-parser>=5.0", "sphinx>=9.0"]
 EXAMPLES = [*TENSORFLOW, *PLOT, "mlxtend>=0.25", "scikit-learn>=1.9"]
 DEVELOPMENT = [
     *EXAMPLES,
@@ -63,6 +64,7 @@ setup(
         "search": SEARCH,
         "ray": RAY,
         "search-gp": [*SEARCH, "torch>=2.8"],
+        "docs": DOCS,
         "examples": EXAMPLES,
         "dev": DEVELOPMENT,
     },

@@ -226,7 +226,7 @@ def all_but_distilled(runs):
         "single": runs.single(),
         f"{SNAPSHOTS} snapshots": ensemble.Ensemble(snapshots),
         "last snapshot": snapshots[-1],
-        f"{MEMBERS} initialisations": ensemble.Ensemble(members),
+        f"{MEMBERS} initializations": ensemble.Ensemble(members),
         "EMA": ema,
         "SWA": swa,
     }

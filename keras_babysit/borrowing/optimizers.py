@@ -53,7 +53,7 @@ def fresh(
         settings: other settings in place of its own.
 
     Raises:
-        ValueError: if it cannot be made anew from its configuration.
+        ValueError: if it cannot be made again from its configuration.
     """
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         config = optimizer.get_config()
@@ -71,7 +71,7 @@ def fresh(
         made = type(optimizer).from_config(config)
     except (TypeError, ValueError, NotImplementedError, AttributeError) as e:
         raise ValueError(
-            "The model's optimizer must be one that can be made anew: "
+            "The model's optimizer must be one that can be made again: "
             "`type(optimizer).from_config(optimizer.get_config())`. "
             f"Received: {type(optimizer).__name__}, which raises {type(e).__name__}: "
             f"{e}"

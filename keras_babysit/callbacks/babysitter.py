@@ -25,7 +25,7 @@ from keras_babysit.rules.rule import Rule
 from keras_babysit.sinks.console import ConsoleSink
 from keras_babysit.step import budget, watch
 
-_SEE = "Training goes on as if it were not there."
+_SEE = "Training continues without it."
 
 
 class UnwritableError(ValueError):
@@ -33,49 +33,48 @@ class UnwritableError(ValueError):
 
 
 class Babysitter(keras.callbacks.Callback):
-    """Watches the real training step, shows it in TensorBoard, and says what is wrong.
+    """Watches the real training step, shows it in TensorBoard, and reports problems.
 
     On observed steps it records, for each trainable variable, the weights, the
-    gradient, the update that the optimizer really made and their ratio (about 1e-3
-    is healthy); for each layer its activations, with zeros, saturation and dead
-    units; the loss of the batch and the learning rate; for each epoch Keras's logs,
-    histograms of the weights and pictures of the first layer's. See CS231n, "Neural
-    Networks Part 3: Learning and Evaluation", section "Babysitting the learning
-    process".
+    gradient, the update that the optimizer made, and their ratio (about 1e-3 is
+    healthy); for each layer its activations, with zeros, saturation and dead units; the
+    loss of the batch and the learning rate; for each epoch Keras's logs, histograms of
+    the weights and pictures of the first layer's weights. See CS231n, "Neural Networks
+    Part 3: Learning and Evaluation", section "Babysitting the learning process".
 
-    From all this, from the model and from a sample of the data that `fit` feeds it,
-    rules tell what is wrong, in which layer, since when, and what to change: one line
-    in the console when something is found, all of it in `report`.
+    From these records, the model and a sample of the data, rules find what is wrong, in
+    which layer, since when, and what to change. A finding prints one line in the
+    console; `report` has all of it.
 
-    It only watches: weights, optimizer and history end up as they would without it.
-    Should anything in it fail, it warns once and steps aside.
+    It only watches: weights, optimizer and history are the same as without it. If
+    something in it fails, it warns once and steps aside.
 
     Args:
         log_dir: directory of the TensorBoard files, which go to its `train` and
-            `validation` subdirectories as those of `keras.callbacks.TensorBoard`.
+            `validation` subdirectories, as with `keras.callbacks.TensorBoard`.
         overhead: share of the training time that observing may add, 0.01 for 1 %.
             Observed steps are spaced so that their measured cost stays within it.
             Most of them are *light*: weights, updates, loss and learning rate, which
-            is nearly free. *Full* ones also have gradients and activations. On top,
-            the early steps have an advance of 20 full observations or two seconds,
-            whichever is less, and one step in each epoch is always observed.
+            is nearly free. *Full* ones also have gradients and activations. In
+            addition, the first steps have an advance of 20 full observations or two
+            seconds, whichever is less, and one step in each epoch is always observed.
         strict: whether to keep to `overhead` without the advance and the step in each
-            epoch, and to count what is built once too. Only the first step is then
-            observed before it has been paid for, and histograms of the weights are
-            recorded only after epochs that pay for them.
-        every: observe one step in so many instead, all of them fully.
+            epoch, and to count what is built once too. Then only the first step is
+            observed before the budget allows it, and histograms of the weights are
+            recorded only after epochs whose budget covers them.
+        every: observe one step in this many instead, each of them fully.
         probes: names of what to measure, any of `"update_ratio"`, `"gradients"`,
             `"activations"`, `"loss"`, `"weights"`, `"first_layer"`; all by default.
         image_shape: `(height, width)` or `(height, width, channels)` of the inputs,
-            if they are flattened images, for the pictures of a first Dense layer.
-        rules: rules to ask, or their names; all by default, see
-            `keras-babysit rules`. None with `rules=[]`.
+            if they are flattened images: for pictures of a first Dense layer.
+        rules: rules to apply, or their names; all by default, see `keras-babysit
+            rules`. `rules=[]` applies none.
         ignore: names of rules to leave out.
         thresholds: rule name to its thresholds,
             `{"update-ratio-too-high": {"limit": 3e-2}}`.
-        on_finding: `"warn"` tells each finding once; `"stop"` also ends the training,
-            after the batch, at the first finding of severity `"error"`; a function
-            is called with each new `Finding`; what it raises ends the training.
+        on_finding: `"warn"` reports each finding once; `"stop"` also stops training
+            after the batch of the first finding of severity `"error"`; a function is
+            called with each new `Finding`, and what it raises stops training.
         verbose: 0 for no output to the console; 1 for a line a finding and a summary
             at the end.
 
@@ -117,7 +116,7 @@ class Babysitter(keras.callbacks.Callback):
         self.every = whole_or_none("every", every)
         if self.every and self.strict:
             raise ValueError(
-                "`every` fixes the distance of the observed steps, so there is no "
+                "`every` fixes which steps are observed, so there is no "
                 "budget to be strict about: leave one of them out. "
                 f"Received: every={every!r}, strict={strict!r}"
             )
@@ -324,8 +323,8 @@ class Babysitter(keras.callbacks.Callback):
         is_first, self._is_aside = not self._is_aside, True
         if is_first and not quiet:
             warn(
-                f"{type(self).__name__} stopped watching because of an error of its "
-                f"own: {type(error).__name__}: {error}. {_SEE}"
+                f"{type(self).__name__} stopped watching because of an internal error: "
+                f"{type(error).__name__}: {error}. {_SEE}"
             )
 
     def _lead(self, event: str, *args: Any) -> None:

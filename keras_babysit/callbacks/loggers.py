@@ -19,6 +19,11 @@ class UpdateRatioLogger(Babysitter):
     Args:
         log_dir: directory of the TensorBoard files.
         **kwargs: as for `Babysitter`, `probes` apart.
+
+    Example:
+    ```python
+    model.fit(x, y, callbacks=[keras_babysit.UpdateRatioLogger("logs/ratios")])
+    ```
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):
@@ -33,6 +38,12 @@ class GradientHistogramLogger(Babysitter):
     Args:
         log_dir: directory of the TensorBoard files.
         **kwargs: as for `Babysitter`, `probes` apart.
+
+    Example:
+    ```python
+    logger = keras_babysit.GradientHistogramLogger("logs/gradients")
+    model.fit(x, y, callbacks=[logger])
+    ```
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):
@@ -47,6 +58,12 @@ class ActivationHistogramLogger(Babysitter):
     Args:
         log_dir: directory of the TensorBoard files.
         **kwargs: as for `Babysitter`, `probes` apart.
+
+    Example:
+    ```python
+    logger = keras_babysit.ActivationHistogramLogger("logs/activations")
+    model.fit(x, y, callbacks=[logger])
+    ```
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):
@@ -61,6 +78,12 @@ class FirstLayerImageLogger(Babysitter):
     Args:
         log_dir: directory of the TensorBoard files.
         **kwargs: as for `Babysitter`, `probes` apart.
+
+    Example:
+    ```python
+    logger = keras_babysit.FirstLayerImageLogger("logs/filters", image_shape=(8, 8))
+    model.fit(x, y, callbacks=[logger])
+    ```
     """
 
     def __init__(self, log_dir: str | os.PathLike, **kwargs: Any):

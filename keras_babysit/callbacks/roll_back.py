@@ -14,25 +14,25 @@ from keras_babysit.step import watch
 class RollBack(keras.callbacks.Callback):
     """Goes back to the last good weights with a lower rate when training diverges.
 
-    Unlike a `Babysitter` it does change the training, and only this: where the
-    training loss of an epoch is not finite, or more than `limit` times the lowest
-    one so far, weights and optimizer go back to where they were after the last good
-    epoch (or before training). The learning rate becomes `factor` times the one in
-    force, or the one of that epoch if it has risen since. With a `Babysitter` in the
-    same `fit`, an observed step whose loss is not finite has the same effect at once,
-    without waiting for the epoch's end; and each repair is a line in its report.
+    Unlike a `Babysitter` it changes the training run. If the training loss of an epoch
+    is not finite, or more than `limit` times the lowest one so far, weights and
+    optimizer go back to their state after the last good epoch (or before training). The
+    learning rate becomes `factor` times the current one, or `factor` times that epoch's
+    if the rate has risen since. With a `Babysitter` in the same `fit`, an observed step
+    whose loss is not finite has the same effect at once, without waiting for the
+    epoch's end; and each repair is a line in its report.
 
-    After `tries` repairs it goes back once more and ends the training.
+    After `tries` repairs it goes back once more and stops training.
 
-    The good weights are kept in host memory: as much again as the model's weights and
-    the optimizer's variables take.
+    The good weights are kept in host memory, which takes as much as the model's weights
+    and the optimizer's variables.
 
     Args:
         factor: what the learning rate is multiplied by, between 0 and 1.
         tries: number of repairs in one `fit`.
-        limit: an epoch has diverged if its training loss is so many times the
-            lowest one so far. Losses that are not positive only count as diverged
-            when they are not finite.
+        limit: an epoch has diverged if its training loss is more than this many times
+            the lowest one so far. A loss that is not positive counts as diverged only
+            if it is not finite.
         verbose: 0 for no output; 1 for a line at each repair.
 
     Attributes:
@@ -150,7 +150,7 @@ class RollBack(keras.callbacks.Callback):
         went = f"weights went back to {self._place}"
         if given_up:
             self.model.stop_training = True
-            then = f"training was ended after {self.tries} repairs"
+            then = f"training was stopped after {self.tries} repairs"
         else:
             tried = f"repair {len(self.repairs) + 1} of {self.tries}"
             then = f"learning rate {rate:.3g} → {rate * self.factor:.3g} ({tried})"

@@ -25,23 +25,23 @@ class ScheduleLearningRate(keras.callbacks.Callback):
     """Sets the optimizer's learning rate before each epoch, or before each step.
 
     For optimizers with a plain rate. With `unit="step"` the rates are those of
-    `optimizer=SGD(schedule)`; what is gained is that other callbacks can still see and
-    change the rate as a number, and that the saved model knows nothing of schedules.
+    `optimizer=SGD(schedule)`. The advantage is that other callbacks can still read and
+    change the rate as a number, and that the saved model contains no schedule.
 
-    What the rate depends on is kept by Keras, not here, so an interrupted training
-    goes on as it would have:
+    Keras, not this callback, keeps what the rate depends on, so an interrupted run
+    resumes as it would have continued:
 
     - `unit="epoch"`: the number of the epoch as `fit` counts it, so with
       `initial_epoch` and `BackupAndRestore` too.
     - `unit="step"`: the number of batches that the optimizer has seen, which is saved
-      with it. A second `fit` with the same optimizer goes on where the first ended.
-      Whole epochs that it has not seen, as when it is new in a `fit` with
-      `initial_epoch`, are counted as if it had.
+      with it. A second `fit` with the same optimizer continues where the first ended.
+      Whole epochs that it has not seen, as with a new optimizer in a `fit` with
+      `initial_epoch`, count as seen.
 
     After each epoch the rate is in the logs as `learning_rate`, as Keras has it.
 
     Args:
-        schedule: a schedule of ours or Keras's, or a function of one number that
+        schedule: one of our schedules or of Keras's, or a function of one number that
             returns a rate. The number is the step for `unit="step"`, and the epoch for
             `unit="epoch"`: then lengths must be given in epochs, and `decay_steps` and
             the like of Keras's schedules count epochs.
@@ -229,9 +229,10 @@ def _check_schedule(schedule: Any) -> None:
         )
     if not _takes_one_number(schedule):
         raise ValueError(
-            "`schedule` must be a function of one number, the epoch or the step. For "
-            "one that is given the current rate too, which cannot be resumed, use "
-            f"keras.callbacks.LearningRateScheduler. Received: schedule={schedule!r}"
+            "`schedule` must be a function of one number, the epoch or the step. A "
+            "function that also takes the current rate cannot be resumed: use "
+            "keras.callbacks.LearningRateScheduler for it. Received: "
+            "schedule={schedule!r}"
         )
 
 

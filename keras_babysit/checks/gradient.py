@@ -87,17 +87,17 @@ def gradient_check(
 ) -> GradientCheck:
     """Compares a model's gradients with centred differences of its loss.
 
-    Made for custom layers, losses and regularizers, whose gradients may be wrong; and
-    by the advice of CS231n (Neural Networks Part 3: Gradient checks):
+    It is meant for custom layers, losses and regularizers, whose gradients may be
+    wrong. It follows CS231n (Neural Networks Part 3: Gradient checks):
 
     - all is computed in float64, whatever the dtype policies; in float32, with larger
       steps and wider bands, where a layer insists on it;
     - few data points, a few coordinates of every weight, and for each weight one
       random direction in which no coordinate is left out;
-    - relative errors |a − n| / max(|a|, |n|), the least over a sweep of steps; both
+    - relative errors `|a − n| / max(|a|, |n|)`, the least over a sweep of steps; both
       zero passes; values that drown in rounding are counted, not judged;
-    - kinks (a ReLU or a maximum exactly at its corner) are told apart: there the
-      gradient has to agree a little aside, and after a burn-in there are few;
+    - kinks (a ReLU or a maximum exactly at its corner) are recognized: there the
+      gradient has to agree nearby, and after a burn-in there are few;
     - dropout and augmentation keep one seed; the loss on the data and what layers add
       to it are compared separately, so that no penalty hides a wrong gradient.
 
@@ -106,8 +106,8 @@ def gradient_check(
     compared alone, on the inputs that it has in the model, to name the one that is
     wrong.
 
-    The model, its optimizer, its compile state and all random states are afterwards
-    bit for bit as they were.
+    Afterwards the model, its optimizer, its compile state and all random states are as
+    they were, bit for bit.
 
     Args:
         model: a compiled `keras.Model`. Of one with its own `train_step`, `call` and
@@ -128,7 +128,7 @@ def gradient_check(
         seed: of the directions and the coordinates.
         seconds: time after which no further comparison is begun; the result says
             what was left out. `None` for no limit.
-        progress: is told the share done, from 0 to 1, and what is being done.
+        progress: called with the share done, from 0 to 1, and what is being done.
 
     Returns:
         A `GradientCheck`; `print` shows it. `"not finished"` if there was no time
@@ -240,7 +240,7 @@ def _checked(
         return problem
     if _is_random(twin):
         return _skipped(
-            "the loss of the same samples is another one each time it is computed: "
+            "the loss of the same samples differs each time it is computed: "
             "draw random numbers with keras.random and a keras.random.SeedGenerator, "
             "which can be repeated"
         )

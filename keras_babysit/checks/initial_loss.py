@@ -65,19 +65,19 @@ def check_initial_loss(
 ) -> CheckResult:
     """Compares the loss before any update with what chance gives.
 
-    A network that has learned nothing should not be sure of anything: softmax and
+    A network that has learned nothing should not be confident: softmax and
     cross-entropy over C classes give −log(1/C), a hinge its margin, a mean squared
-    error about the mean square of the targets. Penalties are left out. What chance
-    gives is asked of the loss function itself, with scores (logits, or what goes into
-    the last activation) of zero, and of random scores; so it holds for weighted
-    samples, masks, label smoothing, and custom losses as well.
+    error about the mean square of the targets. Penalties are left out. The loss at
+    chance is computed with the loss function itself, for scores (logits, or what goes
+    into the last activation) of zero and for random scores. So it also holds for
+    weighted samples, masks, label smoothing and custom losses.
 
-    A loss far above chance says that the outputs start too large: inputs that are not
-    scaled, or initial weights that are too large. One far below says that the model is
-    trained already, or that its inputs hold the labels. An output bias that was set
-    to the class shares or to the targets' mean is as good.
+    A loss far above chance means that the outputs start too large: inputs are not
+    scaled, or initial weights are too large. A loss far below means that the model is
+    already trained, or that its inputs contain the labels. An output bias that is set
+    to the class shares or to the targets' mean passes, too.
 
-    The model is given back as it was.
+    The model is returned as it was.
 
     Args:
         model: a compiled model.
@@ -108,7 +108,9 @@ def check_initial_loss(
         Karpathy, A Recipe for Training Neural Networks (2019), "verify loss @ init".
 
     Example:
-        >>> print(keras_babysit.check_initial_loss(model, x_train, y_train))
+    ```python
+    print(keras_babysit.check_initial_loss(model, x_train, y_train))
+    ```
     """
     check_bounds(samples, limit, far)
     sample = sample_of(x, y, sample_weight, n=samples)
@@ -199,7 +201,7 @@ def _wrong_labels(one: OutputLoss) -> CheckResult | None:
     action = f"give the output layer {int(labels.max()) + 1} units"
     if labels.min() < 0:
         action = (
-            f"pass over them: `{class_name(facts.name)}(ignore_class={low})`"
+            f"skip them: `{class_name(facts.name)}(ignore_class={low})`"
             if facts.ignore_class is None and facts.name == loss_kinds.SPARSE[0]
             else "number the classes from 0"
         )
@@ -222,7 +224,7 @@ def _not_finite(one: OutputLoss) -> CheckResult:
             one,
             "failed",
             f"{seen}: {share} of the outputs are not finite",
-            "look for the first layer that puts out NaN or infinite values, with "
+            "look for the first layer that outputs NaN or infinite values, with "
             "the inputs scaled to mean 0 and standard deviation 1",
         )
     if one.guesses is not None and one.known.kind == "counts":
@@ -308,8 +310,8 @@ def _below(one: OutputLoss) -> CheckResult | None:
             one,
             "worrying",
             f"{seen}, but the weights are those of an untrained model. Likely the "
-            "inputs hold the labels, and the model passes them on",
-            "look whether the labels can be told from the inputs: a column of the "
+            "inputs contain the labels, and the model passes them on",
+            "check whether the labels can be read off the inputs: a column of the "
             "table, the current token instead of the next one",
         )
     return _say(
@@ -343,7 +345,7 @@ def _remarks(one: OutputLoss) -> Iterator[str]:
     if one.in_use > 2 * one.accepted:
         yield (
             f"with `training=False` the loss is {number(one.in_use)}: moving "
-            "averages of normalization layers have not followed yet"
+            "averages of normalization layers have not caught up yet"
         )
 
 
@@ -371,8 +373,8 @@ def _result(seen: list[Judged], facts: ModelFacts) -> CheckResult:
         return CheckResult(
             NAME,
             "skipped",
-            "the model computes its loss by itself (`add_loss`, or a `compute_loss` of "
-            "its own): what chance gives is not known",
+            "the model computes its loss by itself (`add_loss`, or a custom "
+            "`compute_loss`): what chance gives is not known",
         )
     judged = [found.verdict for _, found in seen if found.verdict != "skipped"]
     verdict = worst(judged) if judged else "skipped"

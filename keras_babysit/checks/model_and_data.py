@@ -36,7 +36,7 @@ class RulesResult(CheckResult):
 
     @property
     def groups(self) -> list[Group]:
-        """The findings as they are told: the worst first, symptoms below causes."""
+        """The findings as they are reported: the worst first, symptoms below causes."""
         return told(self.findings)
 
 
@@ -75,6 +75,12 @@ def check_model_and_data(
         ValueError: if it is not compiled; if there is no data, or it is not finite
             numbers, or does not fit the model and no rule knows why; for names that
             no rule has.
+
+    Example:
+    ```python
+    result = keras_babysit.check_model_and_data(model, x_train, y_train)
+    print(result.verdict, result.summary)
+    ```
     """
     asked = all_rules.select(rules, ignore, thresholds)
     with random_numbers_kept():
@@ -87,7 +93,7 @@ def make_ready(model: Any, sample: Sample, facts: DataFacts) -> None:
     """Makes sure that a model can be checked, like `feeding.ready`.
 
     That it cannot be used with the data is no error where the rules say why: then that
-    is what is to be told.
+    is what is to be reported.
     """
     try:
         ready(model, sample)

@@ -1,4 +1,4 @@
-"""Whether a model can learn a handful of samples by heart.
+"""Whether a model can memorize a handful of samples.
 
 CS231n, "Neural Networks Part 3: Learning and Evaluation", section "Before learning:
 sanity checks": train on a tiny subset, without regularization, until the cost is
@@ -62,7 +62,7 @@ _EPOCHS_DIAGNOSED = 55
 
 @dataclass(frozen=True, repr=False)
 class OverfitResult(CheckResult):
-    """What came of learning a few samples by heart.
+    """The result of memorizing a few samples.
 
     Attributes:
         learning_rate: the rate with which it got furthest; `None` if none was tried.
@@ -90,16 +90,16 @@ def overfit_subset(
     progress: Progress | None = None,
     verbose: int | str = "auto",
 ) -> OverfitResult:
-    """Trains a model on a few samples until it knows them by heart.
+    """Trains a model on a few samples until it has memorized them.
 
-    It has to get the loss to its floor, which is not always zero, and, with a loss
-    for classes, the accuracy to 100 %. Dropout, noise, augmentation, weight decay and
-    regularization are off meanwhile; all samples go in one batch. Where the
-    optimizer's own learning rate does not do it, others are tried. If nothing does
-    it, the rules of the diagnosis look at the training and say why.
+    The loss has to reach its floor, which is not always zero, and, with a loss for
+    classes, the accuracy 100 %. Dropout, noise, augmentation, weight decay and
+    regularization are off meanwhile; all samples are in one batch. If the optimizer's
+    own learning rate is not enough, others are tried. If none is, the rules of the
+    diagnosis look at the run and explain why.
 
-    The model, its optimizer and all random numbers are afterwards as they were, bit
-    for bit; training begins with the weights that it has.
+    Afterwards the model, its optimizer and all random states are as they were, bit for
+    bit. Training starts from the model's current weights.
 
     Args:
         model: a compiled model.
@@ -107,7 +107,7 @@ def overfit_subset(
             `keras.utils.PyDataset`, a generator.
         y: targets, if `x` is arrays.
         sample_weight: weights, if `x` is arrays. What has weight 0 need not be
-            learnt.
+            learned.
         n: how many samples; all if there are fewer. They are picked so that all
             classes are among them.
         steps: updates that each learning rate gets at most.
@@ -118,9 +118,9 @@ def overfit_subset(
     Returns:
         An `OverfitResult`. `passed`; `worrying`: the loss fell far but not to its
         floor, or the same inputs have different targets; `failed`: it cannot be
-        learnt, or not at this learning rate; `not finished`: out of time, which says
-        nothing of the model; `skipped`: too few weights for so many values, or nobody
-        knows how small the loss can get.
+        learned, or not at this learning rate; `not finished`: out of time, which says
+        nothing about the model; `skipped`: too few weights for so many values, or
+        it is not known how small the loss can get.
 
     Raises:
         TypeError: if it is not a Keras model.

@@ -47,12 +47,12 @@ def preflight(
     try_fixes: bool = False,
     verbose: int | str = "auto",
 ) -> Preflight:
-    """Makes all checks before learning, and prints what they came to as one table.
+    """Runs all checks before training, and prints the results as one table.
 
-    They are those of CS231n's notes (Neural Networks Part 3: Gradient checks; Before
-    learning: sanity checks), after the rules that need no training. The model,
-    its optimizer and the global random states are afterwards bit for bit what they
-    were; a model that was not built yet is built.
+    The rules that need no training come first, then the checks of CS231n's notes
+    (Neural Networks Part 3: Gradient checks; Before learning: sanity checks).
+    Afterwards the model, its optimizer and the global random states are as they were,
+    bit for bit. A model that was not built yet is built.
 
     Args:
         model: a compiled `keras.Model`.

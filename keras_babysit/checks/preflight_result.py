@@ -1,4 +1,4 @@
-"""What all checks came to, as one frozen value and one table."""
+"""The results of all checks, as one frozen value and one table."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _COLUMNS = (
 
 @dataclass(frozen=True, repr=False)
 class Preflight(Shown):
-    """What the checks before learning came to.
+    """The results of the checks before training.
 
     Shown as it is in a notebook; `print(found)` gives one table as plain text, and
     `print(found["initial_loss"])` one check with its details.
@@ -55,6 +55,13 @@ class Preflight(Shown):
         rows: number of samples that there are; `None` if that is not known.
         seconds: how long it took.
         tried: what came of trying the advice out, if that was asked for.
+
+    Example:
+    ```python
+    found = keras_babysit.preflight(model, x, y, checks=["initial_loss"])
+    found.ok, found["initial_loss"].verdict
+    found.save("preflight.html")
+    ```
     """
 
     results: tuple[CheckResult, ...] = ()

@@ -41,18 +41,18 @@ def check_regularization(
     far: float = 3.0,
     progress: Progress | None = None,
 ) -> CheckResult:
-    """Checks that more regularization gives more loss, and not most of it.
+    """Checks that regularization raises the loss, and does not dominate it.
 
     Each regularizer of a trainable weight or of a layer's output is made ten times
     stronger: its penalty must rise, and the model's loss with it. Then penalties and
     their gradients are compared with those of the loss on the data.
 
-    Large penalties alone are no fault: those of many weights sum up, and training
-    shrinks what the data does not need. They are if the gradients come mainly from
-    them as well: then the weights shrink, whatever the data says.
+    Large penalties alone are not a fault: those of many weights add up, and training
+    shrinks the weights that the data do not need. They are a fault if the gradients
+    also come mainly from them: then the weights shrink regardless of the data.
 
-    What layers add by `add_loss` is shown, but not judged: it may be what is trained.
-    The model is given back as it was.
+    What layers add by `add_loss` is shown but not judged: it may be the objective
+    itself. The model is returned as it was.
 
     Args:
         model: a compiled model.
@@ -84,7 +84,9 @@ def check_regularization(
         overwhelm the data", "Before learning: sanity checks tips/tricks".
 
     Example:
-        >>> print(keras_babysit.check_regularization(model, x_train, y_train))
+    ```python
+    print(keras_babysit.check_regularization(model, x_train, y_train))
+    ```
     """
     check_bounds(samples, limit, far)
     sample = sample_of(x, y, sample_weight, n=samples)

@@ -31,7 +31,7 @@ from keras_babysit.cli import loading
     default=30.0,
     show_default=True,
     type=click.FloatRange(0, min_open=True),
-    help="Time for each of the two checks that take long.",
+    help="Seconds for each of the two slow checks.",
 )
 @click.option(
     "--try-fixes",
@@ -48,16 +48,16 @@ def check(
     seconds: float,
     try_fixes: bool,
 ) -> None:
-    """Check a compiled MODEL on some of its data, before it learns.
+    """Check a compiled MODEL on some of its data before training.
 
     MODEL is `package.module:make_model`, a function without arguments that returns a
-    compiled Keras model, or such a model itself; or a .keras file. The data are
-    `package.module:make_data`, a function that returns (x, y), (x, y, sample_weight),
-    a dataset or a generator, or these themselves. Modules are looked for in the
-    current directory first.
+    compiled Keras model, or a compiled model, or a .keras file. The data are
+    `package.module:make_data`, a function that returns (x, y), (x, y, sample_weight), a
+    dataset or a generator, or one of these. Modules are searched for in the current
+    directory first.
 
     Exits with 0 if nothing wrong was found; with 1 if a check failed, is worrying or
-    was not finished; with 2 if the checks could not be made.
+    was not finished; with 2 if the checks could not run.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Whatever the user's code prints would not be JSON.

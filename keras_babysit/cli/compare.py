@@ -46,7 +46,7 @@ from keras_babysit.cli import loading
 @click.option(
     "--plot",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Draw a picture to this file.",
+    help="Save a picture to this file.",
 )
 @click.option("--seed", default=0, show_default=True)
 def compare(
@@ -65,10 +65,10 @@ def compare(
     MODEL is `package.module:make_model`, a function without arguments that returns a
     new compiled Keras model each time; its optimizer is replaced. The data are
     `package.module:make_data`, a function that returns (x, y), (x, y, sample_weight)
-    or a dataset, or these themselves. Modules are looked for in the current directory
+    or a dataset, or these themselves. Modules are searched for in the current directory
     first.
 
-    Exits with 0, whatever came out; with 2 if nothing could be compared.
+    Exits with 0 for any result; with 2 if nothing could be compared.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     chosen = {one: _optimizer(one) for one in optimizers} or None

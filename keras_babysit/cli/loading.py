@@ -90,7 +90,7 @@ def model_of(target: str) -> Any:
     if not isinstance(value, keras.Model):
         value = _called(value, target)
     if not isinstance(value, keras.Model):
-        hint = " Does it lack a `return`?" if value is None else ""
+        hint = " Is a `return` missing?" if value is None else ""
         raise Failure(
             f"{target!r} must be a compiled keras.Model, or a function that returns "
             f"one.{hint} Received: {_short(value)}"
@@ -123,7 +123,7 @@ def data_of(target: str) -> tuple:
     if value is None:
         raise Failure(
             f"{target!r} must be data, or a function that returns them: (x, y), "
-            "(x, y, sample_weight), a dataset or a generator. Does it lack a `return`? "
+            "(x, y, sample_weight), a dataset or a generator. Is a `return` missing? "
             "Received: None"
         )
     if not isinstance(value, tuple):
@@ -176,7 +176,7 @@ def _found(target: str) -> Any:
     parts = [*name.split("."), *attribute.split(".")]
     if not all(part.isidentifier() for part in parts):
         raise Failure(
-            f"{target!r} must be a module and what to take from it, as in "
+            f"{target!r} must be a module and a name in it, as in "
             "`package.module:make_model`."
         )
     value = _module(name)
@@ -206,8 +206,8 @@ def _module(name: str) -> Any:
         raise TheirFailure(f"Importing {name!r}", e) from None
     except SystemExit as e:
         raise Failure(
-            f"Importing {name!r} ended the program (exit code {e.code}): what is to be "
-            'run as a script belongs below `if __name__ == "__main__":`.'
+            f"Importing {name!r} ended the program (exit code {e.code}): put what "
+            'should only run as a script below `if __name__ == "__main__":`.'
         ) from None
     except Exception as e:
         raise TheirFailure(f"Importing {name!r}", e) from None

@@ -25,7 +25,7 @@ from keras_babysit.rules import reference
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keras_babysit")
 def main() -> None:
-    """Looks after Keras training: before it, and what was found in it."""
+    """Check models before training, and report what was found in training runs."""
 
 
 main.add_command(check_command.check)
@@ -93,13 +93,14 @@ def report(
     html: Path | None,
     check: bool,
 ) -> None:
-    """Show what was found in the run in LOG_DIR, finished or not.
+    """Show what was found in the run in LOG_DIR, finished or still training.
 
-    LOG_DIR is what the Babysitter was given, or a directory above the LOG_DIRs of
-    several runs. JSON is an object for the first, a list of objects for the second.
+    LOG_DIR is the directory of a Babysitter, or a directory that contains several of
+    them. JSON is an object for one run, a list of objects for several.
 
-    Exits with 0, whatever was found; with --check, with 1 if a run has open errors or
-    warnings or cannot be read, even in part, and with 2 if there is nothing to read.
+    Exits with 0 for any result. With --check it exits with 1 if a run has open errors
+    or warnings or cannot be read completely. It exits with 2 if there is nothing to
+    read.
     """
     from keras_babysit.event_files import (
         reader,  # TensorBoard's part takes a while to import.
@@ -117,7 +118,7 @@ def report(
         context.exit(2)
     if not found:
         raise click.BadParameter(
-            f"no Babysitter has written its findings in {str(log_dir)!r} or below.",
+            f"there are no findings of a Babysitter in {str(log_dir)!r} or below.",
             param_hint="LOG_DIR",
         )
     if html is not None:

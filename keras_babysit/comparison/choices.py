@@ -129,7 +129,7 @@ def _by_keras(given: str | Mapping) -> keras.optimizers.Optimizer:
         return keras.optimizers.get(dict(given))
     except Exception as e:
         raise ValueError(
-            f"This is no configuration of an optimizer: {first_line(e)} "
+            f"This is not the configuration of an optimizer: {first_line(e)} "
             f"Received: {given!r}"
         ) from e
 

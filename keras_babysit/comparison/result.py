@@ -1,4 +1,4 @@
-"""What a comparison came to: a table, a picture and the best run."""
+"""The result of a comparison: a table, a picture and the best run."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ class OptimizerComparison(Shown):
         target_loss: the training loss to which the table counts epochs.
         log_dir: directory of the TensorBoard files, a run in it for each optimizer;
             `None` if they were not to be kept.
+
+    Example:
+    ```python
+    comparison = keras_babysit.compare_optimizers(make_model, x, y, epochs=3)
+    comparison.save("compared.html")
+    ```
     """
 
     runs: tuple[OptimizerRun, ...]

@@ -60,7 +60,7 @@ class OptimizerRun:
         """Seconds at the end of each epoch: float array of shape `(epochs,)`.
 
         As if each had taken `seconds_per_epoch`: what else the machine was doing during
-        one epoch says nothing of the optimizer.
+        one epoch says nothing about the optimizer.
         """
         epochs = len(self.history.get("loss", ()))
         return np.arange(1, epochs + 1) * self.seconds_per_epoch

@@ -48,16 +48,16 @@ def compare_optimizers(
 ) -> OptimizerComparison:
     """Trains the same model from the same weights under each optimizer.
 
-    Each optimizer gets a new model of `make_model` with the values that the first one
-    had (weights, averages, seeds of dropout), and the same batches in the same order.
-    A `Babysitter` watches each. An optimizer that diverges is stopped after that
-    epoch, and one that fails says so in its run: the others go on.
+    Each optimizer gets a new model from `make_model` with the values of the first one
+    (weights, averages, dropout seeds), and the same batches in the same order. A
+    `Babysitter` watches each. An optimizer that diverges is stopped after that epoch,
+    and one that fails is reported in its run, and the others continue.
 
-    Time is wall-clock time of an epoch, validation included, less what observing and
-    compiling the observed step took. The first epoch, in which Keras compiles its own
-    functions, counts as the median of the others; if it is the only one, as the median
-    time of a plain step times the number of steps, validation left out. On a busy
-    machine times differ from run to run.
+    Time is the wall-clock time of an epoch, including validation, without the time for
+    observing and for building the observed step. The first epoch, in which Keras
+    compiles its own functions, counts as the median of the others; if it is the only
+    one, as the median time of a plain step times the number of steps, validation left
+    out. On a busy machine times differ from run to run.
 
     See CS231n, "Neural Networks Part 3: Learning and Evaluation", section "Parameter
     updates", and `docs/updates.md`.
@@ -66,27 +66,27 @@ def compare_optimizers(
         make_model: a function without arguments that returns a new model each time,
             compiled with its loss and metrics; its optimizer is replaced.
         x: inputs, anything that `fit` takes and that can be read again: arrays, a
-            `tf.data.Dataset`, a `keras.utils.PyDataset`; no generator. A dataset that
-            shuffles shuffles anew for each optimizer.
+            `tf.data.Dataset`, a `keras.utils.PyDataset`, but not a generator. A dataset
+            that shuffles shuffles again for each optimizer.
         y: targets, if `x` is arrays.
         optimizers: a dictionary of names to optimizers, or a list of optimizers: each
             an instance (a copy of it is used), a string, a configuration, or a
             function that returns one of these. By default plain SGD, momentum,
-            Nesterov momentum, Adagrad, RMSprop and Adam, with rates of 0.01 but for
-            the last two, which get 0.001.
+            Nesterov momentum, Adagrad, RMSprop and Adam, with a rate of 0.01, or 0.001
+            for the last two.
         epochs: number of epochs for each.
         batch_size: as in `fit`.
         validation_data: as in `fit`, likewise no generator.
         log_dir: directory of the TensorBoard files, a run in it for each optimizer;
             none are kept by default.
-        seed: of the initial weights and the order of the data. The global random
-            numbers are as they were afterwards.
+        seed: of the initial weights and the order of the data. The global random states
+            are unchanged afterwards.
         target_loss: training loss to which the table counts epochs; by default one
             that about half of the optimizers reach.
         callbacks: a list of Keras callbacks, copied for each training, or a function
             that returns new ones.
         overhead: share of the time that observing may add, see `Babysitter`.
-        every: observe one step in so many instead.
+        every: observe one step in this many instead.
         verbose: 0 for no output, 1 (as `"auto"`) for a line for each optimizer, 2 for
             Keras's own too.
         **fit: further arguments of `fit`.

@@ -206,7 +206,7 @@ def _flat(table: Table, kept: Sequence[int]) -> RichTable:
 def _stacked(table: Table, kept: Sequence[int], width: int) -> Iterator[RenderableType]:
     """Each row as lines of its own, for consoles too narrow for a table.
 
-    A row whose first cell is empty goes on with the one before.
+    A row whose first cell is empty continues the one before.
     """
     columns = [table.columns[i] for i in kept]
     yield RichText()

@@ -24,7 +24,7 @@ def shown(
     The line is on standard error: what is printed to standard output may be piped.
 
     Args:
-        title: what is going on.
+        title: what is being done.
         progress: whom to report to instead.
         verbose: 0 shows nothing; 1 a line; `"auto"` a line on a terminal.
 

@@ -27,6 +27,13 @@ class Shown:
 
     `print(result)` gives text, rich a coloured one, a notebook HTML; `save` writes
     any of them to a file, and `plot` draws its pictures.
+
+    Example:
+    ```python
+    print(result)
+    result.save("result.html")  # or .md, .txt, .json
+    result.to_dict()
+    ```
     """
 
     def content(self) -> list[Block]:

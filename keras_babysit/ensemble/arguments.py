@@ -74,7 +74,7 @@ def check_inputs(x: Any, again: str = "") -> None:
 
     Args:
         x: what `predict` takes.
-        again: when it is read anew, if it is read more than once.
+        again: when it is read again, if it is read more than once.
     """
     if x is None:
         raise ValueError("`x` must be data as for `predict`. Received: x=None")
@@ -85,7 +85,7 @@ def check_inputs(x: Any, again: str = "") -> None:
         raise ValueError("`x` must have at least one batch. Received: none")
     if again and isinstance(x, Iterator):
         raise ValueError(
-            f"`x` is read anew {again}, and a generator can be read only once. "
+            f"`x` is read again {again}, and a generator can be read only once. "
             "Expected: arrays, a tf.data.Dataset or a keras.utils.PyDataset. Received: "
             f"x={type(x).__name__}"
         )

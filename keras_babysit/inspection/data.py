@@ -414,7 +414,7 @@ def _classes(target: ArrayFacts) -> bool:
 def _is_sorted(
     found: Sequence[Rows], facts: Sequence[ArrayFacts], batches: Sequence[int]
 ) -> bool:
-    """Whether the classes hardly ever change from one row to the next.
+    """Whether the classes almost never change from one row to the next.
 
     Looked at within batches only: that they change between batches does not mix
     them. Without an order they change with probability 1 - sum(p^2).
@@ -569,7 +569,7 @@ def _dependence(fed: Fed) -> tuple[DependenceFacts, str]:
 
 
 def _shift(fed: Fed, related: DependenceFacts) -> int:
-    """By how many rows the targets are out of step, if they are by a few."""
+    """By how many rows the targets are shifted, if it is a few."""
     if related.tested < 1 or not related.linear_p > _UNRELATED:
         return 0
     for shift in _SHIFTS:

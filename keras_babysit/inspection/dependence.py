@@ -1,4 +1,4 @@
-"""Whether the inputs say anything about the targets, told cheaply.
+"""Whether the inputs say anything about the targets, by a cheap test.
 
 Two questions, each put against the same with shuffled targets: do samples that are
 close to each other have alike targets, and does any feature go along with them?

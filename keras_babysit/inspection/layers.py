@@ -89,7 +89,7 @@ def inner(layer: Any) -> Any:
 
 
 def parts(layer: Any) -> Iterator[Any]:
-    """Yields the layers directly inside a layer that are told by themselves."""
+    """Yields the layers directly inside a layer that are listed by themselves."""
     if inner(layer) is not layer or kind_of(layer) in WHOLE:
         return
     for part in getattr(layer, "_layers", None) or ():
@@ -213,7 +213,7 @@ def scaling_of(layer: Any, kind: str) -> tuple[float, float] | None:
 
 
 def own_weights(layer: Any) -> list[Any]:
-    """Returns a layer's weights without those of its parts told by themselves."""
+    """Returns a layer's weights without those of its own listed parts."""
     weights = getattr(layer, "weights", None) or []
     others = {id(w) for part in parts(layer) for w in part.weights}
     return [w for w in weights if id(w) not in others]

@@ -1,7 +1,7 @@
-"""Facts of a compiled model: its layers, how they hang together, what it is told.
+"""Facts of a compiled model: its layers, how they are connected, how it is compiled.
 
 Nothing is called and nothing is changed: attributes, shapes and the symbolic graph
-are read, weights are copied. What cannot be told is `None` or left out.
+are read, weights are copied. What is not known is `None` or left out.
 """
 
 from __future__ import annotations

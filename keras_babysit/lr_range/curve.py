@@ -178,17 +178,17 @@ def _why_none(curve: _Curve, diverged: bool, planned: np.ndarray) -> str:
     if curve.hidden:
         return (
             "The losses of the batches differ too much from each other to show a fall. "
-            "That is no fault of the model: use a larger `batch_size`, or more `steps`"
+            "The model is not at fault: use a larger `batch_size`, or more `steps`"
         )
     if diverged and curve.steps <= quiet_steps(len(planned)):
         return (
-            "The loss rose without having fallen: begin lower than "
+            "The loss rose without having fallen: start below "
             f"`min_rate={number(planned[0])}`, or look for what is wrong with the "
             "model"
         )
     until = "before it rose" if diverged else f"up to {number(planned[-1])}"
     return (
         f"The loss did not fall at any rate {until}, beyond the noise of its batches: "
-        "the model is trained already, there is nothing to be learnt, or something is "
+        "the model is trained already, there is nothing left to learn, or something is "
         "wrong with the model; `keras_babysit.overfit_subset` can tell"
     )

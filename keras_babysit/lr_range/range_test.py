@@ -50,21 +50,21 @@ def find_learning_rate(
 ) -> LearningRateRange:
     """Finds a learning rate: trains a few batches while the rate rises.
 
-    The rate rises exponentially with each update, and training ends when the loss
-    diverges: when it is four times its best, and most batches are worse than any at
-    the lowest rates. Where the losses of small batches differ much, each rate is held
-    for several updates, whose mean counts. The optimizer is the model's, made anew,
-    with all its settings but for the rate; data that is short is gone through again.
+    The rate rises exponentially with each update. Training stops when the loss
+    diverges: when it is four times its best, and most batches are worse than any at the
+    lowest rates. If the losses of small batches differ much, each rate is held for
+    several updates, and their mean counts. The optimizer is a new one with the settings
+    of the model's, except for the rate. Data that are too short are repeated.
 
-    Two rules are in use for what to take: the rate at which the loss fell fastest,
-    which can be too high, and a tenth of the one at which it was smallest, which can
-    be too low. The suggestion is half-way between them, on a logarithmic scale.
+    There are two common choices: the rate at which the loss fell fastest, which can be
+    too high, and a tenth of the rate at which it was smallest, which can be too low.
+    The suggestion is half-way between them on a logarithmic scale.
 
-    The model, its optimizer and all random numbers are afterwards as they were, bit
-    for bit. A generator is read on, and a dataset that shuffles by itself may shuffle
-    differently the next time, as after any other reading. Without any noise, in
-    batches of all samples, divergence shows late: what grows has shrunk to nothing
-    before.
+    Afterwards the model, its optimizer and all random states are as they were, bit for
+    bit. A generator has advanced, and a dataset that shuffles may shuffle differently
+    the next time, as after any other pass. With one batch of all samples there is no
+    noise, and divergence shows late: the directions that grow have shrunk to almost
+    nothing before.
 
     Args:
         model: a compiled model.
@@ -72,8 +72,8 @@ def find_learning_rate(
             `keras.utils.PyDataset`, a generator.
         y: targets, if `x` is arrays.
         sample_weight: weights, if `x` is arrays.
-        batch_size: samples a batch, if `x` is arrays; 32 by default. Take that of the
-            training: the best rate depends on it.
+        batch_size: samples a batch, if `x` is arrays; 32 by default. Use the batch size
+            of your training run: the best rate depends on it.
         min_rate: the first rate.
         max_rate: the last rate.
         steps: number of rates, one for each update unless the losses are noisy.
@@ -81,7 +81,7 @@ def find_learning_rate(
         verbose: 0 shows nothing; 1 a line of progress; `"auto"` that on a terminal.
 
     Returns:
-        A `LearningRateRange`; `print` says it in words, `plot` draws it.
+        A `LearningRateRange`: `print` it for a summary, or `plot` it.
 
     Raises:
         TypeError: if it is not a Keras model.

@@ -32,6 +32,13 @@ class LearningRateRange(Shown):
             never did.
         used: the model's own learning rate.
         notes: what else a reader should know, a sentence each.
+
+    Example:
+    ```python
+    found = keras_babysit.find_learning_rate(model, x_train, y_train)
+    found.suggestion, found.low, found.high
+    found.plot("range_test.png")
+    ```
     """
 
     rates: np.ndarray

@@ -27,7 +27,7 @@ class Sweep(keras.callbacks.Callback):
     """Sets the rate of each step, notes its loss, and ends it when it diverges.
 
     The first rates are too low to do anything: the losses meanwhile show how much
-    batches differ. Where that is much, the sweep begins anew and holds each rate for
+    batches differ. Where that is much, the sweep starts over and holds each rate for
     several batches.
 
     Args:

@@ -19,7 +19,7 @@ def batches_of(
 ) -> Iterable[tuple]:
     """Returns the training data in batches, to be iterated again and again.
 
-    Arrays are made into tensors once; a dataset is iterated anew each time.
+    Arrays are made into tensors once; a dataset is iterated again each time.
 
     Args:
         x: what `fit` takes, but for generators.

@@ -37,6 +37,13 @@ class FitResult:
         evaluations: how often loss and gradient of the whole set were computed.
         converged: whether a tolerance was met.
         message: why it ended, a sentence.
+
+    Example:
+    ```python
+    optimizer = keras_babysit.optimizers.LBFGS()
+    optimizer.fit(model, x, y, epochs=50)
+    print(optimizer.result.message)
+    ```
     """
 
     loss: float
@@ -77,8 +84,8 @@ class FullBatchOptimizer(abc.ABC):
 
         An epoch is an iteration: Keras's callbacks run as in a `fit` with one batch
         an epoch. The model's own optimizer is not used and not changed. At the end,
-        also at one by `KeyboardInterrupt`, the model has the weights of the lowest
-        loss seen.
+        even after a `KeyboardInterrupt`, the model has the weights of the lowest loss
+        seen.
 
         Args:
             model: a compiled Keras model; what it minimizes is its `compute_loss()`,
@@ -89,8 +96,8 @@ class FullBatchOptimizer(abc.ABC):
             y: targets, if `x` is arrays.
             sample_weight: weights of the samples, if `x` is arrays.
             epochs: number of iterations at most.
-            batch_size: samples that are computed at once, if `x` is arrays. It is
-                no part of the method: all batches are added up before a step. As
+            batch_size: samples that are computed at once, if `x` is arrays. It does not
+                change the result: all batches are added up before a step. Make it as
                 large as memory allows.
             validation_split: as in `keras.Model.fit`: the share of arrays, the last
                 of them, that is kept for validation.

@@ -16,17 +16,17 @@ from keras_babysit.optimizers.run import Run
 class LBFGS(FullBatchOptimizer):
     """Trains a Keras model with L-BFGS on the whole training set.
 
-    Every iteration computes loss and gradient over all samples, guesses the curvature
-    from the last few gradients, and searches along the direction so found for a step
-    that lowers the loss: no learning rate to tune. It pays on small models and convex
-    problems; where noise in the gradient is wanted, or the data is large, first-order
-    methods win (`docs/second_order.md`). See CS231n, "Neural Networks Part 3",
-    section "Second order methods"; Byrd, Lu and Nocedal, "A Limited Memory Algorithm
-    for Bound Constrained Optimization", 1995; the implementation is
+    Every iteration computes loss and gradient over all samples, estimates the curvature
+    from the last few gradients, and searches along the resulting direction for a step
+    that lowers the loss. There is no learning rate to tune. It pays on small models and
+    convex problems. Where gradient noise helps, or with much data, first-order methods
+    win (`docs/second_order.md`). See CS231n, "Neural Networks Part 3", section "Second
+    order methods"; Byrd, Lu and Nocedal, "A Limited Memory Algorithm for Bound
+    Constrained Optimization", 1995; the implementation is
     `scipy.optimize.minimize(method="L-BFGS-B")`.
 
     Args:
-        history: number of past steps from which the curvature is guessed.
+        history: number of past steps from which the curvature is estimated.
         gradient_tolerance: converged where no element of the gradient is larger.
         loss_tolerance: converged where an iteration lowers the loss by no more than
             this share of the loss (or of 1, if the loss is less).
@@ -43,7 +43,7 @@ class LBFGS(FullBatchOptimizer):
 
     Example:
     ```python
-    model.compile(loss="mse")
+    model.compile(loss="sparse_categorical_crossentropy")
     history = keras_babysit.optimizers.LBFGS().fit(model, x, y, epochs=200)
     ```
     """

@@ -27,12 +27,12 @@ class Newton(FullBatchOptimizer):
 
     Every iteration fits a parabola to the loss, by its gradient and its Hessian (the
     matrix of all second derivatives), and steps to the lowest point of it: `-H⁻¹ g`,
-    without a learning rate. Where that does not lower the loss or the parabola has no
-    lowest point, the Hessian's diagonal is raised until it does, which makes the step
+    without a learning rate. If that does not lower the loss, or the parabola has no
+    lowest point, the Hessian's diagonal is raised until it does. That makes the step
     shorter and turns it downhill (Levenberg and Marquardt's damping).
 
     The Hessian of n weights has n² elements, and the step takes n³ operations: that is
-    why nobody trains networks so. See CS231n, "Neural Networks Part 3", section
+    why networks are not trained this way. See CS231n, "Neural Networks Part 3", section
     "Second order methods", and `docs/second_order.md`.
 
     Args:
@@ -41,7 +41,7 @@ class Newton(FullBatchOptimizer):
         gradient_tolerance: converged where no element of the gradient is larger.
         loss_tolerance: converged where an iteration lowers the loss by no more than
             this share of the loss (or of 1, if the loss is less).
-        max_parameters: number of trainable weights above which `fit` refuses.
+        max_parameters: number of trainable weights above which `fit` raises an error.
         dtype: `"float64"` computes in float64, whatever the model's dtypes; `None` in
             the model's own.
 
@@ -53,7 +53,7 @@ class Newton(FullBatchOptimizer):
 
     Example:
     ```python
-    model.compile(loss="mse")
+    model.compile(loss="sparse_categorical_crossentropy")
     history = keras_babysit.optimizers.Newton().fit(model, x, y, epochs=20)
     ```
     """
@@ -101,7 +101,7 @@ class Newton(FullBatchOptimizer):
         return False, f"It reached its limit of {run.limit} iterations."
 
     def _step(self, run: Run, damping: float) -> tuple[float, Point | None]:
-        """Returns the damping to go on with, and the point of a step that is good."""
+        """Returns the next damping, and the point of a step that is good."""
         at = run.at
         hessian = run.objective.hessian(at.weights)
         largest = float(np.abs(np.diag(hessian)).max())

@@ -1,4 +1,4 @@
-"""What a run came to, for people to read: findings, layers, cost.
+"""A run's results for people to read: findings, layers, cost.
 
 `report.py` holds the `Report`, `layers.py` its table of layers, and `groups.py` says
 findings in words.

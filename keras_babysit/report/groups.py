@@ -136,7 +136,7 @@ class Group:
 
 
 def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Returns findings in the order they are told: open, worst, oldest first."""
+    """Returns findings in the order they are reported: open, worst, oldest first."""
 
     def order(finding: Finding) -> tuple:
         known = finding.severity in SEVERITIES
@@ -158,7 +158,7 @@ def group_by_rule(findings: Iterable[Finding]) -> list[Group]:
 def told(findings: Iterable[Finding]) -> list[Group]:
     """Returns the findings to tell, grouped, each with what it explains.
 
-    The worst come first. A finding whose explanation is not among them is told by
+    The worst come first. A finding whose explanation is not among them is reported by
     itself.
     """
     findings = worst_first(findings)

@@ -1,4 +1,4 @@
-"""The report: what a run came to, as one frozen value."""
+"""The report: a run's results, as one frozen value."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ MAX_LOGS = 6
 
 @dataclass(frozen=True)
 class Report(Shown):
-    """What a run came to so far.
+    """The results of a run so far.
 
-    Shown as it is in a notebook; `print(report)` gives plain text.
+    A notebook shows it as HTML; `print(report)` gives plain text.
 
     Attributes:
         findings: everything that was found: open ones first, the worst first; healed
@@ -58,10 +58,19 @@ class Report(Shown):
         stopped: why the training was stopped early; `""` if it was not.
         notes: further lines, for example of what was repaired.
         damaged: number of records of its event files that could not be read.
-        unasked: what rules could not be asked of, as sentences.
+        unasked: what rules could not be applied to, as sentences.
         course: the numbers over time, which a page draws; not in `to_dict`.
         trained: the model, for `try_fixes`; not in `to_dict`, and not in a copy in
             another process.
+
+    Example:
+    ```python
+    report = babysitter.report
+    print(report.verdict)
+    for finding in report.problems:
+        print(finding.where, finding.action)
+    report.save("report.html")
+    ```
     """
 
     findings: tuple[Finding, ...] = ()
@@ -96,7 +105,7 @@ class Report(Shown):
 
     @property
     def groups(self) -> list[Group]:
-        """The findings as they are told: grouped by rule, symptoms below causes."""
+        """The findings as they are reported: grouped by rule, symptoms below causes."""
         return told(self.findings)
 
     def try_fixes(
@@ -248,7 +257,7 @@ class Report(Shown):
         return html([(self.model or "run", self)])
 
     def brief(self) -> list[Block]:
-        """Returns what a console is told at the end: without a table if all is well.
+        """Returns what the console prints at the end: without a table if all is well.
 
         One line if there is nothing else to say.
         """
@@ -340,9 +349,9 @@ def _unasked(history: RunHistory) -> Iterator[str]:
     if not history.ended or history.last_epoch is None:
         return
     if history.data is None or not history.data.inputs:
-        yield "The training data were not seen: rules about them could not be asked."
+        yield "The training data were not seen: rules about them could not be applied."
     if history.model is None:
-        yield "The model's layers were not seen: rules about them could not be asked."
+        yield "The model's layers were not seen: rules about them could not be applied."
 
 
 def _known(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:

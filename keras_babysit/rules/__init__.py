@@ -66,6 +66,11 @@ def select(
 
     Raises:
         ValueError: for names that no rule has, or thresholds that one does not have.
+
+    Example:
+    ```python
+    rules.select(ignore=["overfitting"], thresholds={"dead-relu": {"limit": 0.9}})
+    ```
     """
     if isinstance(rules, str) or not isinstance(rules, Sequence | None):
         raise ValueError(

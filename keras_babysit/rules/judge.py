@@ -83,7 +83,7 @@ class Judge:
         return [*new, *(f for f in healed if not f.because)]
 
     def _over(self, key: tuple[str, str]) -> list[Finding]:
-        """The finding, if it was told and its end is news."""
+        """The finding, if it was reported and its end is news."""
         if key not in self._told or key in self._back:
             return []  # What comes and goes is reported as gone once.
         self._back.add(key)

@@ -52,7 +52,7 @@ MEANING = {
     "cause in the model": "layers or weights that cannot be trained",
     "cause in the settings": "a setting that no training works with",
     "limit": "it limits how far the training can get",
-    "note": "worth knowing; it hardly touches the training itself",
+    "note": "worth knowing; it barely affects the training itself",
     "symptom: breaks down": "what was learned is destroyed",
     "symptom: unstable": "the steps are too large",
     "symptom: no signal": "inputs or gradients do not get through",
@@ -60,5 +60,5 @@ MEANING = {
     "symptom: too slow": "the steps are too small",
     "symptom: does not learn": "the model is no better than at the start",
     "symptom: generalises badly": "the validation does not follow the training",
-    "remark": "it matters only where nothing else was found",
+    "remark": "it matters only if nothing else was found",
 }

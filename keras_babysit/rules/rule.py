@@ -65,7 +65,7 @@ class Rule:
         source: where it comes from.
         also: names of rules whose findings it explains besides.
         refutable: whether a run that ends well shows that it did no harm.
-        function: `function(history, **thresholds)` yields `Sign`s.
+        function: `function(history, **thresholds)` yields a `Sign` for each place.
         thresholds: name to value in force.
     """
 
@@ -113,7 +113,7 @@ class Rule:
             return list(self.function(history, **self.thresholds))
 
     def explains(self, other: Rule) -> bool:
-        """Whether findings of another rule are not told while this one has some."""
+        """Whether findings of another rule are not reported while this one has some."""
         explained = KINDS[self.kind] | self.also
         return self.name != other.name and not explained.isdisjoint(
             (other.kind, other.name)

@@ -28,7 +28,7 @@ _register = keras.saving.register_keras_serializable(package="keras_babysit")
 @_register
 @dataclass(frozen=True, repr=False)
 class WarmUp(Timed):
-    """Rises in a straight line to where a schedule begins, which then takes over.
+    """Rises in a straight line to the start of a schedule, which then takes over.
 
     Goyal et al., "Accurate, Large Minibatch SGD" (2017). The schedule's own time begins
     after the warm-up, so its lengths do not include it. `WarmUp` of a cosine is Keras's
@@ -36,9 +36,9 @@ class WarmUp(Timed):
 
     Args:
         schedule: a schedule, ours or Keras's, or a rate to stay at.
-        initial_learning_rate: the rate of step 0. Default: what rises by equal amounts
-            and wastes no step on a rate of 0: the schedule's first rate divided by the
-            length plus one.
+        initial_learning_rate: the rate of step 0. Default: the schedule's first rate
+            divided by the length plus one, so that the rate rises by equal amounts and
+            no step has a rate of 0.
         epochs: length of the warm-up in epochs (rounded to whole steps),
         steps: or in steps.
         steps_per_epoch: see `Schedule`; holds for `schedule` too.
@@ -90,7 +90,7 @@ class Chain(Schedule):
     Args:
         schedules: schedules, ours or Keras's, or rates to stay at; at least one.
         epochs: how long each takes, in epochs (rounded to whole steps); one fewer than
-            `schedules`, for the last goes on for ever;
+            `schedules`, as the last one never ends;
         steps: or in steps.
         steps_per_epoch: see `Schedule`; holds for all in it.
 
@@ -124,8 +124,8 @@ class Chain(Schedule):
         given = self.steps if self.steps is not None else self.epochs
         if not parts or len(given or ()) != len(parts) - 1:
             raise ValueError(
-                "A Chain needs one length fewer than schedules, for the last one goes "
-                f"on for ever. Received: {len(parts)} schedules and "
+                "A Chain needs one length fewer than schedules, as the last one never "
+                f"ends. Received: {len(parts)} schedules and "
                 f"{len(given or ())} lengths"
             )
         _share(self, "schedules", parts)

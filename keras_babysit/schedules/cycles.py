@@ -24,12 +24,12 @@ _HORIZON = 2.0**31
 @_register
 @dataclass(frozen=True, repr=False)
 class OneCycle(Timed):
-    """Up to a high rate, down again, and for the last steps far below the start.
+    """Rises to a high rate, falls again, and ends far below where it started.
 
     Smith & Topin, "Super-Convergence" (2017); Smith, "A disciplined approach to neural
     network hyper-parameters: Part 1" (2018), who takes the highest rate from a range
-    test, a tenth of it to begin with, and for the last steps ("annihilation") several
-    orders of magnitude less. After its length the rate stays at the end.
+    test, starts at a tenth of it, and ends ("annihilation") several orders of magnitude
+    lower. After its length the rate stays at the end rate.
 
     Args:
         max_learning_rate: the rate at the top.
@@ -39,7 +39,7 @@ class OneCycle(Timed):
             hundredth of that.
         up: share of the length for the way up, greater than 0.
         down: share for the way down; what is left is annihilation.
-        shape: `"linear"`, or `"cosine"` for ways that begin and end level.
+        shape: `"linear"`, or `"cosine"` for slopes that start and end flat.
         epochs: length of the whole in epochs (rounded to whole steps),
         steps: or in steps.
         steps_per_epoch: see `Schedule`.
@@ -128,22 +128,22 @@ class OneCycle(Timed):
 @_register
 @dataclass(frozen=True, repr=False)
 class CosineCycles(Timed):
-    """Down along half a cosine, back up at once, and again: SGDR's warm restarts.
+    """Falls along half a cosine, jumps back up, and repeats: SGDR's warm restarts.
 
     end + (initial − end) · factor^i · (1 + cos(π t/T)) / 2 at step t of the i-th
     cycle, T steps long. Loshchilov & Hutter, "SGDR" (2016); with `multiplier=1` it is
-    the schedule of snapshot ensembles (Huang et al., 2017), `ends` tells when to take
-    the snapshots. Keras's `CosineDecayRestarts` is the same curve, except that its
-    float32 logarithm misses some restarts by a step (with 10 steps and `t_mul=1.2`
-    that at step 22); with `cycles=1` it is `CosineDecay`.
+    the schedule of snapshot ensembles (Huang et al., 2017), and `ends` returns when to
+    take the snapshots. Keras's `CosineDecayRestarts` is the same curve, except that its
+    float32 logarithm misses some restarts by a step (with 10 steps and `t_mul=1.2` that
+    at step 22); with `cycles=1` it is `CosineDecay`.
 
     Args:
         initial_learning_rate: where the first cycle begins.
         end_learning_rate: what each cycle goes down to; not above the initial rate.
-        multiplier: each cycle is so many times as long as the one before: 1, or at
+        multiplier: each cycle is this many times as long as the one before: 1, or at
             least 1.01.
-        factor: each cycle begins so many times as high (above the end rate) as the one
-            before, greater than 0 and at most 1.
+        factor: each cycle starts this many times as high (above the end rate) as the
+            one before, greater than 0 and at most 1.
         cycles: number of cycles, after which the rate stays at the end; `None` for
             no end.
         epochs: length of the first cycle in epochs (rounded to whole steps),

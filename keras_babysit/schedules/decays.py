@@ -22,6 +22,11 @@ class Constant(Schedule):
     Args:
         learning_rate: the rate, not negative.
         steps_per_epoch: see `Schedule`; not needed.
+
+    Example:
+    ```python
+    Chain([Constant(0.1), Constant(0.01)], epochs=[20], steps_per_epoch=500)
+    ```
     """
 
     learning_rate: float
@@ -110,6 +115,11 @@ class ExponentialDecay(_Decay):
 
     Raises:
         ValueError: for arguments out of range, or not exactly one length.
+
+    Example:
+    ```python
+    ExponentialDecay(0.1, k=0.1, epochs=1, steps_per_epoch=500)
+    ```
     """
 
     def _rate(self, step: Any, xp: Any) -> Any:
@@ -142,6 +152,11 @@ class InverseTimeDecay(_Decay):
 
     Raises:
         ValueError: for arguments out of range, or not exactly one length.
+
+    Example:
+    ```python
+    InverseTimeDecay(0.1, k=0.5, epochs=1, steps_per_epoch=500)
+    ```
     """
 
     def _rate(self, step: Any, xp: Any) -> Any:

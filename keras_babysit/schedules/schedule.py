@@ -25,7 +25,7 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
 
     Called with a tensor it computes with `keras.ops` in float32 (float64 if that is
     `keras.config.floatx()`); steps stay whole numbers as long as possible, so that
-    steps beyond 2²⁴ are told apart. Called with a number or a NumPy array it computes
+    steps beyond 2²⁴ are exact. Called with a number or a NumPy array it computes
     in float64 with NumPy and returns a `float64` or an array of them.
 
     A composition has one `steps_per_epoch`: given to any part of it, it holds for all.
@@ -34,6 +34,13 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
         steps_per_epoch: number of batches in an epoch; needed where a length is in
             epochs, here or later through what contains the schedule,
             `with_steps_per_epoch` or `keras_babysit.ScheduleLearningRate`.
+
+    Example:
+    ```python
+    rate = StepDecay(0.1, factor=0.5, epochs=30)
+    rate = rate.with_steps_per_epoch(500)
+    model.compile(keras.optimizers.SGD(rate), loss)
+    ```
     """
 
     _: KW_ONLY

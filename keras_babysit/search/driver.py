@@ -98,7 +98,7 @@ class Driver:
         if self._is_over():
             self._progress.say(
                 f"The search in {str(self._store.directory)!r} has ended already; "
-                "`overwrite=True` begins it anew."
+                "`overwrite=True` starts it over."
             )
             self._sweep(at_end=True)
             return
@@ -223,7 +223,7 @@ class Driver:
         if failure:
             self._abort(failure)
             raise RuntimeError(
-                f"{failure} The search has ended; it begins anew when it is run again."
+                f"{failure} The search has ended; it starts over when it is run again."
             )
 
     def _end_if_failing(self) -> None:

@@ -50,8 +50,8 @@ class Search:
     """Searches hyperparameters, survives crashes, and ends hopeless trials.
 
     Hypermodels, `HyperParameters`, objectives and oracles are KerasTuner's. What a
-    search does is in its folder, so the same program run again goes on where it was
-    cut off, and with the same seed comes to the same end.
+    search does is in its folder, so the same program run again resumes where it was
+    cut off, and with the same seed reaches the same result.
 
     Args:
         hypermodel: a function that takes `keras_tuner.HyperParameters` and returns a
@@ -70,7 +70,7 @@ class Search:
             hyperparameters)` that makes one for each stage.
         directory: where searches are kept.
         project_name: name of this one, a folder in `directory`.
-        overwrite: delete what is in the folder. Otherwise go on with it.
+        overwrite: delete what is in the folder. Otherwise resume it.
         seed: of everything: values, weights, the order of samples, folds. `None` for
             one drawn at random, which is kept in the folder.
         folds: number of folds of a cross-validation. `None` for one validation set, as
@@ -107,12 +107,12 @@ class Search:
 
     Example:
     ```python
-    search = keras_babysit.search.Search(
+    searching = keras_babysit.search.Search(
         make_model, "val_loss", stages=[(20, 1), (10, 5), (5, 30)], seed=1
     )
-    report = search.search(x, y, validation_data=(x_val, y_val))
+    report = searching.search(x, y, validation_data=(x_val, y_val))
     print(report)
-    model = search.best_models(1)[0]
+    model = searching.best_models(1)[0]
     ```
     """
 
@@ -179,7 +179,7 @@ class Search:
         return self._store.directory
 
     def search(self, x: Any = None, y: Any = None, **arguments: Any) -> SearchReport:
-        """Runs the search, or goes on with it, until it has ended.
+        """Runs the search, or resumes it, until it has ended.
 
         Ctrl-C ends it in a state from which it can resume.
 
@@ -366,7 +366,7 @@ class Search:
         except KeyboardInterrupt:
             progress.say(
                 f"Interrupted. What has ended is in {str(self.directory)!r}; run the "
-                "program again to go on."
+                "program again to resume."
             )
             raise
         finally:

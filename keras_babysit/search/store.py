@@ -101,7 +101,7 @@ class Store:
                 raise ValueError(
                     f"{str(self.directory / EVENTS)!r} is damaged ({wrong}), so it is "
                     "not known what the search has done. Put a copy of it back, or "
-                    "pass `overwrite=True` to begin anew."
+                    "pass `overwrite=True` to start over."
                 )
         return events
 

@@ -26,10 +26,7 @@ WORDS = {
 MISSING = "Not observed: "
 #: A sample with as many values as this is not handed out.
 MANY = 1_000
-_REDRAWN = (
-    "Gradients and activations are of another draw of the random numbers than the "
-    "training step's: "
-)
+_REDRAWN = "Gradients and activations use other random numbers than the training step: "
 _TF_RANDOM = (
     "it draws with tf.random; draw with keras.random and a "
     "keras.random.SeedGenerator to see its own"

@@ -181,7 +181,7 @@ def optimizers_of(model: Any) -> list[Any]:
 def built_for_frozen(model: Any) -> list[Any]:
     """The model's variables that are not trainable, but were so for its optimizer.
 
-    A train function that was compiled at that time goes on updating them.
+    A train function that was compiled at that time keeps updating them.
     """
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)

@@ -136,7 +136,7 @@ def test_gives_up_after_its_tries():
     back = RollBack(tries=2, verbose=0)
     history = model.fit(x, y, epochs=10, verbose=0, callbacks=[back])
     assert len(history.epoch) == 3
-    assert "training was ended after 2 repairs" in back.repairs[-1]
+    assert "training was stopped after 2 repairs" in back.repairs[-1]
     for a, b in zip(weights(model), before, strict=True):
         np.testing.assert_array_equal(a, b)
 

@@ -320,7 +320,7 @@ def test_leaking_labels():
     leaking = np.concatenate([ONE_HOT, X[:, C:]], axis=1)
     found = check_initial_loss(model, leaking, LABELS)
     assert found.verdict == "worrying"
-    assert "inputs hold the labels" in found.summary
+    assert "inputs contain the labels" in found.summary
     # A residual regression starts below chance too, and well so.
     inputs = keras.Input((D,))
     model = keras.Model(inputs, inputs + 0.1 * L.Dense(D)(inputs))

@@ -1,4 +1,4 @@
-"""Learning a few samples by heart: what can, what cannot and why, and no trace."""
+"""Memorizing a few samples: what can, what cannot and why, and no trace."""
 
 import functools
 import io
@@ -214,14 +214,14 @@ def test_a_loss_may_be_below_zero():
 
 
 def test_its_advice_is_not_itself():
-    """Nor that nothing was learnt, where the loss is at the least a softmax allows."""
+    """Nor that nothing was learned, where the loss is at the least a softmax allows."""
     model = mlp(K, "softmax")
     model.add(L.Softmax())
     model = compiled(model, "sparse_categorical_crossentropy")
     found = overfit_subset(model, inputs(), labels(), steps=150)
     assert found.verdict == "failed"
     told = str(found).partition("Learning rates tried")[0]
-    assert told.count("by heart") == 1
+    assert told.count("memorized") == 1
     assert "nothing was learned" not in told
     assert "output's activation function and the loss" in found.action
 
@@ -397,7 +397,7 @@ def test_samples_with_weight_come_first():
     assert few.sample_weight.all()
 
 
-def test_what_has_no_weight_need_not_be_learnt():
+def test_what_has_no_weight_need_not_be_learned():
     x = np.concatenate([inputs(10), inputs(10)])
     y = np.concatenate([labels(10), (labels(10) + 1) % K])
     weight = np.repeat([1.0, 0.0], 10)
@@ -472,7 +472,7 @@ def test_it_is_a_check():
     model = compiled(mlp(), SPARSE)
     found = check.run(model, sample, lambda *a: told.append(a))
     assert found.verdict == "passed"
-    assert "20 samples were learnt by heart" in str(found)
+    assert "20 samples were memorized" in str(found)
     assert all(0 <= share <= 1 for share, _ in told)
     assert silent(0.5, "") is None
 

@@ -163,14 +163,14 @@ def test_saved_model(call, tmp_path):
 
 
 WRONG_MODELS = {
-    "project": "must be a module and what to take from it",
-    "project:": "must be a module and what to take from it",
-    "my-project:make_model": "must be a module and what to take from it",
+    "project": "must be a module and a name in it",
+    "project:": "must be a module and a name in it",
+    "my-project:make_model": "must be a module and a name in it",
     "nowhere.at.all:make_model": "There is no module 'nowhere'",
     "project:make_modle": "'project' has no 'make_modle'. Did you mean make_model",
     "project:Project.modle": "'project' has no 'Project.modle'. Did you mean model?",
     "project:uncompiled": "must be compiled",
-    "project:forgets": "Does it lack a `return`? Received: NoneType None",
+    "project:forgets": "Is a `return` missing? Received: NoneType None",
     "project:takes": "without arguments: missing a required argument: 'units'",
     "project:number": "must be a function without arguments",
     "project:make_data": "must be a compiled keras.Model, or a function",
@@ -189,7 +189,7 @@ def test_wrong_models(call, model):
 
 
 WRONG_DATA = {
-    "project:forgets": "Does it lack a `return`?",
+    "project:forgets": "Is a `return` missing?",
     "project:four": "a tuple of 4",
     "project:other_shape": "`x` must have shape",
     "project:number": "`x` must be an array with one row a sample",

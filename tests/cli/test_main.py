@@ -127,7 +127,7 @@ def test_check(call, logs, run, code):
 def test_nothing_to_read(call, tmp_path):
     result = call("report", tmp_path)
     assert result.exit_code == 2
-    assert "no Babysitter has written its findings in" in result.output
+    assert "there are no findings of a Babysitter in" in result.output
     assert call("report", tmp_path / "missing").exit_code == 2
 
 

@@ -131,7 +131,7 @@ def test_noise_is_no_fall(seed):
     assert "did not fall" in " ".join(str(found).split())
 
 
-def test_says_so_if_nothing_can_be_learnt(rng):
+def test_says_so_if_nothing_can_be_learned(rng):
     model = keras.Sequential([keras.Input((4,)), L.Dense(8, "relu"), L.Dense(1)])
     model.compile("adam", "mse")
     x = np.zeros((64, 4), "float32")
@@ -204,7 +204,7 @@ def test_heavy_tails_are_no_divergence(targets, batch_size):
     assert (found.diverged_at or np.inf) > 0.01
     if found.suggestion is None:
         # The model is not blamed for what its data hides.
-        assert "no fault of the model" in " ".join(found.notes)
+        assert "model is not at fault" in " ".join(found.notes)
 
 
 @pytest.mark.parametrize("targets", ["gaussian", "student"])
@@ -404,7 +404,7 @@ def test_an_optimizer_that_cannot_be_made_anew():
 
     model, x, y = small()
     model.compile(Odd(1), SPARSE)
-    with pytest.raises(ValueError, match="can be made anew"):
+    with pytest.raises(ValueError, match="can be made again"):
         find_learning_rate(model, x, y)
 
 

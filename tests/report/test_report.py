@@ -43,7 +43,7 @@ def test_what_is_in_it(report):
     assert report.stopped == "because"
     assert report.notes == ("rolled back",)
     assert report.unasked == (
-        "The training data were not seen: rules about them could not be asked.",
+        "The training data were not seen: rules about them could not be applied.",
     )
     severities = [f.severity for f in report.findings if not f.healed]
     assert severities == sorted(severities, key=["error", "warning", "info"].index)

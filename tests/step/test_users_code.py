@@ -162,10 +162,10 @@ def test_seeded_random_numbers_of_tensorflow(tmp_path):
     assert not warned
     # Measured with numbers of their own, and it is said so.
     (note,) = callback.observation.unobserved
-    assert "another draw" in note
+    assert "other random numbers" in note
     assert "keras.random.SeedGenerator" in note
     assert len(callback.history.last_step.layers) == 3
-    assert "another draw" in str(callback.report)
+    assert "other random numbers" in str(callback.report)
     # The loss is that of the training step: with one step an epoch, the epoch's.
     assert callback.history.last_step.gradient_norm > 0
 

@@ -17,7 +17,7 @@ Tensor = Any
 def compiled(function: Callable) -> Callable:
     """Compiles a side-effect-free function of (structures of) tensors.
 
-    It is traced anew for other dtypes and other ranks, not for every other size.
+    It is traced again for another dtype or rank, but not for another size.
     """
     return tf.function(function, autograph=False, reduce_retracing=True)
 

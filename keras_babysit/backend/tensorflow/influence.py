@@ -18,7 +18,7 @@ def leaves_weights_out(concrete: Any, spec: Any) -> bool:
         spec: the specification of a batch, `(x, y, sample_weight)`.
 
     Returns:
-        `False` also where that cannot be told.
+        `False` also where that is not known.
     """
     if not isinstance(spec, tuple) or len(spec) != 3:
         return False

@@ -244,7 +244,7 @@ def settled(attempts: Iterator[Slope]) -> Slope:
     A kink that a function has exactly at a point (a ReLU of a bias that is zero, a
     tie between two maxima) is not there a little aside; a wrong gradient is. It has to
     be seen twice. Where kinks of several terms cancel out, both sides agree and still
-    the gradient differs: also that is told this way only.
+    the gradient differs: that is found only this way, too.
 
     Args:
         attempts: yields the same comparison at other points.

@@ -99,7 +99,7 @@ def locate(
         suspects: indices of the weights that may be to blame: those whose gradients
             are wrong in the whole model.
         ignored: whether a layer's gradient is known to be wrong.
-        tell: is told how far it has come.
+        tell: called with how far it has come.
     """
     calls, after = _recorded(twin)
     found: dict[int, LayerGradient] = {}

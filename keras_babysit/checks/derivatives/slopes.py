@@ -42,7 +42,7 @@ class VariableGradient:
         regularization_error: the same of what layers add to the loss: penalties of
             weights and activations, `add_loss`.
         compared: how many directions and coordinates were.
-        kinks: how many of them met a kink, and agreed a little aside.
+        kinks: how many of them met a kink, and agreed nearby.
         too_small: how many had values too small for the number format.
         zero: whether all were zero, by the gradient and by the differences.
         how: what is wrong: `"wrong sign"`, `"zero"`, `"2 × the true one"`, or only

@@ -110,11 +110,11 @@ def notes(twin: Twin, comparison: Comparison) -> list[str]:
         (
             kinks,
             f"{count(kinks, 'comparison')} met a kink (a ReLU or a maximum at its "
-            "corner) and agreed a little aside",
+            "corner) and agreed nearby",
         ),
         (
             small,
-            f"{count(small, 'comparison')} had values too small to be told from "
+            f"{count(small, 'comparison')} had values too small to distinguish from "
             "rounding",
         ),
         (

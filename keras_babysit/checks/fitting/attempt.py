@@ -82,7 +82,7 @@ class Goal:
 
     @property
     def hopeless(self) -> bool:
-        """Whether the targets contradict each other so that nothing can be learnt."""
+        """Whether the targets contradict each other so that nothing can be learned."""
         return self.conflict > ARRIVED
 
     def share(self, loss: float, start: float) -> float:
@@ -200,7 +200,7 @@ class Attempt:
         return (self.start - self.loss) / (self.start - low)
 
     def arrived(self, losses: list[float]) -> bool:
-        """Whether a loss is so close to the floor that there is no need to go on."""
+        """Whether a loss is so close to the floor that there is no need to continue."""
         return bool(losses) and self.goal.share(losses[-1], self.start) >= ARRIVED
 
     @property

@@ -1,4 +1,4 @@
-"""What it means how far a few samples could be learnt."""
+"""What it means how well a few samples could be learned."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def judged(
         return _no_step(best)
     if not best.worked:
         return _unlearnt(n, goal, best, attempts, parameters)
-    summary = f"{_many(n)} learnt by heart: {_way(best)}"
+    summary = f"{_many(n)} memorized: {_way(best)}"
     targets = [target for _, target in goal.targets]
     negative = best.loss < -_ROUNDING and not all(t.facts.standard for t in targets)
     farthest = max(map(_beyond, targets), default=0.0) if negative else 0.0
@@ -103,7 +103,7 @@ def _out_of_range(farthest: float, summary: str) -> Told:
         "worrying",
         f"{summary}. But the loss falls below 0: the outputs are between 0 and 1, and "
         f"the targets go as far as {number(farthest)}",
-        "bring the targets into the range of the outputs, such as masks of 0 and 255 "
+        "scale the targets into the range of the outputs, such as masks of 0 and 255 "
         "by `y / 255`",
         certain=True,
     )
@@ -113,27 +113,28 @@ def _not_tried(n: int, goal: Goal) -> Told:
     if goal.hopeless:
         return Told(
             "failed",
-            f"nothing can be learnt from {_many(n, were=False)}: {_same_inputs(goal)}, "
+            f"nothing can be learned from {_many(n, were=False)}: "
+            f"{_same_inputs(goal)}, "
             f"so that no model can get the loss below {_number(goal.floor)}, as by "
             "chance",
-            "look at how inputs and targets are put together: they are likely out of "
-            "step, or what tells the samples apart is missing from the inputs",
+            "look at how inputs and targets are put together: they likely do not "
+            "match, or what tells the samples apart is missing from the inputs",
             certain=True,
         )
     return Told(
         "failed",
         "no weight of the model can be trained",
-        "set `trainable = True` for the layers that are to learn, and compile again",
+        "set `trainable = True` for the layers that should learn, and compile again",
         certain=True,
     )
 
 
 def _no_step(attempt: Attempt) -> Told:
     if "reports no" in attempt.problem:
-        return Told("skipped", f"cannot be told: {attempt.problem}")
+        return Told("skipped", f"cannot be judged: {attempt.problem}")
     return Told(
         "failed",
-        f"nothing can be learnt: {attempt.problem}",
+        f"nothing can be learned: {attempt.problem}",
         "look for what cuts the loss off from the weights, such as `argmax`, rounding, "
         "a cast to integers, or `stop_gradient`",
         certain=True,
@@ -162,28 +163,29 @@ def _unlearnt(
     if moved and parameters is not None and parameters < goal.values:
         return Told(
             "skipped",
-            f"cannot be told: {parameters} trainable weights are too few to learn "
-            f"{goal.values} values by heart; {way}",
+            f"cannot be judged: {parameters} trainable weights are too few to "
+            f"memorize {goal.values} values; {way}",
             "ask with a smaller `n`",
             notes=tuple(notes),
         )
     if moved and not goal.certain:
         return Told(
             "skipped",
-            f"cannot be told, as nobody knows how small this loss can get: {way}",
+            f"cannot be judged, as it is not known how small this loss can get: {way}",
             notes=tuple(notes),
         )
     if share >= NEAR and not best.accurate:
         return Told(
             "failed",
             f"the loss on {_many(n, were=False)} gets to its floor, but the "
-            f"predictions are wrong: {way}. The loss is not of what the model puts out",
+            f"predictions are wrong: {way}. The loss is not computed from what the "
+            "model outputs",
             _LAST_RESORT,
             _OTHERS,
             tuple(notes),
         )
     bad = share < _HALF
-    how = "cannot be learnt by heart" if bad else "were not quite learnt by heart"
+    how = "cannot be memorized" if bad else "were not quite memorized"
     return Told(
         "failed" if bad else "worrying",
         f"{_many(n, were=False)} {how}: {way}",
@@ -198,12 +200,12 @@ def _other_rate(n: int, own: Attempt, best: Attempt, scheduled: bool) -> Told:
     rates = f"{number(best.rate)} instead of {number(own.rate)}"
     note = (
         f"With the optimizer's own learning rate of {number(own.rate)}, {_way(own)}; "
-        f"{_many(n)} learnt with {number(best.rate)}"
+        f"{_many(n)} learned with {number(best.rate)}"
     )
     faster = best.rate > own.rate
     fine = share >= (_MOVED if faster else _HALF)
     if fine or (scheduled and not faster):
-        summary = f"{_many(n)} learnt by heart: {_way(best)}"
+        summary = f"{_many(n)} memorized: {_way(best)}"
         return Told("passed", summary, notes=(note,))
     if own.late:
         return _not_finished(
@@ -235,7 +237,7 @@ def _conflicting(goal: Goal, summary: str) -> Told:
     return Told(
         "worrying",
         f"{summary}. But {_same_inputs(goal)}, which takes away "
-        f"{percent(goal.conflict)} of what could be learnt",
+        f"{percent(goal.conflict)} of what could be learned",
         "look at samples with the same inputs and other targets: labels may be wrong, "
         "or what tells the samples apart may be missing from the inputs",
         certain=True,
@@ -309,7 +311,7 @@ def table(attempts: Sequence[Attempt]) -> tuple[dict[str, str], ...]:
             "steps": str(len(a.losses)),
             "loss": _number(a.loss),
             "accuracy": percent(a.accuracy[0]) if a.accuracy else "",
-            "": "learnt" if a.worked else "",
+            "": "learned" if a.worked else "",
         }
         for a in attempts
     )

@@ -151,7 +151,7 @@ class OutputLoss:
         return self.measured < best + 0.5 * (chance_loss - best)
 
     def is_fresh(self) -> bool | None:
-        """Whether all weights are as initialized; `None` if that cannot be told."""
+        """Whether all weights are as initialized; `None` if that is not known."""
         weights = [w for layer in self.model.layers for w in layer.weights]
         known = [w.as_initialized for w in weights if w.trainable or w.fan_in]
         if any(each is False for each in known):

@@ -60,7 +60,7 @@ class Penalty:
 
     @property
     def rises(self) -> bool | None:
-        """Whether it rises with the strength; `None` if that cannot be told."""
+        """Whether it rises with the strength; `None` if that is not known."""
         if self.source is None or not self.own:
             return None
         at, raised = self.value, self.raised

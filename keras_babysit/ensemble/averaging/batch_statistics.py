@@ -23,19 +23,19 @@ def reestimate_batch_normalization(
     steps: int | None = None,
     passes: int = 1,
 ) -> None:
-    """Sets the statistics of all batch normalization to those of data.
+    """Re-estimates the statistics of all batch normalization layers on data.
 
-    Averaged weights need it: the moving averages in a model are those of the
-    activations that its own weights made, and an average of them belongs to no model.
-    Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
-    Generalization" (2018), end with one pass over the training data.
+    Averaged weights need this: the moving averages of a model belong to the activations
+    of its own weights, and an average of several fits none. Izmailov et al., "Averaging
+    Weights Leads to Wider Optima and Better Generalization" (2018), end with one pass
+    over the training data.
 
-    Each `BatchNormalization` then has the mean and the (population) variance of all
-    that came into it, batches of unequal size counted as what they are. In the pass
-    each normalizes a batch by the batch's own statistics, as in training, so those
-    after the first depend on the batch size, and are exact if all of `x` is one batch.
-    Each further pass normalizes by what the one before has found, as in prediction:
-    with as many passes as layers in a row all are exact.
+    Afterwards each `BatchNormalization` has the mean and the (population) variance of
+    all of its inputs, with batches weighted by their size. During the pass each layer
+    normalizes a batch by the batch's own statistics, as in training. So the layers
+    after the first one depend on the batch size, and are exact if all of `x` is one
+    batch. Each further pass normalizes by the results of the one before, as in
+    prediction: with as many passes as layers in a row, all are exact.
 
     Nothing else changes: no weights, optimizer, seeds or metrics. Dropout, noise and
     random augmentation of Keras are off. Layers that would not learn their statistics

@@ -31,27 +31,26 @@ def average_weights(
 ) -> keras.Model:
     """Returns a new model with the average of the weights of others.
 
-    For weights of one training: snapshots late in it, its best checkpoints, the ends
-    of its epochs (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
-    Generalization", 2018). Models trained apart do not lie in one valley: average
-    their predictions, by `Ensemble`, not their weights.
+    For weights of one training run: late snapshots, its best checkpoints, the ends of
+    its epochs (Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
+    Generalization", 2018). Models that were trained separately do not lie in one valley
+    of the loss: average their predictions with `Ensemble`, not their weights.
 
-    All floating-point weights are averaged, in float64. Whole numbers and the states
-    of random numbers are those of the first member. What batch normalization has seen
-    cannot be averaged: it is estimated again on `x`, see
-    `reestimate_batch_normalization`.
+    All floating-point weights are averaged, in float64. Integers and random states are
+    those of the first member. Statistics of batch normalization cannot be averaged:
+    they are estimated again on `x`, see `reestimate_batch_normalization`.
 
     Args:
         members: Keras models, paths of `.keras` files (read one at a time, so that
             there are never more than two in memory), or a directory of them.
-        weights: what each counts: numbers, not negative, that sum to one. Default:
-            all the same.
+        weights: the weight of each: numbers of 0 or more that sum to one. Default:
+            equal.
         x: training inputs as for `predict`, for models with batch normalization.
         batch_size: samples in a batch, for `x`.
         custom_objects: as for `keras.saving.load_model`.
 
     Returns:
-        A model of its own, compiled as the first member is.
+        A new model, compiled like the first member.
 
     Raises:
         ValueError: if there are no members, they are not of one architecture, a file is

@@ -21,33 +21,33 @@ from keras_babysit.errors import whole_or_none
 
 
 class Ensemble(Functional):
-    """A model that puts out the average of what its members put out.
+    """A model whose output is the average of its members' outputs.
 
     A functional `keras.Model` of Keras's own layers: `predict`, `evaluate`, `compile`,
-    `fit`, `summary` and `save` are Keras's. Its `.keras` file holds a plain functional
-    model, which loads where keras_babysit is not installed (as long as the members'
-    own layers are there).
+    `fit`, `summary` and `save` are Keras's. Its `.keras` file contains a plain
+    functional model, which loads where keras_babysit is not installed (if the members'
+    own layers are).
 
-    It holds copies: members are not changed, renamed or trained by it, and it does not
+    It contains copies: it does not change, rename or train the members, and does not
     change with them. Members whose weight is 0 are left out. Penalties on weights and
     activations are left out too, as they would add up over the members.
 
-    What members put out is told by their last activation (softmax, sigmoid,
+    The kind of a member's output is known from its last activation (softmax, sigmoid,
     log_softmax) or by the loss that they were compiled with and its `from_logits`.
-    Logits count as the probabilities that they mean: **the ensemble of classifiers puts
-    out probabilities**, also where the members put out logits.
+    Logits are converted to probabilities: **an ensemble of classifiers outputs
+    probabilities**, even if its members output logits.
 
     If a member is compiled, the ensemble is compiled with the losses and metrics of the
     first that is, `from_logits` (and thresholds of binary metrics) as they must be for
     what the ensemble puts out: `ensemble.evaluate(x, y)` gives what members' `evaluate`
-    gives, without penalties. Call `compile` yourself for another loss, or where a loss
-    of your own takes logits: then the ensemble is not compiled.
+    gives, without penalties. Call `compile` yourself for another loss, or if a custom
+    loss takes logits: then the ensemble is not compiled.
 
     A subclassed member is copied by its `get_config`. If that fails, the ensemble uses
     the member itself, with a warning, and cannot be saved. A file with subclassed
     members loads only where their classes are registered
-    (`keras.saving.register_keras_serializable`) or can be imported. What cannot be in
-    one file can be files of their own: `LazyEnsemble`.
+    (`keras.saving.register_keras_serializable`) or can be imported. Members that cannot
+    be in one file can stay in separate files: `LazyEnsemble`.
 
     Args:
         members: built `keras.Model`s with the same inputs, outputs and order of
@@ -64,9 +64,9 @@ class Ensemble(Functional):
             probabilities, of their logarithms. `"mean"`: the mean of whatever the
             members put out. In a model with several outputs, those that are values are
             averaged as they are.
-        from_logits: whether outputs that nothing is known of are logits. Without it
-            they are taken for values. `True` also goes before the losses; outputs
-            behind a softmax or sigmoid are always probabilities.
+        from_logits: whether outputs of unknown kind are logits. Without it they are
+            treated as values. `True` also goes before the losses; outputs behind a
+            softmax or sigmoid are always probabilities.
         name: the model's name.
 
     Attributes:
@@ -79,9 +79,11 @@ class Ensemble(Functional):
             weights or `average`.
 
     Example:
-        >>> ensemble = Ensemble([model_1, model_2, model_3])  # doctest: +SKIP
-        >>> ensemble.evaluate(x_test, y_test)  # doctest: +SKIP
-        >>> ensemble.save("ensemble.keras")  # doctest: +SKIP
+    ```python
+    ensemble = keras_babysit.ensemble.Ensemble(members)
+    ensemble.evaluate(x_test, y_test)
+    ensemble.save("ensemble.keras")
+    ```
 
     References:
         CS231n, "Model ensembles"; Dietterich: Ensemble Methods in Machine Learning
@@ -147,7 +149,9 @@ class Ensemble(Functional):
             Of logits, the spread is that of the probabilities that they mean.
 
         Example:
-            >>> unsure = ensemble.spread(x).mutual_information > 0.3  # doctest: +SKIP
+        ```python
+        unsure = ensemble.spread(x).mutual_information > 0.3
+        ```
         """
         whole_or_none("batch_size", batch_size)
         checks.check_inputs(x)

@@ -26,11 +26,11 @@ from keras_babysit.inspection.model import output_names
 
 
 class LazyEnsemble:
-    """The average of what models in files predict, loaded one after the other.
+    """The average of the predictions of models in files, loaded one at a time.
 
     For ensembles that do not fit into memory, and for members that cannot be in one
-    file. Predicts what an `Ensemble` of the same models does; it is no `keras.Model`,
-    and cannot be trained or saved. Every call loads each file.
+    file. It predicts the same as an `Ensemble` of these models. It is not a
+    `keras.Model`, and cannot be trained or saved. Every call loads each file.
 
     On creation each file is loaded once, to see that it is a model and that they fit
     together.
@@ -53,8 +53,10 @@ class LazyEnsemble:
             `Ensemble` refuses.
 
     Example:
-        >>> ensemble = LazyEnsemble("members")  # doctest: +SKIP
-        >>> probabilities = ensemble.predict(x)  # doctest: +SKIP
+    ```python
+    ensemble = keras_babysit.ensemble.LazyEnsemble("snapshots")
+    probabilities = ensemble.predict(x)
+    ```
     """
 
     def __init__(

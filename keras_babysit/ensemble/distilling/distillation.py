@@ -34,11 +34,11 @@ def distill(
     batch_size: int | None = None,
     **fitting: Any,
 ) -> keras.callbacks.History:
-    """Trains a student on what an ensemble says, and on the labels if there are any.
+    """Trains a student on an ensemble's predictions, and on labels if there are any.
 
     Hinton, Vinyals and Dean (2015), "Distilling the Knowledge in a Neural Network":
-    the probabilities that a good model gives to the wrong classes say how it
-    generalizes, and a raised temperature lets them count. The loss is
+    the probabilities that a good model gives to the wrong classes show how it
+    generalizes, and a higher temperature gives them more weight. The loss is
 
         alpha · T² · KL(teacher at T ‖ student at T) + (1 − alpha) · the student's own
 
@@ -46,11 +46,10 @@ def distill(
     holds for sigmoids; with a regression loss the teacher's part is the mean squared
     error to the ensemble's mean, and the temperature does nothing.
 
-    The student is trained by its own `fit` with its own optimizer, and remains what it
-    is: compiled as before, and files that callbacks save meanwhile are plain Keras
-    ones. Its metrics are those of the labels, and so is its validation: `val_loss` is
-    the student's own loss, to be compared with that of plain training. Without
-    labels the log has only the loss.
+    The student is trained by its own `fit` with its own optimizer. It stays compiled as
+    before, and files that callbacks save are plain Keras files. Metrics and validation
+    use the labels: `val_loss` is the student's own loss, so you can compare it with
+    that of plain training. Without labels the log has only the loss.
 
     Args:
         ensemble: the teacher: an `Ensemble`, a `LazyEnsemble` or any other model with
@@ -85,7 +84,13 @@ def distill(
     student.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     teacher = keras_babysit.ensemble.Ensemble(members)
     keras_babysit.ensemble.distill(
-        teacher, student, x, y, temperature=4.0, epochs=20, validation_data=(xv, yv)
+        teacher,
+        student,
+        x,
+        y,
+        temperature=4.0,
+        epochs=20,
+        validation_data=(x_val, y_val),
     )
     student.save("student.keras")
     ```

@@ -17,18 +17,18 @@ from keras_babysit.errors import whole, wrong
 
 
 class BestCheckpoints(ModelFiles, MonitorCallback):
-    """Keeps the `k` best models of a training, by a metric at the ends of epochs.
+    """Keeps the `k` best models of a training run, by a metric at the ends of epochs.
 
-    What `keras.callbacks.ModelCheckpoint(save_best_only=True)` does for one. Average
-    their weights with `average_weights(best.paths, x=x_train)`, or their predictions
-    with `Ensemble(load_members(best.paths))`.
+    `keras.callbacks.ModelCheckpoint(save_best_only=True)` does this for one model.
+    Average their weights with `average_weights(best.paths, x=x_train)`, or their
+    predictions with `Ensemble(load_members(best.paths))`.
 
-    Each is a whole `.keras` file that loads in plain Keras, written at once or not at
-    all, with its epoch (from 1) and its value in the name:
-    `best-epoch-012-val_loss-0.1234.keras`. Of equal values the earlier is the better.
-    An interrupted training that goes on by `keras.callbacks.BackupAndRestore` goes on
-    with what is there. It only watches: if a file cannot be written, it warns once and
-    the training goes on.
+    Each is a complete `.keras` file that loads in plain Keras, and is never written
+    partially, with its epoch (from 1) and its value in the name:
+    `best-epoch-012-val_loss-0.1234.keras`. Of equal values the earlier is the better. A
+    run that resumes with `keras.callbacks.BackupAndRestore` continues with the files
+    that exist. It only watches: if a file cannot be written, it warns once and training
+    continues.
 
     Args:
         directory: where the files go, one directory for each training and `monitor`.
@@ -39,8 +39,8 @@ class BestCheckpoints(ModelFiles, MonitorCallback):
         verbose: 0, or 1 for a line for each file.
 
     Raises:
-        ValueError: for arguments out of range; in `fit`, if it cannot be told whether
-            the metric is to be high or low, or the directory has checkpoints of another
+        ValueError: for arguments out of range; in `fit`, if it is not known whether the
+            metric should be high or low, or the directory has checkpoints of another
             training.
 
     Attributes:

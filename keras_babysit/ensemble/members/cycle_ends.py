@@ -36,7 +36,7 @@ class Due(NamedTuple):
 
 
 class Ends(abc.ABC):
-    """Says, as a training goes on, when a cycle ends."""
+    """Says, while a model trains, when a cycle ends."""
 
     @abc.abstractmethod
     def begin_epoch(self, model: keras.Model, epoch: int) -> Due | None:
@@ -112,7 +112,7 @@ class StepEnds(Ends):
         self._ends = np.zeros(0, "int64")
 
     def begin_epoch(self, model: keras.Model, epoch: int) -> Due | None:
-        """Counts anew: the optimizer's count may have been restored."""
+        """Counts again: the optimizer's count may have been restored."""
         self._added = 0 if self._rates is None else self._rates.batches_added(epoch)
         self._start = self._count(model)
         left = max(1, self._epochs - epoch) * (self._size or _UNKNOWN)

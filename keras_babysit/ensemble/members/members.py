@@ -1,4 +1,4 @@
-"""Members: one model trained from several initialisations, and models in files."""
+"""Members: one model trained from several initializations, and models in files."""
 
 from __future__ import annotations
 
@@ -63,21 +63,21 @@ def train_members(
     custom_objects: dict[str, Any] | None = None,
     **fit_arguments: Any,
 ) -> Members:
-    """Trains the same model from different initialisations.
+    """Trains the same model from different initializations.
 
     CS231n, "Model ensembles": same model, different initializations. Each member has
-    its own seed for initialisation, shuffling and dropout, spawned from `seed` (NumPy's
-    `SeedSequence`), so that five members begin with the same three as three do. The
-    caller's random numbers go on as if nothing had been drawn.
+    its own seed for initialization, shuffling and dropout, spawned from `seed` (NumPy's
+    `SeedSequence`), so the first three of five members are the same as with `n=3`. The
+    caller's random numbers continue as if nothing had been drawn.
 
-    With a directory each member is saved as it is done: `member-000.keras`, which loads
-    in plain Keras, and `member-000.json`, its history. Run again, after a crash or for
-    more members, only what is missing is trained.
+    With a directory, each member is saved when it is finished: `member-000.keras`,
+    which loads in plain Keras, and `member-000.json`, its history. Run again, after a
+    crash or for more members, only what is missing is trained.
 
     Args:
         make_model: a function without arguments that returns a new compiled model. It
             must not set seeds itself.
-        x: inputs, as for `fit`; no generator, which can be read only once.
+        x: inputs, as for `fit`, but not a generator, which can be read only once.
         y: targets, as for `fit`.
         n: how many members.
         directory: where to keep members; by default they are in memory only.
@@ -104,7 +104,7 @@ def train_members(
         ImportError: if Ray is asked for and missing.
 
     Warns:
-        UserWarning: if members begin with the same weights.
+        UserWarning: if members start with the same weights.
 
     Example:
     ```python
@@ -136,7 +136,7 @@ def load_members(
     custom_objects: dict[str, Any] | None = None,
     compile: bool = True,
 ) -> list[keras.Model]:
-    """Returns the models of an ensemble, from files or from whoever has them.
+    """Returns the models of an ensemble, from files, a search or a tuner.
 
     Args:
         source: a directory of `.keras` files (read in the order of their names), a list

@@ -40,7 +40,7 @@ class ModelFiles(keras.callbacks.Callback):
         except Exception as e:
             # Whatever it is that cannot be saved: it must not end the training.
             self._warn(
-                f"could not write {path!r}, and the training goes on without: "
+                f"could not write {path!r}, and training continues without it: "
                 f"{type(e).__name__}: {e}"
             )
             return False

@@ -25,7 +25,7 @@ def settings_of(job: Job, seed: int) -> dict[str, str]:
     Data and the model are digests. Of datasets and generators of batches only the class
     is known, of callbacks nothing.
     """
-    with random_numbers_kept(), names_kept(anew=True):
+    with random_numbers_kept(), names_kept(fresh=True):
         model = made(job)
     try:
         config = keras.saving.serialize_keras_object(model)

@@ -22,27 +22,27 @@ class SnapshotCheckpoint(ModelFiles):
 
     Huang et al., "Snapshot Ensembles: Train 1, get M for free" (2017); CS231n, "Model
     ensembles": different checkpoints of a single model. Without `schedule` and `every`
-    the schedule is that of the training: the one in the optimizer (ours, or Keras's
-    `CosineDecayRestarts`) or that of a `ScheduleLearningRate` in the same `fit`.
+    it uses the schedule in the optimizer (ours, or Keras's `CosineDecayRestarts`) or
+    that of a `ScheduleLearningRate` in the same `fit`.
 
-    A cycle ends with a step, before the rate goes up again. Where that is inside an
-    epoch the snapshot is taken there, after that batch. With `steps_per_execution`
-    above 1 it is taken after the last batch Keras stops at before the rate goes up.
+    A cycle ends with a step, before the rate goes up again. If that is inside an epoch,
+    the snapshot is taken after that batch. With `steps_per_execution` above 1 it is
+    taken after the last batch Keras stops at before the rate goes up.
 
-    Each snapshot is a whole `.keras` file that loads in plain Keras, written at once
-    or not at all: `snapshot-000-epoch-010.keras` for the weights after ten epochs,
+    Each snapshot is a complete `.keras` file that loads in plain Keras, and is never
+    written partially: `snapshot-000-epoch-010.keras` for the weights after ten epochs,
     `snapshot-000-step-1250.keras` for those after 1,250 batches within an epoch.
 
-    A training that is killed and goes on by `keras.callbacks.BackupAndRestore` has the
+    A run that is killed and resumes with `keras.callbacks.BackupAndRestore` has the
     snapshots that it would have had, whichever callback comes first. It only watches:
-    if a file cannot be written, it warns once and the training goes on.
+    if a file cannot be written, it warns once and training continues.
 
     Args:
         directory: where the snapshots go, one directory for each training.
-        schedule: what tells where cycles end: one of `keras_babysit.schedules` with
+        schedule: where cycles end: one of `keras_babysit.schedules` with
             cycles, such as `CosineCycles`, or Keras's `CosineDecayRestarts`. It counts
             steps as the optimizer does.
-        every: take them after every so many epochs instead.
+        every: take them after this many epochs instead.
         keep: how many of the last to keep; older files are deleted. Default: all.
         overwrite: whether to delete snapshots of another training in the directory.
         verbose: 0, or 1 for a line for each snapshot.

@@ -17,27 +17,27 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
     """Averages the weights at the ends of the last epochs, all counted the same.
 
     Izmailov et al., "Averaging Weights Leads to Wider Optima and Better
-    Generalization" (2018): with a constant or cyclic rate that is not too low, the last
-    epochs walk around a valley whose middle generalizes better than its rim. (For
-    an exponential moving average Keras has `use_ema=True` in the optimizer and
-    `keras.callbacks.SwapEMAWeights`.)
+    Generalization" (2018): with a constant or cyclic rate that is not too low, the
+    weights of the last epochs lie around a valley whose middle generalizes better than
+    its rim. (For an exponential moving average Keras has `use_ema=True` in the
+    optimizer and `keras.callbacks.SwapEMAWeights`.)
 
-    The training is only watched. At its end,
-    `averaged_model` returns the average; with `swap=True` the trained model holds it.
+    It only watches. At the end of training `averaged_model` returns the average; with
+    `swap=True` the trained model gets it.
 
-    An interrupted training loses what has been averaged, and a warning says so. Where
-    that may happen, keep `SnapshotCheckpoint(directory, every=1)` and average its files
-    by `average_weights`: it is the same mean.
+    An interrupted run loses the average, with a warning. If that may happen, use
+    `SnapshotCheckpoint(directory, every=1)` and average its files with
+    `average_weights`, which gives the same mean.
 
     Args:
         start_epoch: the first epoch that counts, from 0 as `fit` counts them: with 75
             the average is of the weights after 76 epochs and later. Three quarters of
             the training are a good start.
-        every: count every so many epochs only: the cycle's length, if the rate has
+        every: count only one epoch in this many: the cycle's length, if the rate has
             cycles.
         swap: whether to put the average into the model at the end of `fit`. Callbacks
             that put weights there too, as `EarlyStopping(restore_best_weights=True)`
-            does, go before this one: the last one has its way.
+            does, go before this one: the last one wins.
         x: training inputs as for `predict`, for models with batch normalization: what
             `reestimate_batch_normalization` reads. Needed with `swap=True`. A deep copy
             of the callback shares them.
@@ -125,7 +125,7 @@ class StochasticWeightAveraging(keras.callbacks.Callback):
             )
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notices a training that goes on."""
+        """Notices a run that resumes."""
         if not self._begun and epoch > self.start_epoch:
             warnings.warn(
                 f"StochasticWeightAveraging: this `fit` begins at epoch {epoch}, and "

@@ -53,7 +53,7 @@ class Trained:
 def trained(job: Job) -> Trained:
     """Trains a member; the caller's random numbers stay as they are."""
     with random_numbers_kept():
-        with names_kept(anew=True):
+        with names_kept(fresh=True):
             model = made(job)
         start = _digest(model)
         # Again, for `make_model` may have set it.

@@ -81,7 +81,7 @@ def forms_of(model: keras.Model, from_logits: bool | None = None) -> list[Output
     Args:
         model: a built model. Where Keras does not know its graph, only the losses
             tell.
-        from_logits: for what cannot be told: whether outputs are logits. `True` makes
+        from_logits: whether outputs are logits, where that is not known. `True` makes
             outputs without softmax or sigmoid logits, of one class out of several if
             there is more than one unit (and no binary loss); `False` makes none.
     """

@@ -21,7 +21,7 @@ def another_order(probabilities: Any, labels: Any, *, kind: str | None = None) -
 
     For each class that it predicts, the label that these samples have most often is
     taken. If that is one order of all of the classes, and another one than it has, and
-    less than half of the errors would be left, by more than luck, it is told.
+    less than half of the errors would be left, by more than luck, it is reported.
 
     It cannot see more than that: a member that is bad for another reason, or classes
     that the data hold too few samples of (fewer than 5 predicted), say nothing.

@@ -35,7 +35,7 @@ def report(
     from_logits: bool | None = None,
     batch_size: int | None = None,
 ) -> EnsembleReport:
-    """Returns what members and ensembles of 1, 2, ... of them are worth.
+    """Scores the members, and ensembles of 1, 2, ... of them.
 
     The data should be new: neither trained on nor used to choose weights.
 
@@ -53,7 +53,7 @@ def report(
     compiled, the fastest of three unless that takes long; of small members it is mostly
     that of feeding them, which an `Ensemble` pays only once.
 
-    A note is made of members whose classes seem to be in another order.
+    The report notes members whose classes seem to be in another order.
 
     Args:
         members: an `Ensemble`, a `LazyEnsemble`, or a list of models, averaged with
@@ -62,8 +62,8 @@ def report(
         y: labels (integers or one-hot rows) or targets of the output. Each counts once,
             also those of steps that a mask covers.
         output: name of the output, if there are several.
-        subsets: at most so many ensembles of a size are looked at: all there are, or as
-            many random ones.
+        subsets: the largest number of ensembles of one size: all of them, or this many
+            random ones.
         seed: of the random ones.
         from_logits: as for `Ensemble`; of a list of models only.
         batch_size: of prediction.
@@ -76,7 +76,9 @@ def report(
             `subsets` or `batch_size` that is not a positive integer, a `seed` below 0.
 
     Example:
-        >>> print(report(members, x_test, y_test))  # doctest: +SKIP
+    ```python
+    print(keras_babysit.ensemble.report(members, x_test, y_test))
+    ```
 
     References:
         CS231n, "Model ensembles": performance improves with the number of models, with

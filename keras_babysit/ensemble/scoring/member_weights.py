@@ -41,15 +41,15 @@ def greedy_weights(
 ) -> np.ndarray:
     """Returns weights by greedy selection with replacement.
 
-    Starting from the best member, the one is added that makes the loss of the mean the
-    smallest, again and again; a member may be added several times, and how often it was
-    added is its weight. The best of all rounds counts, so that more rounds cannot harm.
-    With `bags`, this is done in random halves of the members, and averaged, which
-    overfits less where there are many members.
+    Starting from the best member, each round adds the member that makes the loss of the
+    mean smallest. A member may be added several times; its weight is how often it was
+    added. The best of all rounds counts, so more rounds cannot harm. With `bags`, this
+    is done in random halves of the members, and averaged, which overfits less where
+    there are many members.
 
     On the data given, the loss of the weighted mean is never larger than that of the
-    best single member (the best one alone is returned rather). That says nothing of new
-    data: report the ensemble on data that neither training nor this has seen.
+    best single member (instead, the best one alone is returned). That says nothing
+    about new data: report the ensemble on data that neither training nor this has seen.
 
     Args:
         members: models, an `Ensemble` or `LazyEnsemble` (of the members that count
@@ -75,8 +75,10 @@ def greedy_weights(
             not known or not finite for any member, or a wrong number.
 
     Example:
-        >>> weights = greedy_weights(members, x_val, y_val)  # doctest: +SKIP
-        >>> Ensemble(members, weights)  # doctest: +SKIP
+    ```python
+    weights = keras_babysit.ensemble.greedy_weights(members, x_val, y_val)
+    ensemble = keras_babysit.ensemble.Ensemble(members, weights)
+    ```
 
     References:
         Caruana, Niculescu-Mizil, Crew and Ksikes: Ensemble Selection from Libraries of
@@ -139,6 +141,12 @@ def simplex_weights(
         Breiman: Stacked Regressions (1996). Weights that sum to one make it the point
         of the members' convex hull that is closest to the targets; that this is one
         problem of non-negative least squares is Lawson and Hanson's (1974, ch. 23).
+
+    Example:
+    ```python
+    weights = keras_babysit.ensemble.simplex_weights(members, x_val, y_val)
+    ensemble = keras_babysit.ensemble.Ensemble(members, weights)
+    ```
     """
     try:
         from scipy.optimize import nnls
@@ -224,7 +232,7 @@ def _at_least_best(
 
 
 def _number(loss: Loss, predictions: Any, targets: Any) -> float:
-    """What a loss of the user's comes to."""
+    """The value of a user's loss."""
     found: Any = loss(predictions, targets)
     try:
         return float(found)

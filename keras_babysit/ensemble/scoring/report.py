@@ -20,7 +20,7 @@ _SPARE = ("calibration error", "time", "memory")
 
 @dataclass(frozen=True)
 class EnsembleReport(Shown):
-    """What members and their ensembles are worth; `print(report)` gives a table.
+    """The scores of members and their ensembles; `print(report)` gives a table.
 
     Attributes:
         kind: `"categorical"`, `"binary"` or `"values"`.
@@ -35,6 +35,13 @@ class EnsembleReport(Shown):
         disagreement: classification: share of samples of which two members predict
             different classes, the mean of all pairs. NaN otherwise.
         notes: what looks wrong.
+
+    Example:
+    ```python
+    report = keras_babysit.ensemble.report(members, x_test, y_test)
+    print(report)
+    report.plot("report.png")
+    ```
     """
 
     kind: str
@@ -57,7 +64,7 @@ class EnsembleReport(Shown):
         return next(iter(self.ensemble.scores))
 
     def content(self) -> list[Block]:
-        """Returns the table, what it comes to, and the picture."""
+        """Returns the table, a summary, and the picture."""
         size, samples = len(self.members), count(self.samples, "sample")
         return [
             Heading(f"{count(size, 'member')}, {samples}"),
@@ -88,7 +95,7 @@ class EnsembleReport(Shown):
         return Table((Column(""), *numbers), tuple(lines))
 
     def _lines(self) -> Iterator[str]:
-        """What it comes to in sentences."""
+        """The summary, in sentences."""
         yield (
             "± is the standard deviation over ensembles of as many members; time and "
             "memory of ensembles are multiples of a member's mean."

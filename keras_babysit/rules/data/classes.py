@@ -57,19 +57,19 @@ def single_class_targets(
         it waits for `drawn` samples and warns.
 
     Why it matters:
-        The model learns to say that class whatever it is shown: loss 0, accuracy 1,
-        nothing learnt. Mostly the labels were lost on the way: a comparison that is
-        never true, an integer division, the wrong column, or a part of sorted data.
+        The model learns to predict that class for every input: loss 0, accuracy 1,
+        nothing learned. Usually the labels were lost in preparation: a comparison that
+        is never true, an integer division, the wrong column, or a part of sorted data.
 
     What to do:
         Look at the labels with `np.unique(y, return_counts=True)` where they are
         made.
 
     When it is wrong:
-        The other class is rarer than one in the samples seen. Where the output layer is
-        frozen nothing is said: a generator learns to get one answer from a critic. Nor
-        is it of a difference of two scores by the same layers: that one is the better
-        of two is all that such a model is taught, and no constant can say it.
+        The other class is too rare to appear among the samples seen. The rule is silent
+        where the output layer is frozen: a generator learns to get one answer from a
+        critic. It is also silent for a difference of two scores by the same layers:
+        such a model learns only which of two is better, and no constant can say that.
 
     References:
         None beyond reason.
@@ -90,8 +90,10 @@ def single_class_targets(
         yield Sign(
             where=y.name,
             seen=f"the label is {label:g} in {samples_seen(y, data)}",
-            cause="There is nothing to tell apart: likely the labels were lost on the "
-            "way, or these are the first rows of sorted data",
+            cause=(
+                "The model has nothing to tell apart: likely the labels were lost in "
+                "preparation, or these are the first rows of sorted data"
+            ),
             action=f"look at `np.unique({y.name}, return_counts=True)` where the "
             "labels are made",
             alternatives=("shuffle before a part of the data is taken",),
@@ -127,9 +129,9 @@ def class_imbalance(
     """One class has nearly all samples, and nothing makes up for it.
 
     What it sees:
-        A cross-entropy without sample or class weights whose most frequent class has
-        a share of at least `strong`; from `notable` on it is worth knowing, and so it
-        is where a metric is watched in which rare classes show.
+        A cross-entropy without sample or class weights, and a most frequent class with
+        a share of at least `strong`. It is information from `notable` on, and where a
+        metric that shows rare classes is watched.
 
     Why it matters:
         Always saying that class gives an accuracy as high as its share. A few
@@ -169,7 +171,7 @@ def class_imbalance(
             cause="Likely the rare classes count too little: an accuracy of "
             f"{percent(share)} is what always saying {label} gives",
             action=f"pass {weight} to `fit`, and watch precision and recall",
-            alternatives=("draw the rare classes more often", "move the threshold"),
+            alternatives=("sample the rare classes more often", "move the threshold"),
             evidence={"share": share, "label": label, "rarest": found[rare]},
             severity=None if share >= strong and not _is_watched(output) else "info",
             fixes=(fixes.class_weights(),),
@@ -236,18 +238,18 @@ def class_weight_reversed(history: RunHistory, *, apart: float = 1.5) -> Iterato
     """`class_weight` makes the rare class count less.
 
     What it sees:
-        A class that occurs `apart` times as often as another one, or more, and has
-        `apart` times its weight, or more; for the commonest and the rarest class.
+        The commonest class occurs at least `apart` times as often as the rarest, and
+        has at least `apart` times its weight.
 
     Why it matters:
         The weights are there to make up for rarity, and here they add to it: the rare
         class is rarely predicted.
 
     What to do:
-        Weights that go by one over the number of samples.
+        Use weights proportional to one over the number of samples of the class.
 
     When it is wrong:
-        The commonest class is what matters most, as a missed alarm may be.
+        The commonest class matters most.
 
     References:
         scikit-learn: `compute_class_weight("balanced", ...)`.
@@ -291,9 +293,10 @@ def conflicting_labels(
     """The same inputs occur with different labels.
 
     What it sees:
-        Samples whose inputs occur again, value for value, with another class: from a
-        share of `some` on, a warning from `many` on. Rows of few categories or small
-        numbers meet by accident: those are info, from `coded` on.
+        Samples whose inputs occur again, value for value, with another class. It is
+        reported from a share of `some` on, as a warning from `many` on. Rows of a few
+        categories or small numbers coincide by accident: those are information, from
+        `coded` on.
 
     Why it matters:
         No model gets both right. Where inputs are pictures or measured quantities,
@@ -304,7 +307,7 @@ def conflicting_labels(
         Look at some of them.
 
     When it is wrong:
-        The label is chance given these inputs: then it is in the nature of the task.
+        The label really is random given these inputs.
 
     References:
         Northcutt, Jiang and Chuang, Confident Learning, JAIR 70 (2021).

@@ -39,10 +39,10 @@ def inputs_not_scaled(
     """The inputs are far larger or smaller than the first layer expects.
 
     What it sees:
-        Inputs that meet a dense, convolutional or recurrent layer as they are, and
-        whose root mean square is above `limit`, or that of a single feature above
-        `feature_limit`, or none of whose values is larger than `small`. Or such as
-        Rescaling layers leave with differences below `small`.
+        Inputs that reach a dense, convolutional or recurrent layer unchanged. Their
+        root mean square is above `limit`, or that of a single feature is above
+        `feature_limit`, or no value is larger than `small`. Also inputs whose
+        differences are below `small` after Rescaling layers.
 
     Why it matters:
         Initial weights are made for inputs of about unit size. A gradient of the
@@ -55,11 +55,11 @@ def inputs_not_scaled(
         training data; or let a Rescaling or Normalization layer do it in the model.
 
     When it is wrong:
-        A layer of your own, or the train step, scales the inputs: it is silent then
-        as far as it can tell. It is silent too before BatchNormalization,
-        LayerNormalization, Embedding and the preprocessing layers, and before layers
-        that were trained already, which want the scale that they were trained with.
-        With plain inputs of 5 or 10 nothing is said: that trains.
+        A custom layer or the train step scales the inputs, and the rule cannot see it.
+        It is silent before BatchNormalization, LayerNormalization, Embedding and the
+        preprocessing layers, and before layers that are already trained, which need the
+        scale they were trained with. It is also silent for inputs of 5 or 10, which
+        train well.
 
     References:
         CS231n, https://cs231n.github.io/neural-networks-2/#datapre;
@@ -110,11 +110,15 @@ def _scaled_twice(x: ArrayFacts, data: DataFacts, factor: float, offset: float) 
         where=x.name,
         seen=f"values from {number(x.min)} to {number(x.max)} in "
         f"{samples_seen(x, data)} are from {number(low)} to {number(high)} "
-        "behind the Rescaling layer (about 1 is healthy)",
-        cause="Likely they were scaled twice, before the model and in it: next to "
-        "nothing reaches the initial weights",
-        action="leave the Rescaling layer out, or feed the model with what it is "
-        "made for, mostly pixels from 0 to 255",
+        "after the Rescaling layer (about 1 is healthy)",
+        cause=(
+            "Likely they were scaled twice, before the model and in it: almost "
+            "nothing reaches the initial weights"
+        ),
+        action=(
+            "leave the Rescaling layer out, or feed the model what it was made for, "
+            "usually pixels from 0 to 255"
+        ),
         evidence={"min": x.min, "max": x.max, "factor": factor, "offset": offset},
         fixes=(fixes.scale_inputs(x.name),),
     )
@@ -181,10 +185,10 @@ def feature_scales_differ(
     """Some features are hundreds of times larger than others.
 
     What it sees:
-        Columns of a table that meets a dense or recurrent layer as it is: the
+        Columns of a table that reaches a dense or recurrent layer unchanged: the
         largest column's root mean square and its largest value are both more than
         `ratio` times those of the smallest, and the values of the large one exceed
-        `large`. Constant columns and such of zeros and ones are left out.
+        `large`. Constant columns and columns of zeros and ones are left out.
 
     Why it matters:
         One learning rate serves all columns. The loss is steep along the large ones
@@ -195,7 +199,7 @@ def feature_scales_differ(
         Standardise each column with the mean and deviation of the training data.
 
     When it is wrong:
-        The small columns carry nothing of use, or an own layer scales them.
+        The small columns carry nothing useful, or a custom layer scales them.
 
     References:
         CS231n, https://cs231n.github.io/neural-networks-2/#datapre;
@@ -224,7 +228,7 @@ def feature_scales_differ(
                 f"{number(rms[low])} in {samples_seen(x, data)}: "
                 f"{number(by)} times apart"
             ),
-            cause="Likely the columns were not scaled, so that the large ones rule",
+            cause="Likely the columns were not scaled, so the large ones dominate",
             action=f"standardise the columns: `{_standardised(x)}`",
             alternatives=(
                 "make a `keras.layers.Normalization()`, adapted to the training data, "
@@ -256,16 +260,16 @@ def constant_features(
     """Features have the same value in all samples.
 
     What it sees:
-        Columns of an input that do not vary over at least `at_least` samples: told
-        as a warning from a share of `most` on, and as an error if nothing varies in
-        any input. Columns that are always 0 are not told up to a share of `zeros`
-        (the border pixels of pictures), nor in a table of many columns for the rows
-        that were seen (rare words), nor where rows end in zeros (padding).
+        Columns of an input that do not vary over at least `at_least` samples. It is a
+        warning from a share of `most` on, and an error if nothing varies in any input.
+        Columns that are always 0 are not reported up to a share of `zeros` (the border
+        pixels of pictures), in a table with many columns for the rows seen (rare
+        words), or where rows end in zeros (padding).
 
     Why it matters:
-        A constant column says nothing and acts like a second bias. Many of them
-        mostly come from a mistake on the way: a wrong column, an integer division
-        (`x // 255`), a scaler applied twice.
+        A constant column carries no information and acts like a second bias. Many of
+        them usually mean a mistake in the preparation: a wrong column, an integer
+        division (`x // 255`), a scaler applied twice.
 
     What to do:
         Look at the column where it is made; leave it out if it belongs there.
@@ -309,13 +313,13 @@ def constant_features(
                 f"{samples_seen(x, data)}: {where}"
             ),
             cause=(
-                "Nothing in the inputs varies: nothing can be learnt from them"
+                "Nothing in the inputs varies: the model can learn nothing from them"
                 if nothing
-                else "Likely they hold no information, or were lost on the way"
+                else "Likely they hold no information, or were lost in preparation"
             ),
             action=(
                 f"look at where `{x.name}` is made"
-                + (", an integer division for one" if x.whole else "")
+                + (", for example an integer division" if x.whole else "")
                 if share >= most
                 else f"check {what}, and leave it out if it is meant to be constant"
             ),

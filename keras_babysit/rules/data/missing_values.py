@@ -25,7 +25,7 @@ from keras_babysit.rules.rule import Sign, rule
     ),
 )
 def nan_in_data(history: RunHistory) -> Iterator[Sign]:
-    """Inputs or targets hold NaN or infinite values.
+    """Inputs or targets contain NaN or infinite values.
 
     What it sees:
         Elements that are NaN or infinite, in a sample of the rows, and in all of
@@ -41,8 +41,8 @@ def nan_in_data(history: RunHistory) -> Iterator[Sign]:
         zero), and fill or drop those rows.
 
     When it is wrong:
-        A layer of your own replaces them, or your own loss passes over NaN targets:
-        it only mentions them if the first layer or the loss is not one of Keras's.
+        A custom layer replaces them, or a custom loss skips NaN targets. If the first
+        layer or the loss is not one of Keras's, it is only information.
 
     References:
         Goodfellow, Bengio and Courville, Deep Learning (2016), section 4.1.
@@ -87,8 +87,10 @@ def _not_finite(
         cause="The loss and the weights become NaN with the first batch that has one"
         if not of
         else "The validation loss will be NaN",
-        action=f"drop or fill them: `{v} = np.nan_to_num({v}, posinf=0, neginf=0)` as "
-        "a first try, better the column's mean"
+        action=(
+            f"drop or fill them: `{v} = np.nan_to_num({v}, posinf=0, neginf=0)` as a "
+            "first try; the column's mean is better"
+        )
         if v.startswith("x")
         else f"drop those samples: `keep = np.isfinite({v})` along all axes but the "
         "first",

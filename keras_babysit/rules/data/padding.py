@@ -41,7 +41,7 @@ def padding_unmasked(
         `Embedding(mask_zero=True)` or `Masking`; or pad at the front.
 
     When it is wrong:
-        Zero is a value like any other. As long as the model learns, it is information.
+        Zero is a value like any other. While the model learns, it is only information.
 
     References:
         Keras guide, Understanding masking and padding.
@@ -70,7 +70,7 @@ def padding_unmasked(
             action="use `Embedding(..., mask_zero=True)`"
             if tokens
             else "put `keras.layers.Masking()` before it",
-            alternatives=("pad at the front", "cut the sequences shorter"),
+            alternatives=("pad at the front", "shorten the sequences"),
             evidence={"padded": x.padded, "steps": x.shape[0]},
             since=(0.0, 0.0),
             severity="warning" if p.stuck(0.5) or (history.ended and bad) else None,

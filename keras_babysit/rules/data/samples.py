@@ -47,22 +47,22 @@ def unrelated_inputs(
         more alike than shuffled ones (within `deviations`), neither by their features
         nor by summaries that do not change when a picture is shifted; and no feature,
         product of two features, or all of them together correlate with the target, nor
-        with a quantity's distance from the middle (p-value above `p`). Once the
-        validation has not got better than a constant in five epochs and 100 updates,
-        half as many samples and weaker evidence will do.
+        with a quantity's distance from the middle (p-value above `p`). If validation
+        has not become better than a constant in five epochs and 100 updates, half as
+        many samples and weaker evidence are enough.
 
     Why it matters:
-        Nothing can be learnt but the share of each class. Mostly samples and labels
-        went out of step: only one of them was shuffled, sorted or filtered, or file
-        names were listed in another order.
+        The model can learn only the share of each class. Usually samples and labels no
+        longer match: only one of them was shuffled, sorted or filtered, or file names
+        were listed in another order.
 
     What to do:
-        Look at ten samples beside their labels.
+        Look at ten samples and their labels.
 
     When it is wrong:
-        The relation is one that none of these sees: parity of many bits, an order in
-        a long sequence, one item of a set. Tokens, categories and more than `bits`
-        columns of bits are not judged, and sequences and sets only as info.
+        None of these tests can see the relation: parity of many bits, an order in a
+        long sequence, one item of a set. Tokens, categories and more than `bits`
+        columns of bits are not judged; sequences and sets are only information.
 
     References:
         Cover and Hart, Nearest Neighbor Pattern Classification (1967);
@@ -94,14 +94,13 @@ def unrelated_inputs(
         seen=(
             f"in {found.tested:,} samples, neighbours predict `{y}` no better "
             f"({number(found.neighbours)}) than shuffled targets do "
-            f"({number(found.chance)} ± {number(found.spread)}), and no feature goes "
-            "along with it"
+            f"({number(found.chance)} ± {number(found.spread)}), and no feature is "
+            "correlated with it"
         ),
-        cause=f"The targets are shifted: they go along with the inputs {rows} {side}"
+        cause=f"The targets are shifted: they match the inputs {rows} {side}"
         if found.shift
-        else "Likely samples and targets are out of step, or have nothing to do with "
-        "each other",
-        action=f"move the targets by {rows}"
+        else "Likely samples and targets no longer match, or are unrelated",
+        action=f"shift the targets by {rows}"
         if found.shift
         else "look at ten samples beside their targets, and shuffle or filter `x` "
         "and `y` with the same indices",
@@ -174,7 +173,7 @@ def unshuffled_sorted_data(history: RunHistory) -> Iterator[Sign]:
         Shuffle the samples.
 
     When it is wrong:
-        Training in stages of classes is what you are after.
+        You train on the classes in stages on purpose.
 
     References:
         Bottou, Stochastic Gradient Descent Tricks (2012), section 4.1.
@@ -226,15 +225,16 @@ def too_few_samples(
         more classes. One update an epoch alone is info.
 
     Why it matters:
-        A network needs hundreds of updates to get anywhere; a class of a handful of
-        samples is remembered, not learnt.
+        A network needs hundreds of updates to learn anything; a class of a handful of
+        samples is memorized, not learned.
 
     What to do:
         A smaller batch size, more epochs, more data.
 
     When it is wrong:
-        The model was trained before and only needs a touch; or all cases there are
-        are in the data, as for XOR: with two classes it does not ask for more.
+        The model is already trained and needs only a little more. Or the data contain
+        every case there is, as for XOR: with two classes, the rule does not ask for
+        more.
 
     References:
         Goodfellow, Bengio and Courville, Deep Learning (2016), sections 1.2.2, 8.1.3.
@@ -258,7 +258,7 @@ def too_few_samples(
             f"{data.rows:,} samples of {len(found)} classes, "
             f"{number(data.rows / len(found))} for each"
         ),
-        cause="Likely too few to learn more than these samples",
+        cause="Likely too few to learn anything beyond these samples",
         action="add samples, or start from a model that was trained on similar data",
         alternatives=("augment them", "merge rare classes"),
         evidence={"samples": data.rows, "classes": len(found)},
@@ -285,7 +285,7 @@ def _few_updates(
             f"{rows:,} samples in batches of {size:,} are {batches} "
             f"update{'s' * (batches > 1)} an epoch{in_all}"
         ),
-        cause="Likely too few updates to get anywhere"
+        cause="Likely too few updates to learn much"
         if few
         else "Each update sees all samples: exact, but slow",
         action=f"pass `batch_size={smaller}` to `fit`"
@@ -298,7 +298,7 @@ def _few_updates(
 
 
 def _is_fresh(model: ModelFacts | None) -> bool:
-    """Whether nothing in the model was trained before, as far as can be told."""
+    """Whether nothing in the model was trained before, as far as is known."""
     if model is None:
         return False
     weights = [weight for layer in model.layers for weight in layer.weights]

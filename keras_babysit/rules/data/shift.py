@@ -41,21 +41,21 @@ def validation_differs(
         training data, or a `size`-th of that, by their root mean square; or whose mean
         is more than `shift` standard deviations away; or which is negative in one of
         the two only. The same of single columns of a table, of columns that stand in
-        another order, and of targets that are quantities. Of a dataset, a generator or
-        a `PyDataset` the first batches of a validation are looked at; then it is only
-        reported if the validation loss is `worse` times the training loss, or its
-        accuracy 0.1 below.
+        another order, and of targets that are quantities. For a dataset, a generator or
+        a `PyDataset`, the rule looks at the first validation batches, and reports only
+        if the validation loss is `worse` times the training loss, or the validation
+        accuracy is 0.1 lower.
 
     Why it matters:
-        The model meets numbers that it has never seen: the validation score says
-        nothing of what it learned, and looks like overfitting.
+        The model gets numbers that it has never seen. The validation score says nothing
+        about what it learned, and looks like overfitting.
 
     What to do:
         Apply the same preprocessing to both, with the mean and standard deviation of
         the training data.
 
     When it is wrong:
-        The validation data are of another kind on purpose.
+        The validation data differ on purpose.
 
     References:
         Quiñonero-Candela et al., Dataset Shift in Machine Learning (2009).
@@ -187,7 +187,7 @@ def validation_classes_permuted(
         folders, one encoder fitted on the training labels.
 
     When it is wrong:
-        Not known to be.
+        No case is known.
 
     References:
         Quiñonero-Candela et al., Dataset Shift in Machine Learning (2009).

@@ -27,18 +27,17 @@ def same_batch_again(
     What it sees:
         No more than `distinct` different batches, inputs and targets, at `places` or
         more places within the epoch, more than twice as many as batches differ. It is
-        information
-        from batches of `full` samples on: those may be all there are.
+        information from batches of `full` samples on: they may be all the data.
 
     Why it matters:
-        The rest of the data is never seen, and what is seen is learned by heart.
+        The rest of the data is never seen, and what is seen is memorized.
 
     What to do:
         Let the generator move on: `repeat` behind `shuffle` and `batch`; an index
         that grows; no `take(1)` or `cache` at the wrong place.
 
     When it is wrong:
-        Overfitting a single batch is a test that you want.
+        You overfit a single batch on purpose, as a test.
 
     References:
         Karpathy, A Recipe for Training Neural Networks (2019), "overfit one batch".
@@ -53,8 +52,8 @@ def same_batch_again(
         where="x",
         seen=f"batches from {data.batch_places} places in the epoch are "
         f"{'one and the same' if n == 1 else f'{n} again and again'}, sample by sample",
-        cause="Likely the dataset or generator starts anew all the time",
-        action="look at where the generator or the dataset begins again",
+        cause="Likely the dataset or generator keeps starting over",
+        action="look at where the generator or the dataset starts over",
         alternatives=("`dataset.shuffle(n).batch(32).repeat()`, in this order",),
         evidence={"places": data.batch_places, "distinct": n},
         severity="info" if (data.batch_size or 0) >= full else None,
@@ -77,11 +76,11 @@ def barely_shuffled(history: RunHistory, *, purity: float = 0.3) -> Iterator[Sig
         than any two samples, by `purity` of what there is between chance and always.
 
     Why it matters:
-        A shuffle buffer that is small against the data leaves their order as it is:
+        A shuffle buffer that is much smaller than the data leaves their order as it is:
         each batch pulls towards its own classes.
 
     What to do:
-        A buffer as large as the data, or shuffle the files and rows beforehand.
+        Use a buffer as large as the data, or shuffle the files and rows beforehand.
 
     When it is wrong:
         Batches are made of few classes on purpose, as in metric learning.
@@ -123,14 +122,14 @@ def relabelled_samples(history: RunHistory, *, share: float = 0.3) -> Iterator[S
         them with another target the second time.
 
     Why it matters:
-        In the first epoch everything is right; then inputs and targets are out of
-        step, and what was learned is lost.
+        In the first epoch everything is right. Then inputs and targets no longer match,
+        and what was learned is lost.
 
     What to do:
         Shuffle both with the same indices in `on_epoch_end`.
 
     When it is wrong:
-        Targets that are drawn anew on purpose: bootstrapped values, random labels.
+        Targets that change on purpose: bootstrapped values, random labels.
 
     References:
         Keras: `keras.utils.PyDataset.on_epoch_end`.
@@ -143,7 +142,7 @@ def relabelled_samples(history: RunHistory, *, share: float = 0.3) -> Iterator[S
     yield Sign(
         where="y",
         seen=f"{percent(data.relabelled)} of the inputs that came again in a later "
-        "epoch had another target than before",
+        "epoch had a different target",
         cause="Likely only one of the two is shuffled between epochs",
         action="shuffle inputs and targets with the same indices",
         alternatives=("look at `on_epoch_end` of the dataset",),

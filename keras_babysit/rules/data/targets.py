@@ -47,7 +47,7 @@ def targets_not_scaled(
     What it sees:
         Targets of mean squared, absolute, Huber or log-cosh error whose root mean
         square is above `limit` (or whose deviation is below `small`) at a dense or
-        convolutional output. It is only info if the planned steps can get there:
+        convolutional output. It is only information if the planned steps can get there:
         an Adam-like optimizer moves each weight by the learning rate a step, and
         those of unbounded hidden layers multiply.
 
@@ -89,7 +89,7 @@ def targets_not_scaled(
                 "is larger than all of them"
                 if tiny
                 else "Likely the targets were not scaled: the output, which starts "
-                "around 0, has to travel that far"
+                "around 0, has to move that far"
             ),
             action=f"standardise them: `{v} = ({v} - {v}.mean()) / {v}.std()`, and "
             "undo it on the predictions",
@@ -189,16 +189,16 @@ def target_in_inputs(history: RunHistory) -> Iterator[Sign]:
         is or in another unit, in all samples looked at.
 
     Why it matters:
-        The model copies that column. It looks perfect, and is of no use where the
-        target is not known yet. In forecasts the window is mostly off by one, so that
-        the value to predict is its last.
+        The model copies that column. It looks perfect, and is useless where the target
+        is not known yet. In forecasts the window is usually off by one, so that its
+        last value is the one to predict.
 
     What to do:
-        Leave the column out, or move the targets one step on.
+        Leave the column out, or shift the targets by one step.
 
     When it is wrong:
-        To copy a column is the task. Targets of several values are not looked for, nor
-        tokens.
+        Copying a column is the task. Targets of several values and tokens are not
+        checked.
 
     References:
         Kaufman, Rosset, Perlich, Stitelman, Leakage in data mining: formulation,

@@ -32,23 +32,22 @@ def leaking_validation(
 
     What it sees:
         Up to 2,000 validation samples, looked for among up to 20,000 training samples
-        by their inputs and targets. Samples that occur twice in the training data
-        give the share that is to be expected by accident; of pictures or measured
-        quantities none is. A share above `share` is a
-        warning, one above `little` information. If most samples of
-        pictures or measured quantities do, copies were made before the split. It is
-        information where the model does well on the other samples too, and where up
-        to a `handful` of samples are validated on themselves.
+        by their inputs and targets. Samples that occur twice in the training data give
+        the share expected by accident; for pictures and measured quantities it is 0. A
+        share above `share` is a warning, one above `little` information. If most
+        samples of pictures or measured quantities occur twice, copies were made before
+        the split. It is information where the model does well on the other samples too,
+        and where up to a `handful` of samples are validated on themselves.
 
     Why it matters:
-        The validation score says how well samples are remembered: overfitting does
+        The validation score measures how well samples are memorized: overfitting does
         not show, and early stopping stops late.
 
     What to do:
         Split first; copy, augment or oversample the training part only.
 
     When it is wrong:
-        Validating on training data is what you want, as a test of the program.
+        You validate on training data on purpose, to test the program.
 
     References:
         Kaufman, Rosset, Perlich and Stitelman, Leakage in Data Mining: Formulation,
@@ -87,7 +86,7 @@ def leaking_validation(
         cause=(
             "Likely samples were copied or oversampled before the split"
             if copied
-            else "The validation data were not kept apart: what it measures is memory"
+            else "The validation data were not kept apart: the score measures memory"
         ),
         action="split first, and copy, augment or oversample the training part only"
         if copied
@@ -131,15 +130,15 @@ def sorted_validation_split(
         ranges do not overlap.
 
     Why it matters:
-        `validation_split=0.2` takes the last fifth before any shuffling. In data
-        sorted by class that fifth holds the last classes, which are then never
-        learnt; the validation score measures just those.
+        `validation_split=0.2` takes the last fifth before any shuffling. In data sorted
+        by class that fifth holds the last classes. They are never learned, and the
+        validation score measures only them.
 
     What to do:
-        Shuffle before `fit`, or split by yourself.
+        Shuffle before `fit`, or split the data yourself.
 
     When it is wrong:
-        The data are ordered by time, and a class really came up later.
+        The data are ordered by time, and a class really appeared later.
 
     References:
         Keras, https://keras.io/api/models/model_training_apis/#fit-method.
@@ -221,7 +220,9 @@ def _ranges_apart(data: DataFacts, validation: ValidationFacts) -> Iterator[Sign
         cause="The samples are sorted, and validation_split takes the last ones as "
         "they stand: it measures extrapolation",
         action=SHUFFLE,
-        alternatives=("keep it if the order is time and the future is the question",),
+        alternatives=(
+            "keep it if the order is time and you want to predict the future",
+        ),
         evidence={"training_max": train.max, "validation_min": other.min},
         severity="info",
     )

@@ -28,7 +28,7 @@ def weights_without_effect(history: RunHistory) -> Iterator[Sign]:
         that differ and gives one value for the whole batch, which they only scale.
 
     Why it matters:
-        The samples count alike, as if no weights had been given, and nothing says so.
+        All samples count alike, as if no weights had been given, without any warning.
 
     What to do:
         Pass them to the loss in a custom `train_step` or `compute_loss`; a custom loss

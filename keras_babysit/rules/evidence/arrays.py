@@ -46,7 +46,7 @@ def first_classes(history: RunHistory) -> dict[int, int]:
 
 
 def is_rich(inputs: Sequence[ArrayFacts]) -> bool:
-    """Whether two samples can hardly be the same by accident.
+    """Whether two samples are unlikely to be the same by accident.
 
     A few categories or small numbers make equal rows all the time; pictures, long
     series and measured quantities do not.

@@ -236,7 +236,7 @@ def _skill_of_loss(
 def accuracy_name(history: RunHistory) -> str | None:
     """Returns the name of the training accuracy in the logs, if there is just one.
 
-    Of quantities there is none: exact hits say nothing of how close they are.
+    Of quantities there is none: exact hits say nothing about how close they are.
     """
     output, target = only_output(history), target_of(history.data)
     loss = output.loss if output is not None else None

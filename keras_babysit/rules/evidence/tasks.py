@@ -62,7 +62,7 @@ class Task:
 
     @property
     def probabilities(self) -> bool:
-        """Whether the loss is a cross-entropy that is fed with probabilities."""
+        """Whether the loss is a cross-entropy that gets probabilities."""
         standard = self.loss.standard and self.loss.name in CROSS_ENTROPIES
         return standard and self.loss.from_logits is False
 

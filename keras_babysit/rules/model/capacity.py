@@ -36,13 +36,13 @@ def linear_model(
         model is no better than that fit.
 
     Why it matters:
-        No learning rate and no number of epochs makes a line bend.
+        No learning rate and no number of epochs can make a linear model bend.
 
     What to do:
-        A hidden layer with ReLU.
+        Add a hidden layer with ReLU.
 
     When it is wrong:
-        With features that a linear model needs and least squares does not weigh well.
+        The features suit a linear model, and least squares weighs them badly.
 
     References:
         Minsky, Papert, Perceptrons (1969).

@@ -25,21 +25,21 @@ def frozen_untrained_layer(history: RunHistory) -> Iterator[Sign]:
 
     What it sees:
         Frozen layers whose kernels or embeddings look drawn from their random
-        initializer, while other layers train, and no frozen layer has a weight that
-        surely is not as it was initialized, as a bias that is not zero. A frozen copy
-        of a layer that trains is left out: it is there to follow that one slowly.
+        initializer, while other layers train, and no frozen layer has a weight that is
+        certainly trained, such as a bias that is not zero. A frozen copy of a layer
+        that trains is left out: it follows that layer slowly.
 
     Why it matters:
         A frozen layer keeps what it has. If that is noise, for example because a
-        pretrained model was made with `weights=None`, the layers behind it have to
-        make do with random features.
+        pretrained model was made with `weights=None`, the layers after it have only
+        random features to work with.
 
     What to do:
         Load weights before freezing, or let it train.
 
     When it is wrong:
         Random features, reservoirs and hashing projections are frozen on purpose.
-        Weights that were trained very little can look random still.
+        Weights that were trained very little can still look random.
 
     References:
         Keras guide, Transfer learning and fine-tuning.
@@ -78,12 +78,12 @@ def unfrozen_without_compile(history: RunHistory) -> Iterator[Sign]:
 
     What it sees:
         Trainable weights that the model's optimizer does not have, although it was
-        built for others of the same model. Models with a `train_step` of their own may
-        train parts by turns and are left out.
+        built for others of the same model. Models with a custom `train_step` may train
+        parts in turn and are left out.
 
     Why it matters:
         `compile` decides what is trained. Layers that are unfrozen later stay as they
-        are, and nothing says so.
+        are, without any warning.
 
     What to do:
         Compile again after changing `trainable`.
@@ -123,13 +123,12 @@ def frozen_without_compile(history: RunHistory) -> Iterator[Sign]:
     What it sees:
         Weights that the model says are not trainable, and that an observed step has
         changed. Models with a custom `train_step` may move weights on purpose, and a
-        model that is frozen altogether may be so for another one that it is a
-        part of, as a GAN's discriminator: both are left out.
+        model that is frozen as a whole may be part of another one, like a GAN's
+        discriminator: both are left out.
 
     Why it matters:
         Keras compiles the training step once, with the first `fit`. Layers that are
-        frozen later keep changing, so pretrained weights are lost, and nothing says
-        so.
+        frozen later keep changing, so pretrained weights are lost, without any warning.
 
     What to do:
         Compile again after changing `trainable`.
@@ -201,8 +200,9 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
     """Nothing in the model can be trained.
 
     What it sees:
-        A model without a single trainable weight. Of a model that was trained before,
-        the first epoch decides: what Keras compiled then may still train it.
+        A model without a single trainable weight. For a model that was trained before,
+        the rule waits for the first epoch: the step that Keras compiled earlier may
+        still train it.
 
     Why it matters:
         Training goes through the data and changes nothing.
@@ -212,7 +212,7 @@ def no_trainable_weights(history: RunHistory) -> Iterator[Sign]:
         the frozen model; then `compile` again.
 
     When it is wrong:
-        A custom training step may train other weights: then nothing is said.
+        A custom training step may train other weights: the rule is silent then.
 
     References:
         Keras guide, Transfer learning and fine-tuning.

@@ -35,7 +35,7 @@ def bad_initialization(
     too_small_adaptive: float = 5e-4,
     too_large_over_time: float = 1e3,
 ) -> Iterator[Sign]:
-    """Weights begin all alike, or far too large or small for the layer's inputs.
+    """The initial weights are all alike, or far too large or small for the inputs.
 
     What it sees:
         Hidden kernels that are constant: an error where nothing breaks the symmetry
@@ -48,12 +48,12 @@ def bad_initialization(
         finite.
 
     Why it matters:
-        Units that begin alike get the same gradient and stay alike: the layer is as
-        good as one unit. A spread that is off multiplies from layer to layer:
-        activations and gradients vanish or explode with depth.
+        Units that start alike get the same gradient and stay alike: the layer is worth
+        one unit. A spread that is off multiplies from layer to layer: activations and
+        gradients vanish or explode with depth.
 
     What to do:
-        Keras's default, `glorot_uniform`, or `he_normal` with ReLU.
+        Use Keras's default, `glorot_uniform`, or `he_normal` with ReLU.
 
     When it is wrong:
         Output layers, residual branches that end in zeros or begin small, frozen layers
@@ -99,10 +99,10 @@ def normalization_not_adapted(history: RunHistory) -> Iterator[Sign]:
         A Normalization layer whose mean is 0 and whose variance is 1 throughout.
 
     Why it matters:
-        It hands the inputs on as they are.
+        It passes the inputs on unchanged.
 
     What to do:
-        `layer.adapt(x)` on the training data, before the model is compiled.
+        Call `layer.adapt(x)` on the training data before the model is compiled.
 
     When it is wrong:
         The inputs have mean 0 and deviation 1 anyway.
@@ -155,7 +155,7 @@ def _not_finite(model: ModelFacts) -> Sign | None:
                 where=weight.path,
                 seen="weights that are NaN or infinite before the first step",
                 cause="Likely they come from a run that diverged",
-                action="build the model anew, or load weights that are finite",
+                action="build the model again, or load finite weights",
                 evidence={"mean": weight.mean},
                 severity="error",
             )
@@ -177,7 +177,7 @@ def _alike(hidden: list[LayerFacts], network: Network) -> Sign | None:
         seen=f"all weights of {paths} begin as {value:g}",
         cause="Units that begin alike get the same gradient and stay alike"
         if value
-        else "Its units put out 0 and pass on no gradient: they stay alike",
+        else "Its units output 0 and pass on no gradient: they stay alike",
         action='use `kernel_initializer="glorot_uniform"`, which is the default',
         alternatives=('`kernel_initializer="he_normal"` with ReLU',),
         evidence={"value": value, "layers": len(named)},

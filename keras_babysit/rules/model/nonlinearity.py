@@ -37,8 +37,8 @@ def no_nonlinearity(history: RunHistory, *, wasted: int = 2) -> Iterator[Sign]:
         and reshaping are linear, max pooling and layer normalization are not.
 
     Why it matters:
-        Linear maps after one another are one linear map: the additional layers add
-        weights, but the model can represent no more than without them.
+        Linear maps in a row are one linear map: the extra layers add weights, but the
+        model can represent nothing more.
 
     What to do:
         `activation="relu"` in hidden layers.
@@ -46,8 +46,8 @@ def no_nonlinearity(history: RunHistory, *, wasted: int = 2) -> Iterator[Sign]:
     When it is wrong:
         A layer narrower than both its neighbours is a bottleneck on purpose (low
         rank, a linear autoencoder) and left out; so are frozen layers, and a single
-        linear layer before the output of a model that is non-linear elsewhere. A
-        study of deep linear networks is what this describes.
+        linear layer before the output of a model that is non-linear elsewhere. You
+        study deep linear networks.
 
     References:
         Goodfellow et al., Deep Learning, 6.1 (the XOR example).
@@ -64,7 +64,7 @@ def no_nonlinearity(history: RunHistory, *, wasted: int = 2) -> Iterator[Sign]:
         names = ", ".join(layer.path for layer in run)
         yield Sign(
             where=run[0].path,
-            seen=f"no activation function behind {names}"
+            seen=f"no activation function after {names}"
             + (": the whole model is linear up to its output" if flat else ""),
             cause="Together with the next layer "
             f"{'it is' if len(run) == 1 else 'these are'} one linear map",
@@ -143,7 +143,7 @@ def softmax_in_hidden_layer(history: RunHistory) -> Iterator[Sign]:
 
     When it is wrong:
         Attention and gates multiply by a softmax: those, and layers that also are an
-        output, are left out. Soft assignments to clusters are meant so.
+        output, are left out. Soft assignments to clusters are intended.
 
     References:
         Goodfellow et al., Deep Learning, 6.2.2.3 and 6.3.

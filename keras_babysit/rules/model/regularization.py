@@ -27,22 +27,22 @@ MAX_RANK = 100
 def dropout_too_high(
     history: RunHistory, *, limit: float = 0.8, none_left: float = 0.1
 ) -> Iterator[Sign]:
-    """Dropout leaves hardly anything, or drops the predictions.
+    """Dropout leaves almost nothing, or drops the predictions.
 
     What it sees:
         A rate of `limit` or more; so few units that all of them are dropped in more
         than `none_left` of the samples; dropout behind the output layer.
 
     Why it matters:
-        The rate is the share that is dropped, not the one that is kept. What is left
-        is scaled up to make good for it, so the noise grows with `1 / (1 - rate)`: at
-        0.9 an output has three times the noise of its signal.
+        The rate is the share that is dropped, not the share that is kept. What is left
+        is scaled up to compensate, so the noise grows with `1 / (1 - rate)`: at 0.9 an
+        output has three times the noise of its signal.
 
     What to do:
         0.2 to 0.5. `Dropout(0.8)` often means "keep 80 %": that is `Dropout(0.2)`.
 
     When it is wrong:
-        Very wide layers stand high rates.
+        Very wide layers tolerate high rates.
 
     References:
         Srivastava et al., Dropout: a simple way to prevent neural networks from
@@ -144,10 +144,10 @@ def regularization_too_strong(
         the loss settles at chance.
 
     What to do:
-        L2 of 1e-4 to 1e-3.
+        Use an L2 strength of 1e-4 to 1e-3.
 
     When it is wrong:
-        Outputs that need fewer directions than this, as a sparse linear model. On
+        The output needs fewer directions than this, as in a sparse linear model. On
         digits and on two classes, networks of 2 to 4 layers lost little at a ratio of
         0.3, much at 0.5, and collapsed at 0.9 at the latest. Layers in front of a
         normalization are left out: there the size of the weights does not matter.

@@ -40,16 +40,16 @@ def softmax_on_one_unit(history: RunHistory) -> Iterator[Sign]:
 
     Why it matters:
         Softmax divides by the sum over the units. Over one unit that is `x / x = 1`,
-        so the layer puts out 1 for every input and no gradient passes it. On
-        TensorFlow, Keras's binary cross-entropy takes the logits behind it: then the
-        loss falls, and the predictions are 1 all the same.
+        so the layer outputs 1 for every input and no gradient passes through it. On
+        TensorFlow, Keras's binary cross-entropy uses the logits before it: then the
+        loss falls, but the predictions are still 1.
 
     What to do:
         Two classes: `Dense(1, activation="sigmoid")` with binary cross-entropy. More:
         one unit for each class. A quantity: no activation function.
 
     When it is wrong:
-        Never for the last axis. Layers whose softmax runs over another axis, as
+        Never for the last axis. Layers whose softmax runs over another axis, such as
         attention over time steps, are left out.
 
     References:
@@ -67,7 +67,7 @@ def softmax_on_one_unit(history: RunHistory) -> Iterator[Sign]:
         yield Sign(
             where=layer.path,
             seen="softmax over 1 unit is 1 for every input",
-            cause="Its output is constant, and no gradient passes it",
+            cause="Its output is constant, and no gradient passes through it",
             action=_instead_of_one_softmax(task, hidden),
             alternatives=_or_two_units(task),
             evidence={"units": 1, "activation": "softmax"},
@@ -133,13 +133,12 @@ def missing_output_activation(history: RunHistory) -> Iterator[Sign]:
 
     What it sees:
         An output without activation function, or with a linear one, and a
-        cross-entropy, Kullback–Leibler or Poisson loss that was not told
-        `from_logits=True`.
+        cross-entropy, Kullback–Leibler or Poisson loss without `from_logits=True`.
 
     Why it matters:
         The loss clips what it gets to between 0 and 1 before the logarithm: outside
-        of that the gradient is zero, and which outputs fall outside is an accident
-        of initialization. Poisson loss takes the logarithm of negative numbers.
+        that range the gradient is zero, and which outputs fall outside depends on the
+        initialization. Poisson loss takes the logarithm of negative numbers.
 
     What to do:
         Give the last layer the activation function that makes probabilities
@@ -147,8 +146,8 @@ def missing_output_activation(history: RunHistory) -> Iterator[Sign]:
         `from_logits=True` in the loss.
 
     When it is wrong:
-        If a custom layer in front already puts out probabilities and what follows
-        only moves them in a way that is not known here.
+        A custom layer already outputs probabilities, and what follows only moves them
+        around.
 
     References:
         Keras API, Probabilistic losses. CS231n, Linear classification: softmax.
@@ -201,9 +200,9 @@ def wrong_output_activation(history: RunHistory) -> Iterator[Sign]:
     Why it matters:
         The logarithm of 0 (ReLU) or of a negative number (tanh) is clipped: the
         gradient vanishes where the output is most wrong. Softmax with binary
-        cross-entropy and sigmoid with categorical cross-entropy do train, but what
-        the model puts out is not what was trained: the probabilities are off. A
-        softmax over the samples makes each prediction depend on its batch.
+        cross-entropy and sigmoid with categorical cross-entropy do train, but the
+        probabilities are wrong. A softmax over the samples makes each prediction depend
+        on its batch.
 
     What to do:
         `sigmoid` with `binary_crossentropy`, for two classes or for labels that do
@@ -235,8 +234,7 @@ def wrong_output_activation(history: RunHistory) -> Iterator[Sign]:
             action = f"use `{task.head(task.units, wanted)}`"
         yield Sign(
             where=task.where,
-            seen=f"{_in_words(task.activation)} makes the outputs that {loss} is fed "
-            "with",
+            seen=f"{_in_words(task.activation)} makes the outputs that {loss} gets",
             cause=why,
             action=action,
             alternatives=_other_ways(task, wanted),
@@ -297,9 +295,9 @@ def _softmax_in_binary(task: Task) -> tuple[str, str] | None:
     if not task.units or task.units < 2:
         return None
     why = "Likely meant for classes that exclude each other; this trains each unit "
-    why += "as a yes or no of its own"
+    why += "as a separate yes or no"
     if task.units == 2:
-        return "info", why + ", which comes to the same with one-hot pairs"
+        return "info", why + ", which is the same for one-hot pairs"
     return "warning", why + ", and the softmax's probabilities are not what is trained"
 
 
@@ -359,18 +357,18 @@ def _other_ways(task: Task, wanted: str) -> tuple[str, ...]:
     since="Keras: from_logits=True means that the outputs are not yet probabilities",
 )
 def logits_after_activation(history: RunHistory) -> Iterator[Sign]:
-    """The loss is told to expect logits, but gets probabilities.
+    """The loss is set to expect logits, but gets probabilities.
 
     What it sees:
         A softmax or sigmoid output and a loss with `from_logits=True`.
 
     Why it matters:
-        Squashed twice: a softmax of values between 0 and 1 is nearly flat, so the loss
-        cannot come near zero (for 10 classes not under 1.46), learning is slow, and
-        with a binary loss no probability can be below one half.
+        The values are squashed twice. A softmax of values between 0 and 1 is nearly
+        flat, so the loss cannot come near zero (for 10 classes not below 1.46) and
+        learning is slow. With a binary loss no probability can be below one half.
 
     What to do:
-        Take away the activation function, or `from_logits=True`.
+        Remove the activation function, or `from_logits=True`.
 
     When it is wrong:
         On TensorFlow, Keras finds the logits behind a softmax or sigmoid that is the
@@ -394,8 +392,8 @@ def logits_after_activation(history: RunHistory) -> Iterator[Sign]:
             cause="On TensorFlow Keras takes the logits behind it, elsewhere it would "
             "be applied twice"
             if rescued
-            else "It is applied twice, which leaves hardly any gradient",
-            action="take away `from_logits=True`",
+            else "It is applied twice, which leaves almost no gradient",
+            action="remove `from_logits=True`",
             alternatives=(f"use `{task.head(task.units, None)}` without activation",),
             evidence={"activation": task.activation, "reads_logits": rescued},
             severity="info" if rescued else "error" if binary else None,

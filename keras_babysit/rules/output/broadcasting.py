@@ -32,7 +32,7 @@ def targets_broadcast(history: RunHistory) -> Iterator[Sign]:
         `ops.squeeze(y_pred, -1)`.
 
     When it is wrong:
-        Where all pairs of a batch are meant to be compared, as in some ranking losses.
+        All pairs of a batch are compared on purpose, as in some ranking losses.
 
     References:
         NumPy user guide, "Broadcasting".

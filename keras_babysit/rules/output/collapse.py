@@ -37,11 +37,11 @@ def added_loss_too_heavy(
         Units that die meanwhile are a consequence.
 
     What to do:
-        Weigh the added loss less: sum the reconstruction over the elements where the
-        divergence is summed, or average both.
+        Give the added loss less weight: sum the reconstruction over the elements where
+        the divergence is summed, or average both.
 
     When it is wrong:
-        Targets that the inputs say nothing about.
+        The inputs say nothing about the targets.
 
     References:
         Bowman et al., Generating Sentences from a Continuous Space (2016).
@@ -55,8 +55,8 @@ def added_loss_too_heavy(
             where=call.layer,
             seen=_differ(ratio, before),
             cause=f"Likely the added loss, {number(added)} at first, outweighs "
-            f"{call.loss}, so that the code holds nothing of the inputs",
-            action=f"weigh the added loss less: multiply it by 1/{size}, as "
+            f"{call.loss}, so the code carries nothing of the inputs",
+            action=f"give the added loss less weight: multiply it by 1/{size}, as "
             f"{call.loss} is a mean over {size} elements",
             alternatives=("raise the weight from 0 over the first epochs",),
             evidence={"ratio": ratio, "before": before, "added": added},
@@ -93,7 +93,7 @@ def outputs_alike(
         autoencoder with a custom training step, weigh the divergence less.
 
     When it is wrong:
-        Targets that the inputs say nothing about.
+        The inputs say nothing about the targets.
 
     References:
         Bowman et al., Generating Sentences from a Continuous Space (2016).
@@ -105,9 +105,11 @@ def outputs_alike(
         yield Sign(
             where=call.layer,
             seen=_differ(ratio, before),
-            cause="Likely nothing of the inputs gets through to the outputs",
+            cause="Likely no information from the inputs reaches the outputs",
             action="look for the first layer whose outputs are the same for all inputs",
-            alternatives=("weigh other terms of the loss less, such as a divergence",)
+            alternatives=(
+                "give other terms of the loss less weight, such as a divergence",
+            )
             if own
             else (),
             evidence={"ratio": ratio, "before": before, "added": 0.0},
@@ -221,7 +223,7 @@ def class_never_predicted(
         A Dice or focal loss, or a larger weight for the rare class.
 
     When it is wrong:
-        Where outputs are used with a threshold of their own.
+        You use the outputs with a threshold of your own.
 
     References:
         Milletari et al., V-Net (2016).

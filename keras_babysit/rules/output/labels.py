@@ -35,15 +35,16 @@ def labels_for_other_loss(history: RunHistory) -> Iterator[Sign]:
         with binary cross-entropy over several units.
 
     Why it matters:
-        Shapes that do not fit raise or are broadcast: every unit is then trained
-        towards the label's number. Over one unit a loss over classes is always zero.
+        Shapes that do not fit raise an error or are broadcast: every unit is then
+        trained towards the label's number. Over one unit a loss over classes is always
+        zero.
 
     What to do:
         `sparse_categorical_crossentropy` for integers, `categorical_crossentropy` for
         one-hot rows, `binary_crossentropy` for 0 and 1 on one sigmoid unit.
 
     When it is wrong:
-        If a custom layer or loss in between turns the one into the other.
+        A custom layer or loss converts between the two.
 
     References:
         Keras API, Probabilistic losses.

@@ -17,7 +17,7 @@ from keras_babysit.rules.rule import Sign, rule
     since="Keras guide, Customizing what happens in fit(): the loss tracker",
 )
 def logged_loss_is_zero(history: RunHistory, *, epochs: int = 2) -> Iterator[Sign]:
-    """The loss in the logs is 0, though the model is still being changed.
+    """The logged loss is 0, although the model is still changing.
 
     What it sees:
         A model with a `train_step` of its own whose logged loss was exactly 0 in the
@@ -26,7 +26,8 @@ def logged_loss_is_zero(history: RunHistory, *, epochs: int = 2) -> Iterator[Sig
     Why it matters:
         What is logged is the model's own loss tracker, which `train_step` has not
         updated: if its result has the same names as the tracker's, Keras logs the
-        tracker. Callbacks that monitor the loss, and you, see nothing of the training.
+        tracker. Neither you nor callbacks that monitor the loss can see how training
+        goes.
 
     What to do:
         Update the tracker in `train_step`, or compute the loss with
@@ -55,6 +56,6 @@ def logged_loss_is_zero(history: RunHistory, *, epochs: int = 2) -> Iterator[Sig
         'under the name "loss"',
         action="call `self._loss_tracker.update_state(loss)` in `train_step`, or "
         "return the loss under another name",
-        alternatives=("`self.compute_loss(x, y, y_pred)` in place of your own loss",),
+        alternatives=("`self.compute_loss(x, y, y_pred)` instead of your own loss",),
         evidence={"loss": 0.0, "gradient_norm": float(norms[-1])},
     )

@@ -26,9 +26,9 @@ def metric_mismatch(history: RunHistory) -> Iterator[Sign]:
         that predictions equal the labels; a threshold of one half on logits.
 
     Why it matters:
-        Training is not touched, but what you judge it by is wrong. Accuracy of a
-        regression counts exact hits and stays near 0. Binary accuracy on one-hot rows
-        counts the zeros too: with 10 classes 80 % when always wrong. Categorical
+        Training is not affected, but the number that you judge it by is wrong. Accuracy
+        of a regression counts exact hits and stays near 0. Binary accuracy on one-hot
+        rows counts the zeros too: with 10 classes 80 % when always wrong. Categorical
         accuracy of one unit is always 1.
 
     What to do:
@@ -36,8 +36,7 @@ def metric_mismatch(history: RunHistory) -> Iterator[Sign]:
         kind that fits the shapes.
 
     When it is wrong:
-        Where rounded predictions are really wanted. For autoencoders it is only
-        information.
+        You really want rounded predictions. For autoencoders it is only information.
 
     References:
         Keras API, Accuracy metrics.
@@ -78,7 +77,7 @@ def _accuracy_of_quantities(
     return (
         severity,
         f"metric {metric} with targets that are quantities",
-        "It counts exact hits, which quantities hardly ever are",
+        "It counts exact hits, which quantities almost never are",
         'use `metrics=["mae"]`',
     )
 
@@ -105,7 +104,9 @@ def _accuracy_of_rows(task: Task, metric: str) -> tuple[str, str, str, str] | No
         return "warning", "categorical_accuracy of 1 unit", why, use
     integers = task.single and task.kind == "labels"
     if metric == "categorical_accuracy" and integers:
-        why = "It takes the largest of a row, and a label is a row of one"
+        why = (
+            "It takes the largest element of a row, and a label is a row of one element"
+        )
         return "warning", "categorical_accuracy of integer labels", why, use
     if metric in ("accuracy", "categorical_accuracy") and task.kind == "multi-hot":
         why = "It compares only the largest output with the first label of a sample"

@@ -44,11 +44,11 @@ def probabilities_for_logits(
         be below one half.
 
     What to do:
-        Take away `from_logits=True`, or the softmax or sigmoid in the model.
+        Remove `from_logits=True`, or the softmax or sigmoid in the model.
 
     When it is wrong:
-        Where Keras finds the logits behind the softmax, which it does if that is the
-        last operation of all.
+        Keras finds the logits before the softmax, which it does if the softmax is the
+        very last operation.
 
     References:
         Keras, `binary_crossentropy` in `backend/tensorflow/nn.py`.
@@ -71,8 +71,8 @@ def probabilities_for_logits(
             "are all between 0 and 1" + ("" if two else " and sum to one"),
             cause=f"Likely a {function} has been applied to them already, and it is "
             "applied twice",
-            action="take away `from_logits=True`",
-            alternatives=(f"take away the {function} in the model",),
+            action="remove `from_logits=True`",
+            alternatives=(f"remove the {function} in the model",),
             evidence={
                 "min": min(x.min for x in outputs(known)),
                 "max": max(x.max for x in outputs(known)),
@@ -107,13 +107,13 @@ def logits_for_probabilities(
         `missing-output-activation` reports it.
 
     Why it matters:
-        The loss clips what it gets to between 0 and 1 before the logarithm: outside of
-        that the gradient is zero, and which outputs fall outside is an accident of
+        The loss clips what it gets to between 0 and 1 before the logarithm: outside
+        that range the gradient is zero, and which outputs fall outside depends on the
         initialization.
 
     What to do:
-        Say `from_logits=True` in the loss, or put a softmax (a sigmoid for a binary
-        loss) behind the last layer.
+        Set `from_logits=True` in the loss, or put a softmax (a sigmoid for a binary
+        loss) after the last layer.
 
     When it is wrong:
         Never for values this far from probabilities.
@@ -141,7 +141,7 @@ def logits_for_probabilities(
             cause="The loss clips outputs outside of 0 to 1 and gives no gradient "
             "there; likely these are logits",
             action="use `from_logits=True` in the loss",
-            alternatives=(f"a {function} behind the last layer of the model",),
+            alternatives=(f"a {function} after the last layer of the model",),
             evidence={"outside": shares[-1], "min": low, "max": high},
             fixes=(fixes.output(call.layer, from_logits=True),),
         )
@@ -162,16 +162,16 @@ def softmax_over_wrong_axis(history: RunHistory, *, least: int = 3) -> Iterator[
         while most do not over the last one; each place has one class as its target.
 
     Why it matters:
-        Places compete with each other in place of classes, so that the outputs are no
-        probabilities of classes. On TensorFlow, Keras's cross-entropies take the logits
-        behind a softmax that is the last operation: then the loss falls as it should,
-        and the predictions are wrong all the same.
+        Places compete with each other instead of classes, so the outputs are not class
+        probabilities. On TensorFlow, Keras's cross-entropies take the logits behind a
+        softmax that is the last operation: then the loss falls as it should, but the
+        predictions are still wrong.
 
     What to do:
         `Softmax(axis=-1)`, or `activation="softmax"` in the last layer.
 
     When it is wrong:
-        Outputs with channels first: there the classes are on the second axis.
+        The outputs have channels first: their classes are on the second axis.
 
     References:
         Keras, `categorical_crossentropy` in `backend/tensorflow/nn.py`.
@@ -191,8 +191,9 @@ def softmax_over_wrong_axis(history: RunHistory, *, least: int = 3) -> Iterator[
             where=known[-1].layer,
             seen=f"outputs sum to one over axis {axis}, and over the classes only "
             f"{sums[0]:.0%} of them do",
-            cause=f"The softmax goes over axis {axis}: places compete in place of "
-            "classes",
+            cause=(
+                f"The softmax goes over axis {axis}: places compete instead of classes"
+            ),
             action='use `activation="softmax"` in the last layer, or '
             "`Softmax(axis=-1)`",
             evidence={"axis": axis, "over_classes": sums[0]},

@@ -30,7 +30,7 @@ def output_range(
         ones for ReLU, ones above 1 for sigmoid. An error above `limit`.
 
     Why it matters:
-        The error on those targets cannot fall under a bound, and pushing towards them
+        The error on those targets cannot fall below a bound. Pushing towards them
         saturates the function, which stops learning on the others too.
 
     What to do:
@@ -38,7 +38,7 @@ def output_range(
         function's range.
 
     When it is wrong:
-        If few targets lie outside and are errors in the data.
+        The few targets outside are errors in the data.
 
     References:
         Goodfellow et al., Deep Learning, 6.2.2.1 (linear units for regression).
@@ -97,7 +97,7 @@ def hinge_range(history: RunHistory) -> Iterator[Sign]:
         Labels of -1 and 1, and an output without activation, or tanh.
 
     When it is wrong:
-        Labels other than -1 and 1 are margins of your own.
+        Labels other than -1 and 1 are custom margins.
 
     References:
         Keras: `keras.losses.Hinge`.
@@ -113,7 +113,7 @@ def hinge_range(history: RunHistory) -> Iterator[Sign]:
                 seen=f"{task.activation} puts out "
                 f"{_interval(*RANGES[task.activation])}, but {task.loss.name} wants -1 "
                 "for one of the classes",
-                cause="That class can never be right",
+                cause="That class can never be predicted",
                 action=f"use `{task.head(task.units, 'tanh')}`, or no activation",
                 alternatives=('loss="binary_crossentropy" with this output',),
                 evidence={"activation": task.activation},

@@ -28,7 +28,7 @@ from keras_babysit.rules.rule import Sign, rule
 def targets_beyond_outputs(
     history: RunHistory, *, least: int = 5, limit: float = 1.5
 ) -> Iterator[Sign]:
-    """Targets of a loss of your own lie where the outputs can never be.
+    """Targets of a custom loss lie where the outputs can never be.
 
     What it sees:
         Targets of the same shape as the outputs, above `limit` in each of `least` fully
@@ -39,14 +39,14 @@ def targets_beyond_outputs(
         A compiled loss of Keras's is judged by `output-range`.
 
     Why it matters:
-        What such a loss is lowest for is not what is meant: a Dice loss or a
+        The minimum of such a loss is not the one you want: a Dice loss or a
         cross-entropy falls without bound, below zero, for outputs of 1 everywhere.
 
     What to do:
-        Bring the targets to 0 and 1, such as masks of 0 and 255 by `y / 255`.
+        Scale the targets to 0 and 1: masks of 0 and 255 by `y / 255`.
 
     When it is wrong:
-        Where the loss scales the targets itself.
+        The loss scales the targets itself.
 
     References:
         Milletari et al., V-Net (2016): the Dice loss of masks of 0 and 1.
@@ -80,7 +80,7 @@ def targets_beyond_outputs(
             if divides
             else "map them to 0 and 1: `(y + 1) / 2`"
             if signs
-            else "bring the targets to 0 to 1",
+            else "scale the targets to 0 to 1",
             alternatives=(
                 "an output without activation, if the targets are quantities",
             ),

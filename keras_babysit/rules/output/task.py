@@ -34,15 +34,15 @@ def softmax_for_multi_label(history: RunHistory) -> Iterator[Sign]:
         categorical cross-entropy.
 
     Why it matters:
-        Softmax makes probabilities that sum to 1: with three labels none can get over
-        a third, and the threshold of one half finds none of them.
+        Softmax makes probabilities that sum to 1: with three labels, none of them can
+        rise far above a third, and the threshold of one half finds none.
 
     What to do:
         `Dense(labels, activation="sigmoid")` with `loss="binary_crossentropy"`.
 
     When it is wrong:
-        If the rows are meant as unnormalized shares. Where rows have at most one
-        label on average it is only a warning: some may have none.
+        The rows are unnormalized shares. Where rows have at most one label on average,
+        it is only a warning: some may have none.
 
     References:
         Goodfellow et al., Deep Learning, 6.2.2.2.
@@ -92,13 +92,13 @@ def sigmoid_for_classes(history: RunHistory, *, many: int = 50) -> Iterator[Sign
         It trains, and the largest output is mostly the right class: this is one
         classifier for each class against the rest. But the outputs do not sum to 1,
         and with many classes (`many`, then it is a warning) nearly all of the loss
-        comes from zeros, so that putting out nothing looks good for long.
+        comes from zeros, so outputs of 0 look good for a long time.
 
     What to do:
         `softmax` with `categorical_crossentropy`.
 
     When it is wrong:
-        If samples may have no class or several, and the sample did not show it.
+        Samples may have no class or several, and the sample did not show it.
 
     References:
         Goodfellow et al., Deep Learning, 6.2.2.3. Rifkin and Klautau, In defense of
@@ -117,7 +117,7 @@ def sigmoid_for_classes(history: RunHistory, *, many: int = 50) -> Iterator[Sign
         yield Sign(
             where=task.where,
             seen=f"every sample has exactly one of {units} classes, but "
-            f"{task.loss.name} trains each as a yes or no of its own",
+            f"{task.loss.name} trains each as a separate yes or no",
             cause="Likely meant for labels that do not exclude each other",
             action=f"use `{task.head(units, 'softmax')}` with `{ONE_HOT_LOSS}`",
             evidence={"units": units, "activation": task.activation},
@@ -144,15 +144,15 @@ def regression_loss_for_classes(history: RunHistory) -> Iterator[Sign]:
     Why it matters:
         Behind a sigmoid or softmax the gradient of a squared error vanishes where the
         prediction is confidently wrong, so training starts slowly and gets stuck. On
-        integer labels it takes class 4 for twice class 2.
+        integer labels it treats class 4 as twice class 2.
 
     What to do:
         The cross-entropy for these labels.
 
     When it is wrong:
-        It does train: as the Brier score it is even a proper one. If it does well,
-        ignore this. Autoencoders are left out, and labels that have no sign of
-        being classes.
+        It does train: as the Brier score it is even a proper scoring rule. If the model
+        does well, ignore this. Autoencoders are left out, and labels that have no sign
+        of being classes.
 
     References:
         Glorot and Bengio, Understanding the difficulty of training deep feedforward
@@ -173,7 +173,7 @@ def regression_loss_for_classes(history: RunHistory) -> Iterator[Sign]:
             seen=f"{what} with {task.loss.name}",
             cause="Likely classes are meant, and this loss is for quantities",
             action=f"use `{loss}`{head}",
-            alternatives=("keep it if it learns well: then the choice is yours",)
+            alternatives=("keep it if the model learns well",)
             if severity != "error"
             else (),
             evidence={
@@ -239,8 +239,8 @@ def classification_loss_for_regression(history: RunHistory) -> Iterator[Sign]:
         2.7 to class 2.
 
     What to do:
-        `loss="mse"` and an output without activation function. An autoencoder can also
-        have its data scaled to 0 to 1.
+        Use `loss="mse"` and an output without activation function. For an autoencoder
+        you can also scale the data to 0 to 1.
 
     When it is wrong:
         Targets inside 0 to 1 are left alone: they may be probabilities.

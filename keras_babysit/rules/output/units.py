@@ -36,9 +36,9 @@ def output_units(history: RunHistory, *, unseen: int = 50) -> Iterator[Sign]:
 
     Why it matters:
         A class without a unit cannot be predicted: its labels make the loss NaN or
-        raise. A cross-entropy over one class is zero whatever the model does. Shapes
-        that differ are broadcast against each other without a word: a target of one
-        value trains every unit or time step towards it.
+        raise an error. A cross-entropy over one class is zero whatever the model does.
+        Shapes that differ are silently broadcast against each other: a target of
+        one value trains every unit or time step towards it.
 
     What to do:
         One unit for each class with softmax; as many units as a row of targets has
@@ -78,7 +78,7 @@ def _too_few_units(task: Task) -> Sign | None:
         where=task.where,
         seen=f"{count(units, 'unit')} for {task.distinct} classes "
         f"(labels {_label(task, min)} to {_label(task, max)})",
-        cause="Classes without a unit of their own cannot be told apart",
+        cause="A class without a unit cannot be predicted",
         action=f"use `{task.head(classes, 'softmax')}` with `{SPARSE_LOSS}`",
         evidence={"units": units, "classes": task.distinct},
     )
@@ -164,7 +164,7 @@ def _too_many_units(task: Task, unseen: int) -> Sign | None:
         where=task.where,
         seen=f"{units} units for {task.distinct} classes seen among {target.seen} "
         "samples",
-        cause="Likely units without a class: they only learn to stay silent",
+        cause="Likely some units have no class: they only learn to output 0",
         action=f"use `{task.head(classes, _usual(task))}`"
         if task.activation == "batch_softmax"
         else f"use `{task.head(classes, task.activation)}`",

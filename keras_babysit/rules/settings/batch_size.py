@@ -29,9 +29,9 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
         information.
 
     Why it matters:
-        Over one value the mean is the value: what is left is 0, whatever comes in.
-        Over two it is plus or minus one. The statistics used at inference are others,
-        so validation differs from training.
+        Over one value the mean is the value, so the output is 0 for every input. Over
+        two values it is plus or minus one. Inference uses other statistics, so
+        validation differs from training.
 
     What to do:
         Batches of 16 or more, or `LayerNormalization`, which looks at one sample.
@@ -56,7 +56,7 @@ def batchnorm_small_batch(history: RunHistory, *, enough: int = 64) -> Iterator[
         where=layer.path,
         seen=f"batch normalization over {count(int(seen), 'value')} a channel: "
         f"batches have {count(size, 'sample')}",
-        cause="Its output is 0 whatever comes in"
+        cause="Its output is 0 for every input"
         if seen == 1
         else "Mean and variance of so few values are mostly noise",
         action="use `batch_size=32`",

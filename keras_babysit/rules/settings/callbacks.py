@@ -15,8 +15,9 @@ from keras_babysit.rules.rule import Sign, rule
 
 #: What each callback does when it takes better for worse.
 _EFFECT = {
-    "EarlyStopping": "it stops when the model gets better, and takes the worst epoch "
-    "for the best",
+    "EarlyStopping": (
+        "it stops when the model gets better, and mistakes the worst epoch for the best"
+    ),
     "ModelCheckpoint": "it keeps the worst weights",
     "ReduceLROnPlateau": "it lowers the rate while the model gets better",
 }
@@ -32,23 +33,23 @@ _EFFECT = {
 def monitor_mode_reversed(
     history: RunHistory, *, patience: int = 6, correlation: float = 0.8
 ) -> Iterator[Sign]:
-    """A callback takes the best value of what it monitors for the worst.
+    """A callback mistakes the best value of what it monitors for the worst.
 
     What it sees:
         EarlyStopping, ReduceLROnPlateau or ModelCheckpoint with `mode="min"` on an
-        accuracy, an AUC or the like, or with `mode="max"` on a loss or an error. Of a
-        metric whose name says nothing, that it goes against the loss, or along with
-        it, over `patience` epochs, by a rank correlation of `correlation` or more.
+        accuracy, an AUC or the like, or with `mode="max"` on a loss or an error. For a
+        metric whose name says nothing: that over `patience` epochs it moves against the
+        loss, or with it, by a rank correlation of `correlation` or more.
 
     Why it matters:
         EarlyStopping ends the training when the model gets better, and restores the
         weights of the worst epoch; ModelCheckpoint keeps those.
 
     What to do:
-        Give the other mode.
+        Use the other mode.
 
     When it is wrong:
-        Where a metric is meant to get worse, as in adversarial training.
+        The metric is meant to get worse, as in adversarial training.
 
     References:
         Keras: `keras.callbacks.EarlyStopping`, `mode`.
@@ -99,22 +100,22 @@ def _extremes(history: RunHistory, c: CallbackFacts) -> dict[str, float]:
     since="Keras: `monitor` of EarlyStopping, ReduceLROnPlateau and ModelCheckpoint",
 )
 def monitor_never_logged(history: RunHistory) -> Iterator[Sign]:
-    """A callback waits for a quantity that is never logged.
+    """A callback monitors a quantity that is never logged.
 
     What it sees:
         EarlyStopping, ReduceLROnPlateau or ModelCheckpoint(save_best_only=True) that
-        have not come across a value of what they monitor after two epochs (or as many
-        as it takes until the validation), or at the end.
+        have not seen a value of what they monitor after two epochs (or after the first
+        validation), or at the end.
 
     Why it matters:
-        Keras warns once an epoch, and goes on: the training is not stopped, the best
+        Keras warns once an epoch and continues: training is not stopped, the best
         weights are not restored, the rate is not lowered, nothing is saved.
 
     What to do:
         Monitor one of the names that are logged; `val_` needs validation data.
 
     When it is wrong:
-        Where the quantity comes only later on.
+        The quantity appears only later.
 
     References:
         Keras: `keras.callbacks.EarlyStopping`, `monitor`.
@@ -145,7 +146,7 @@ def _never(history: RunHistory, c: CallbackFacts, logged: list[str]) -> Sign:
         f"(logged: {names(logged, 6)})",
         cause="There are no validation data"
         if unvalidated
-        else "Likely the metric goes by another name",
+        else "Likely the metric has another name",
         action="give `validation_data` or `validation_split` to fit"
         if unvalidated
         else f'use `{c.kind}(monitor="{close[0] if close else "loss"}")`',
@@ -178,14 +179,13 @@ def patience_too_long(history: RunHistory) -> Iterator[Sign]:
         A patience of as many epochs as the run has, or more.
 
     Why it matters:
-        The callback never does what it is there for.
+        The callback never acts.
 
     What to do:
-        A patience of a tenth of the run.
+        Use a patience of a tenth of the run.
 
     When it is wrong:
-        With `restore_best_weights=True` the best weights are restored at the end all
-        the same.
+        With `restore_best_weights=True` the best weights are still restored at the end.
 
     References:
         Prechelt, Early Stopping - But When? (1998).

@@ -42,9 +42,9 @@ def learning_rate_extreme(
         Adam 1e-3, SGD 1e-2 to begin with.
 
     When it is wrong:
-        Linear models stand large rates and get only information. Rates that a
-        schedule or a callback changes may begin low on purpose; once training shows
-        another rate than this, that one counts.
+        Linear models tolerate large rates: for them it is only information. Rates that
+        a schedule or a callback changes may begin low on purpose; once training uses
+        another rate, that one counts.
 
     References:
         Kingma and Ba, Adam, section 2.1. CS231n, Neural networks part 3.
@@ -67,7 +67,7 @@ def learning_rate_extreme(
         why = "each step throws away what the weights have learned"
         yield _rate_sign(rate, optimizer, why, how, "error" if deep else "info")
     elif lowest <= low and not optimizer.scheduled:
-        yield _rate_sign(rate, optimizer, "the weights will hardly move", how, None)
+        yield _rate_sign(rate, optimizer, "the weights will barely move", how, None)
 
 
 def _usual_rate(optimizer: OptimizerFacts) -> float:

@@ -43,21 +43,21 @@ def warmup_too_long(
         A schedule that rises all through the run that is coming (of two epochs or
         more), and does not get to the share `reached` of the highest rate that it
         has later on. Where a callback sets the rate: one that has risen all through
-        the run, while the loss hardly moved (a skill below `unlearned`) and no kernel
+        the run, while the loss barely moved (a skill below `unlearned`) and no kernel
         changed by more than a thousandth of itself in a step.
 
     Why it matters:
-        The run makes its steps at a small part of the rate that was chosen. Lengths of
-        warm-ups are often taken from runs of 100,000 updates.
+        The run trains at a small part of the rate that was chosen. Warm-up lengths are
+        often copied from runs of 100,000 updates.
 
     What to do:
         Warm up over five to ten percent of the run.
 
     When it is wrong:
-        When the model gets good all the same (a skill of `good`), the finding is
-        withdrawn. A `fit` that is one of many, each of which continues the schedule, is
-        left out if it is of one epoch. A rate that only ever rises, as in a range test,
-        is no warm-up.
+        If the model still gets good (a skill of `good`), the finding is withdrawn. A
+        `fit` that is one of many, each of which continues the schedule, is left out if
+        it is of one epoch. A rate that only ever rises, as in a range test, is no
+        warm-up.
 
     References:
         Goyal et al., Accurate, Large Minibatch SGD (2017), section 2.2.
@@ -81,7 +81,7 @@ def warmup_too_long(
         where="",
         seen=f"the learning rate rises to {number(top)} in the "
         f"{count(length, 'update')} of this run, {percent(top / peak)} of the "
-        f"{number(peak)} that it gets to at about update {at:,}",
+        f"{number(peak)} that it reaches at about update {at:,}",
         cause="The warm-up is longer than the run",
         action=f"warm up over {max(length // 10, 1):,} updates, a tenth of the run",
         alternatives=("train for longer", "a constant learning rate"),
@@ -105,7 +105,7 @@ def _still_rising(history: RunHistory, unlearned: float) -> Iterator[Sign]:
     yield Sign(
         where="",
         seen=f"the learning rate has risen from {number(rates[0])} to "
-        f"{number(rates[-1])} all through the run, and the loss hardly moved",
+        f"{number(rates[-1])} all through the run, and the loss barely moved",
         cause="Likely the warm-up is longer than the run",
         action=f"warm up over {max(p.batches // 10, 1):,} updates, a tenth of the run",
         alternatives=("a constant learning rate",),
@@ -129,7 +129,7 @@ def schedule_ends_early(
     worth: float = 0.1,
     good: float = 0.7,
 ) -> Iterator[Sign]:
-    """The learning rate is all but gone for most of the run.
+    """The learning rate is almost zero for most of the run.
 
     What it sees:
         A schedule that over the run that is coming (of two epochs or more) is worth
@@ -143,11 +143,11 @@ def schedule_ends_early(
 
     What to do:
         Give the lengths of Keras's schedules in updates: epochs times batches an
-        epoch. For a second training compile the model again, with a new schedule.
+        epoch. Before a second training run, compile the model again with a new
+        schedule.
 
     When it is wrong:
-        When the model gets good all the same (a skill of `good`), the finding is
-        withdrawn.
+        If the model still gets good (a skill of `good`), the finding is withdrawn.
 
     References:
         Keras: `keras.optimizers.schedules.ExponentialDecay`.

@@ -36,20 +36,20 @@ def accuracy_at_majority(
         For `patience` epochs and 200 updates (`patience_at_end` epochs and 50 updates
         when the training has ended, or when the loss falls meanwhile) the training
         accuracy was within `margin` of the commonest class's share of the targets. It
-        is a warning if the loss says the same, or if it says the opposite: that half of
-        the way is made. It is information where the commonest class has more than 70 %,
-        as then a useful model may well look like this for some time.
+        is a warning if the loss agrees, or if it contradicts: half of the way to a
+        perfect loss is made. It is information where the commonest class has more than
+        70 %: a useful model may look like this for some time.
 
     Why it matters:
-        The model ignores its inputs. If the loss falls all the same, loss and
-        accuracy do not speak of the same thing: look at the output activation,
-        `from_logits`, and the shape of the targets.
+        The model ignores its inputs. If the loss still falls, loss and accuracy do not
+        measure the same thing: check the output activation, `from_logits`, and the
+        shape of the targets.
 
     What to do:
         Look at the predictions: are they all the same class?
 
     When it is wrong:
-        With rare classes, where the accuracy says little: use the AUC.
+        With rare classes the accuracy says little: use the AUC.
 
     References:
         CS231n, Neural Networks Part 3, "Train/Val accuracy".
@@ -68,7 +68,7 @@ def accuracy_at_majority(
     if not of_classes(history) or not np.abs(recent - share).max() <= margin:
         return
     if falls and share <= 0.7:
-        cause = "Likely loss and accuracy do not speak of the same thing"
+        cause = "Likely loss and accuracy do not measure the same thing"
         action = "compare output activation, from_logits and the targets' shape"
     else:
         cause = "Likely the model predicts the same class for every input"

@@ -39,16 +39,16 @@ def dead_relu(
         stuck. It is an error if all of its units are.
 
     Why it matters:
-        A unit that is zero gets no gradient and stays zero. A whole layer of them
-        cuts off everything before it.
+        A unit that is zero gets no gradient and stays zero. A whole layer of them cuts
+        off all layers before it.
 
     What to do:
         Lower the learning rate: one large step is what usually kills them. Look for
         large negative biases and for inputs that are not scaled.
 
     When it is wrong:
-        Half of the units zero is what a ReLU is for, and rare features can look dead
-        for a while. As long as the model learns, nothing is said.
+        A ReLU with half of its units at zero is healthy, and rare features can look
+        dead for a while. While the model learns, the rule is silent.
 
     References:
         CS231n, Neural Networks Part 1, "Commonly used activation functions".
@@ -83,13 +83,13 @@ def dead_relu(
 
 
 def _revive(history: RunHistory) -> str:
-    """Start anew; with what, depends on whether they were dead from the start."""
+    """Start over; with what, depends on whether they were dead from the start."""
     place = history.window("dead_fraction", 1).places
     first = [history.values("dead_fraction", p)[:1] for p in place]
     born = any(len(v) and v[0] >= 1 for v in first)
     if born:
         return "initialize its bias with zeros and its kernel with he_normal"
-    return "start anew with a tenth of the learning rate"
+    return "start over with a tenth of the learning rate"
 
 
 @rule(
@@ -116,8 +116,8 @@ def saturated_activation(
         Scale the inputs; Glorot initialization; ReLU instead.
 
     When it is wrong:
-        Gates are meant to be open or shut, and codes to be binary. As long as the
-        model learns, nothing is said.
+        Gates are meant to be open or shut, and codes to be binary. While the model
+        learns, the rule is silent.
 
     References:
         CS231n, Neural Networks Part 1, "Commonly used activation functions".
@@ -204,13 +204,14 @@ def activations_collapsing(
         stuck.
 
     Why it matters:
-        What the input says is lost on the way, and gradients shrink alike.
+        Information from the input is lost on the way, and gradients shrink just as
+        much.
 
     What to do:
         He initialization for ReLU, Glorot for tanh; or normalization layers.
 
     When it is wrong:
-        As long as the model learns, nothing is said.
+        While the model learns, the rule is silent.
 
     References:
         He et al., Delving Deep into Rectifiers (2015), section 2.2.
@@ -259,8 +260,8 @@ def activations_exploding(
         He initialization for ReLU, Glorot for tanh; or normalization layers.
 
     When it is wrong:
-        Residual streams grow with depth by design, but slowly. As long as the model
-        learns, nothing is said.
+        Residual streams grow with depth by design, but slowly. While the model learns,
+        the rule is silent.
 
     References:
         He et al., Delving Deep into Rectifiers (2015), section 2.2.

@@ -32,17 +32,17 @@ def disconnected_layer(
     """A layer is trained, but the loss does not depend on it.
 
     What it sees:
-        Trainable variables that have no gradient at all while others have, and that
-        nothing else moves, as the slow copy of a model is; or kernels
-        that did not move and whose gradient was exactly zero in all observed steps,
-        `patience` at least since the first update, while a kernel before them had one,
-        so that no dead layer explains it; or the first kernels, while the one behind
-        them had one, so that what comes out of them is neither zero nor saturated. It
-        is a warning if they hold more than the `share` of the trained weights or the
-        model is stuck, else information.
+        Trainable variables that have no gradient at all while others have one, and that
+        nothing else changes, as a slow copy of a model is changed; or kernels that did
+        not move and whose gradient was exactly zero in all observed steps, `patience`
+        at least since the first update, while a kernel before them had one, so that no
+        dead layer explains it; or the first kernels, while the one behind them had one,
+        so that what comes out of them is neither zero nor saturated. It is a warning if
+        they hold more than the `share` of the trained weights or the model is stuck,
+        else information.
 
     Why it matters:
-        These weights stay as they were initialized, whatever the data.
+        These weights stay as they were initialized, for any data.
 
     What to do:
         Connect the layer to an output that has a loss; look for `stop_gradient`,
@@ -86,7 +86,7 @@ class _Apart(NamedTuple):
     cause: str = "Likely the loss does not depend on it"
     action: str = "connect it to an output with a loss, or set trainable=False"
     alternatives: tuple[str, ...] = (
-        "look for stop_gradient, rounding or argmax behind it",
+        "look for stop_gradient, rounding or argmax after it",
     )
 
 
@@ -198,7 +198,7 @@ def _no_slope(
         f"{seen} in all layers before {_owner(behind)}, but not in it",
         "Likely a function without a slope lies between them, such as sign, round or "
         "argmax",
-        "use a smooth one in its place, tanh for sign",
+        "use a smooth one instead, tanh for sign",
         ("pass the gradient straight through: x + stop_gradient(sign(x) - x)",),
     )
 

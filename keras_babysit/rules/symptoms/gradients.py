@@ -82,7 +82,7 @@ def vanishing_gradients(
         a line through their logarithms over depth, of at least `layers` kernels, drops
         to `limit` or less of the last layer's, while the model is stuck. Or changing
         any kernel by 1 % of itself would change the loss by less than `faint` of 1 %.
-        Nothing is said where no step ever changed a kernel by more than `still`.
+        The rule is silent if no step ever changed a kernel by more than `still`.
 
     Why it matters:
         The first layers stay random, and the last ones see noise.
@@ -93,7 +93,7 @@ def vanishing_gradients(
 
     When it is wrong:
         Sigmoids shrink gradients to a quarter each, so five in a row reach the limit;
-        Adam can train that. As long as the model learns, nothing is said.
+        Adam can train that. While the model learns, the rule is silent.
 
     References:
         Glorot, Bengio, Understanding the difficulty of training deep feedforward
@@ -202,8 +202,8 @@ def exploding_gradients(
         Clip the gradients' norm; He or Glorot initialization; normalization layers.
 
     When it is wrong:
-        Adam does not care for the size of gradients; as long as the model learns,
-        nothing is said.
+        Adam does not depend on the size of gradients. While the model learns, the rule
+        is silent.
 
     References:
         Pascanu, Mikolov, Bengio, On the difficulty of training RNNs (2013).
@@ -228,8 +228,10 @@ def exploding_gradients(
         yield Sign(
             where="",
             seen=seen,
-            cause="Likely too large weights, by their initialization or by too large "
-            "steps",
+            cause=(
+                "Likely the weights are too large, from initialization or from large "
+                "steps"
+            ),
             action="clip the gradients: clipnorm=1.0 in the optimizer",
             alternatives=(
                 try_rate(history, 0.1),

@@ -37,15 +37,15 @@ def initial_loss_off_chance(
     What it sees:
         The loss of the very first batch, penalties of the weights taken off, against
         that of a guess: log C for C classes, log 2 for binary cross-entropy, the mean
-        square of the targets for a mean squared error. It is told above `limit` times
-        that and `least` more than it, and is a warning above `far` times if the loss
-        is still above chance after three epochs, or above `absurd` times until it has
-        come down to chance.
+        square of the targets for a mean squared error. It is reported above `limit`
+        times that, if it is also `least` more. It is a warning above `far` times if the
+        loss is still above chance after three epochs, and above `absurd` times until
+        the loss has come down to chance.
 
     Why it matters:
         A fresh model should not be sure of anything. If it is, its outputs are too
-        large: the first epochs go into unlearning that, and deep layers may not
-        survive it.
+        large: the first epochs are spent unlearning that, and units in deep layers may
+        die meanwhile.
 
     What to do:
         Scale the inputs to about unit size, then look at the last layer's
@@ -94,8 +94,8 @@ def _why(history: RunHistory) -> tuple[str, str, str]:
     )
     if frozen:
         return (
-            "Likely what the frozen layers put out is too large for the layers behind",
-            "put BatchNormalization or LayerNormalization behind the frozen layers",
+            "Likely the frozen layers' outputs are too large for the layers after them",
+            "put BatchNormalization or LayerNormalization after the frozen layers",
             smaller,
         )
     return (

@@ -43,7 +43,7 @@ _LOSS_CURVE = (
 def learning_rate_too_low(
     history: RunHistory, *, limit: float = 1e-4, slow: float = 1e-3
 ) -> Iterator[Sign]:
-    """The steps are so small that hardly anything is learned.
+    """The steps are so small that almost nothing is learned.
 
     What it sees:
         No kernel ever changed by more than `limit` of itself in an observed step, nor
@@ -54,16 +54,16 @@ def learning_rate_too_low(
         brought the rate below a hundredth of what it was for half of the training.
 
     Why it matters:
-        A loss that falls along a line has not come to where learning gets hard: larger
-        steps would get there in a fraction of the time.
+        A loss that falls along a straight line has not reached the point where learning
+        gets hard: larger steps would get there in a fraction of the time.
 
     What to do:
         Raise the learning rate tenfold.
 
     When it is wrong:
-        When a trained model is tuned further, small steps are right; as it is good
-        from the start, this says nothing then. While the rate is still warming up it
-        says nothing either.
+        Small steps are right for fine-tuning a trained model: the rule is silent there,
+        because the model is good from the start. It is also silent while the rate is
+        warming up.
 
     References:
         CS231n, Neural Networks Part 3, "Loss function" and "Ratio of weights:updates".
@@ -84,7 +84,7 @@ def learning_rate_too_low(
         yield faded
     elif tiny or line:
         rate = rate_in_force(history)
-        how = "hardly moves" if tiny else "falls slowly, along a straight line"
+        how = "barely moves" if tiny else "falls slowly, along a straight line"
         yield Sign(
             where="",
             seen=f"the loss {how} ({_from_to(p)}) with update ratios of at most "
@@ -165,11 +165,10 @@ def learning_rate_too_high(
         learned), and its kernels show why: they change by more than `limit` of
         themselves per step (30 times what is healthy), or the very first update
         changed them by more than `first`, or they have grown `growth`-fold. Where they
-        still change by more than `far` a step, which makes new weights of them every
-        ten steps, it is enough that the model is not good and not getting better. Or,
-        from the second step on: the first updates changed the kernels by more than
-        `first` and took the loss to more than `jump` times what it was; that stands
-        until the model is good.
+        still change by more than `far` a step, which replaces them every ten steps, it
+        is enough that the model is not good and not getting better. Or, from the second
+        step on: the first updates changed the kernels by more than `first` and took the
+        loss to more than `jump` times what it was; that stands until the model is good.
 
     Why it matters:
         The loss drops at first and then stays high, or jumps: there is too much
@@ -179,8 +178,8 @@ def learning_rate_too_high(
         Lower the learning rate tenfold.
 
     When it is wrong:
-        Kernels that start near zero grow manifold in healthy runs; so numbers of the
-        weights never count by themselves, without a loss that is bad.
+        Kernels that start near zero grow manifold in healthy runs; so the weights alone
+        never count without a bad loss.
 
     References:
         CS231n, Neural Networks Part 3, "Loss function" and "Ratio of weights:updates".
@@ -238,8 +237,7 @@ def _blown(history: RunHistory, first: float, jump: float) -> Iterator[Sign]:
         where="",
         seen=f"the first update changed the weights by {percent(ratio)}, and the loss "
         f"went from {number(start)} to {number(worst)}",
-        cause="Likely the learning rate is too high: what the initialization gave is "
-        "gone",
+        cause="Likely the learning rate is too high: the initialization is lost",
         action=try_rate(history, 0.01 if ratio > 1 else 0.1),
         alternatives=("warm the learning rate up",),
         evidence={"update_ratio": ratio, "start": start, "worst": worst},

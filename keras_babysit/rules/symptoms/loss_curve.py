@@ -51,9 +51,9 @@ def loss_diverging(
         Lower the learning rate tenfold; go back to the last good weights.
 
     When it is wrong:
-        Where the loss is meant to rise: a penalty that is turned up, harder samples
-        later on, adversarial training. Models with a `train_step` of their own are
-        left out for that reason.
+        The loss is meant to rise: a penalty that grows, harder samples later,
+        adversarial training. Models with a custom `train_step` are left out for that
+        reason.
 
     References:
         CS231n, Neural Networks Part 3, "Loss function".
@@ -131,13 +131,13 @@ def loss_oscillating(
         noise of its batches explains.
 
     Why it matters:
-        The steps overshoot the valley that they should go down in.
+        The steps overshoot the valley that they should descend into.
 
     What to do:
         Lower the learning rate about threefold, or let it decay.
 
     When it is wrong:
-        With epochs of a handful of batches of generated data.
+        An epoch is a handful of batches of generated data.
 
     References:
         CS231n, Neural Networks Part 3, "Loss function".
@@ -203,21 +203,21 @@ def loss_flat(
     What it sees:
         By no loss and no metric, of training or validation, has the model ever been
         better than a constant prediction by more than the share `limit` of the way to a
-        perfect one, and the loss has not fallen by 5 % in the later half. It is told
-        after `patience` epochs and 200 updates, or when the training ends after
-        `patience_at_end` epochs and 50 updates. It is an error when the loss is the
-        same to six digits: then nothing can change any more.
+        perfect one, and the loss has not fallen by 5 % in the later half. It is
+        reported after `patience` epochs and 200 updates, or when the training ends
+        after `patience_at_end` epochs and 50 updates. It is an error when the loss is
+        the same to six digits: then nothing can change any more.
 
     Why it matters:
-        More of the same will not help: something keeps the inputs from the outputs,
-        or the targets have nothing to do with the inputs.
+        More epochs will not help: something cuts the inputs off from the outputs, or
+        the targets have nothing to do with the inputs.
 
     What to do:
-        See whether the model can learn twenty samples by heart. If it cannot, look at
-        the output activation, the loss and the learning rate; if it can, at the data.
+        Check whether the model can memorize twenty samples. If it cannot, look at the
+        output activation, the loss and the learning rate; if it can, look at the data.
 
     When it is wrong:
-        Some tasks stay flat for long before they are learned at once (parity, long
+        Some tasks stay flat for a long time and are then learned at once (parity, long
         memories). Where less than 2 % of the targets can be predicted, being flat is
         right.
 
@@ -247,7 +247,7 @@ def loss_flat(
         "nothing was learned",
         cause="Likely the gradient does not reach the weights, or the targets do not "
         "depend on the inputs",
-        action="see whether the model can learn 20 samples by heart; if not, look at "
+        action="check whether the model can memorize 20 samples; if not, look at "
         "the output activation and the loss",
         alternatives=(try_rate(history, 0.1), try_rate(history, 10)),
         evidence={"loss": p.losses[-1], "constant": chance, "skill": p.skill},
@@ -282,15 +282,15 @@ def loss_plateaued(
         tenth of the way left to go.
 
     Why it matters:
-        The epochs since then were for nothing, or the learning rate is too high for
-        what is left to learn.
+        The epochs since then were wasted, or the learning rate is too high for what is
+        left to learn.
 
     What to do:
         Lower the learning rate; if that does not help, the model is as good as it
         gets with this size and these data.
 
     When it is wrong:
-        Where what is left is noise in the targets, which no model predicts.
+        What is left is noise in the targets, which no model can predict.
 
     References:
         CS231n, Neural Networks Part 3, "Annealing the learning rate".

@@ -23,7 +23,7 @@ from keras_babysit.rules.rule import Sign, rule
 def long_memory(
     history: RunHistory, *, plain: int = 40, gated: int = 200, p: float = 1e-4
 ) -> Iterator[Sign]:
-    """A recurrent layer does not reach back to what matters.
+    """A recurrent layer does not remember far enough back.
 
     What it sees:
         A recurrent layer over `plain` steps or more (`gated` for LSTM and GRU), whose
@@ -32,15 +32,15 @@ def long_memory(
         the inputs (p-value below `p`).
 
     Why it matters:
-        Gradients shrink at each step back in time: what came early is not learned, and
-        the training samples are learned by heart at best.
+        Gradients shrink at each step back in time: what came early is not learned; at
+        best the training samples are memorized.
 
     What to do:
         LSTM or GRU in place of SimpleRNN; shorter sequences; attention or
         convolutions for long ones.
 
     When it is wrong:
-        Where the relation is too faint for the samples there are.
+        The relation is too weak for this number of samples.
 
     References:
         Bengio, Simard, Frasconi (1994). Hochreiter, Schmidhuber, Long Short-Term
@@ -61,12 +61,12 @@ def long_memory(
     yield Sign(
         where=place,
         seen=f"val_loss was never better than {number(np.nanmin(losses))} (a constant "
-        f"prediction has {number(state.reference)}), though the targets go along with "
+        f"prediction has {number(state.reference)}), although the targets depend on "
         f"the inputs; the layer reads {steps} steps",
         cause="Likely its gradients vanish over so many steps",
         action="cut or pool the sequence to fewer steps"
         if is_gated
-        else "use LSTM or GRU in its place",
+        else "use LSTM or GRU instead",
         alternatives=("attention or convolutions over the sequence",),
         evidence={"steps": steps, "val_loss": float(np.nanmin(losses))},
         since=(0.0, 0.0),

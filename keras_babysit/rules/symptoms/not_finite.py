@@ -35,11 +35,11 @@ def loss_not_finite(history: RunHistory) -> Iterator[Sign]:
         stays finite while the first kernel is lost.
 
     Why it matters:
-        Every further update of such a weight is NaN: nothing can be learned any more.
+        Every further update of such a weight is NaN: the model can no longer learn.
 
     What to do:
-        Clean the inputs and targets if they hold NaN; else lower the learning rate,
-        clip the gradient's norm, and compute cross-entropies from logits.
+        Clean the inputs and targets if they contain NaN; otherwise lower the learning
+        rate, clip the gradient's norm, and compute cross-entropies from logits.
 
     When it is wrong:
         Gradients alone that are infinite do not count: a loss scale (mixed precision)

@@ -31,13 +31,13 @@ def underfitting(
     """The model does not even fit the training data.
 
     What it sees:
-        The training has come to rest (after twice `patience` epochs at its end, four
-        times before), and the model is less than `limit` of the way from a constant
-        prediction to a perfect one: that is information, because noise in the targets
-        looks the same. It is a warning if besides the nearest neighbour of a sample,
-        found in a few of the data themselves, predicts its target better than the model
-        does, by more than `margin`: then there is more to learn. If only the neighbour
-        says so it is information.
+        The training no longer improves (judged after twice `patience` epochs at its
+        end, four times before), and the model is less than `limit` of the way from a
+        constant prediction to a perfect one: that is information, because noise in the
+        targets looks the same. It is a warning if besides the nearest neighbour of a
+        sample, found in a few of the data themselves, predicts its target better than
+        the model does, by more than `margin`: then there is more to learn. If only the
+        neighbour says so it is information.
 
     Why it matters:
         More epochs do not help a model that is too small.
@@ -71,7 +71,7 @@ def underfitting(
     also = f" (the nearest neighbour reaches {number(neighbours)})" if more else ""
     yield Sign(
         where="",
-        seen=f"{what} comes to rest at {number(reached)}{also}, with a training loss "
+        seen=f"{what} levels off at {number(reached)}{also}, with a training loss "
         f"of {number(p.last)}",
         cause="Likely the model is too small or regularized too much"
         if more
@@ -119,13 +119,13 @@ def stopped_too_early(
         whenever it is not good.
 
     Why it matters:
-        More epochs make it better, for nothing but time.
+        More epochs would make it better.
 
     What to do:
         Train for twice as many epochs, with EarlyStopping.
 
     When it is wrong:
-        When the training was stopped on purpose, for a test or a budget.
+        You stopped the training on purpose, for a test or a budget.
 
     References:
         CS231n, Neural Networks Part 3, "Loss function".
@@ -193,14 +193,14 @@ def noisy_first_layer(
         filters of 5×5 or more, and Dense layers on images: smaller ones have no shape.
 
     Why it matters:
-        Filters that found something in images are smooth. Noise hints at training that
-        has not converged, a wrong learning rate or weak regularization.
+        Filters that have learned something from images are smooth. Noise hints at
+        training that has not converged, a wrong learning rate or weak regularization.
 
     What to do:
         Train longer; then weight decay.
 
     When it is wrong:
-        Inputs that are not images, or are noise-like themselves.
+        The inputs are not images, or look like noise themselves.
 
     References:
         CS231n, Neural Networks Part 3, "First-layer Visualizations".

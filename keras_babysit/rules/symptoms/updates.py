@@ -58,15 +58,14 @@ def update_ratio_too_high(
         finding for all kernels, unless some are ten times above the others.
 
     Why it matters:
-        At 1e-1 a kernel is another one after ten steps: it cannot keep what it
-        learned.
+        At 1e-1 a kernel is replaced every ten steps: it cannot keep what it learned.
 
     What to do:
         Lower the learning rate by the factor that brings the ratio to about 1e-3.
 
     When it is wrong:
         Adam's first steps change each weight by the learning rate, which is 1e-2 of
-        wide layers' weights at its default; wide layers with noisy gradients go on
+        wide layers' weights at its default; wide layers with noisy gradients continue
         like that and learn well. That is why the loss has to agree.
 
     References:
@@ -130,17 +129,17 @@ def _told(
 def update_ratio_too_low(
     history: RunHistory, *, limit: float = 1e-6, others: float = 1e-4, patience: int = 5
 ) -> Iterator[Sign]:
-    """Some kernels hardly change while others do.
+    """Some kernels barely change while others do.
 
     What it sees:
         The median update ratio of kernels over the last `patience` observed steps
         (three at least) is below `limit`, a thousandth of what is healthy, while
         others' are above `others`; and the model is stuck. Where no kernel changes,
-        `learning-rate-too-low` says so.
+        `learning-rate-too-low` reports it.
 
     Why it matters:
-        At 1e-6 it takes a million steps to make another kernel: these layers stay as
-        they were initialized.
+        At 1e-6 it takes a million steps to replace a kernel: these layers stay as they
+        were initialized.
 
     What to do:
         Look at the gradients of these layers; with SGD, try Adam, which gives every
@@ -166,7 +165,7 @@ def update_ratio_too_low(
         where=places[0],
         seen=f"update ratio {number(least)} over the last {len(window.steps)} "
         f"observed steps (about 1e-3 is healthy), in {names(places)}",
-        cause="Likely hardly any gradient reaches these layers",
+        cause="Likely almost no gradient reaches these layers",
         action="use ReLU activations with He initialization, or BatchNormalization",
         alternatives=("Adam in place of plain SGD",),
         evidence={"update_ratio": least, "kernels": len(places)},

@@ -80,27 +80,26 @@ def overfitting(
     What it sees:
         The median validation loss of the last `patience` epochs is more than `rise`
         times its best, which lies as many epochs back or more, while the training loss
-        has gone on falling to less than half of the validation's. It is a warning if
-        that matters: the accuracy is `gap` (and three standard errors) below the
-        training's, or there is no accuracy and the loss is half as high again, by a
-        tenth or more of all that had been learned. Else it is information: a classifier
-        that becomes sure of itself raises its validation loss without making more
-        errors.
-        A gap alone, between a training accuracy near one and the validation's, is
+        has kept falling to less than half of the validation's. It is a warning if that
+        matters: the accuracy is `gap` (and three standard errors) below the training's,
+        or there is no accuracy and the loss has risen by half, by a tenth or more of
+        all that had been learned. Otherwise it is information: a classifier that
+        becomes sure of itself raises its validation loss without making more errors. A
+        gap alone, between a training accuracy near one and the validation's, is
         information too.
 
     Why it matters:
-        What it learns now are the training samples themselves; the weights of the best
-        epoch would have been better.
+        The model now memorizes the training samples; the weights of the best epoch
+        would be better.
 
     What to do:
-        Stop at the best epoch: `EarlyStopping(restore_best_weights=True)`. Then more
-        data or augmentation, dropout or weight decay, a smaller model.
+        Stop at the best epoch: `EarlyStopping(restore_best_weights=True)`. Then try
+        more data or augmentation, dropout or weight decay, or a smaller model.
 
     When it is wrong:
         With a handful of validation samples the curve is noise; with label noise a
-        large gap is no fault. With BatchNormalization, a validation that was never
-        better than chance is left to batchnorm-lagging.
+        large gap is normal. With BatchNormalization, a validation that was never better
+        than chance is left to batchnorm-lagging.
 
     References:
         CS231n, Neural Networks Part 3, "Train/Val accuracy".
@@ -134,7 +133,7 @@ def _rising(
         where="",
         seen=f"val_loss has risen from {number(lowest)} to {number(now)} while the "
         f"training loss fell to {number(train)}{apart}",
-        cause="Likely the model learns the training samples by heart",
+        cause="Likely the model memorizes the training samples",
         action="stop at the best epoch: EarlyStopping(restore_best_weights=True, "
         f"patience={max(n, 3)})",
         alternatives=(
@@ -155,7 +154,7 @@ def _apart(history: RunHistory, c: _Curves, gap: float, n: int) -> list[Sign]:
         return []
     sign = Sign(
         where="",
-        seen=f"the training data are learned by heart{words}",
+        seen=f"the training data are memorized{words}",
         cause="Likely the model is large for so few samples",
         action="get more data, or augment what there is",
         alternatives=("dropout or weight decay", "a smaller model"),
@@ -198,15 +197,15 @@ def batchnorm_lagging(
     Why it matters:
         In training the layers normalize by the batch, in validation by moving averages,
         which with `momentum=0.99` take some 500 updates to catch up. Until then the
-        validation says nothing of what was learned. It looks like overfitting, and
+        validation says nothing about what was learned. It looks like overfitting, and
         more regularization would not help.
 
     What to do:
-        Train on: it mends itself. In a short training give the layers a shorter memory,
+        Keep training: it passes. In a short run, give the layers a shorter memory,
         `BatchNormalization(momentum=0.9)`.
 
     When it is wrong:
-        A tiny training set that is learned by heart at once looks the same.
+        A tiny training set that is memorized at once looks the same.
 
     References:
         Ioffe, Szegedy, Batch Normalization (2015).
@@ -226,7 +225,7 @@ def batchnorm_lagging(
         f"{number(c.loss[-1])}, val_loss still {number(c.val_loss[-1])} (a constant "
         f"prediction has {number(chance)})",
         cause="Likely BatchNormalization's moving averages have not caught up",
-        action="train on, or use BatchNormalization(momentum=0.9) in a short training",
+        action="keep training, or use BatchNormalization(momentum=0.9) in a short run",
         evidence={"val_loss": c.val_loss[-1], "loss": c.loss[-1], "updates": updates},
         # The same samples: nothing else makes them so different.
         severity="warning"
@@ -287,10 +286,10 @@ def validation_better(
         a perfect prediction does not bring to 0, such as Poisson's.
 
     What to do:
-        Nothing if it is dropout; else compare the two sets.
+        Nothing if it is dropout; otherwise compare the two sets.
 
     When it is wrong:
-        Small validation sets may be easier by chance.
+        A small validation set may be easier by chance.
 
     References:
         Srivastava et al., Dropout (2014).
@@ -363,7 +362,7 @@ def _why_better(history: RunHistory, acting: list[str]) -> tuple[str, str]:
         # None of them is a training sample, as far as was looked for.
         return "Likely the validation data are easier", "split the samples at random"
     return (
-        "Likely the validation data are easier, or hold training samples",
+        "Likely the validation data are easier, or contain training samples",
         "look for samples that are in both sets",
     )
 

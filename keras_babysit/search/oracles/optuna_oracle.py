@@ -52,22 +52,22 @@ class OptunaOracle(KeepsValues):
     that are inactive in a trial are not suggested; those that turn up during the search
     are suggested from then on; trials that run at the same time are told apart (TPE
     and GP take them for bad until they end, the "constant liar"); failed trials are
-    told to Optuna as failed. With several objectives it minimizes what KerasTuner's
+    reported to Optuna as failed. With several objectives it minimizes what KerasTuner's
     oracles minimize: the sum of those to minimize less the sum of those to maximize.
 
     Everything that it needs to go on is in KerasTuner's own files: the study is made
     anew from the oracle's trials each time that values are asked for, and the sampler's
     random numbers come from `seed` and the trial's number. So a search that was cut off
-    goes on with the values that it would have had, and one seed gives one search,
+    resumes with the values that it would have had, and one seed gives one search,
     provided that trials end in the same order with the same scores.
 
-    Values that were tried before are asked for anew, up to 20 times, as KerasTuner's
+    Values that were tried before are asked for again, up to 20 times, as KerasTuner's
     oracles do; then random ones are tried (not by `"grid"`), and then the search ends.
 
     Args:
         objective: as for `keras_tuner.Oracle`: a string, a `keras_tuner.Objective`, or
             a list of these; `None` if trials return one float to be minimized.
-        max_trials: the number of trials, a positive integer; `None` to go on until
+        max_trials: the number of trials, a positive integer; `None` to continue until
             the space has been tried all over.
         sampler: `"tpe"` (tree-structured Parzen estimator, multivariate, grouped for
             conditional spaces), `"gp"` (Gaussian process; needs torch), `"random"`,

@@ -32,6 +32,11 @@ class Stage:
 
     Raises:
         ValueError: for values out of range.
+
+    Example:
+    ```python
+    stages = [search.Stage(20, 1), search.Stage(10, 5, method="tpe")]
+    ```
     """
 
     trials: int
@@ -117,6 +122,11 @@ def grid_then_random(
 
     Raises:
         ValueError: for anything but two positive integers each.
+
+    Example:
+    ```python
+    search.grid_then_random((20, 20), (1, 5))
+    ```
     """
     for name, value in (("trials", trials), ("epochs", epochs)):
         if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:

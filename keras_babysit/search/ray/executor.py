@@ -62,7 +62,7 @@ class RayExecutor:
     Example:
     ```python
     executor = RayExecutor(workers=4, gpus_per_trial=0.5, address="10.0.0.1:6379")
-    search = keras_babysit.search.Search(make_model, "val_loss", executor=executor)
+    searching = keras_babysit.search.Search(make_model, "val_loss", executor=executor)
     ```
     """
 

@@ -49,7 +49,7 @@ class SearchReport(Shown):
 
     Example:
     ```python
-    report = search.search(x, y, validation_data=(x_val, y_val))
+    report = searching.search(x, y, validation_data=(x_val, y_val))
     print(report)
     report.save("report.html")
     report.plot("trials.png")
@@ -182,6 +182,11 @@ def make_report(
 
     Raises:
         ValueError: if there is no search in the folder.
+
+    Example:
+    ```python
+    print(search.make_report("searches/search"))
+    ```
     """
     store = directory if isinstance(directory, Store) else Store(directory)
     settings = store.settings()

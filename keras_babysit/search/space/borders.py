@@ -68,6 +68,13 @@ def at_border(
 
     References:
         CS231n, "Hyperparameter optimization".
+
+    Example:
+    ```python
+    best = tuner.get_best_hyperparameters(5)
+    for finding in search.at_border(tuner.oracle.get_space(), best):
+        print(finding)
+    ```
     """
     borders = _borders(hps, best_values, tolerance)
     return [_finding(border, len(border.values)) for border in borders]

@@ -45,6 +45,12 @@ def narrowed(
     References:
         CS231n, "Hyperparameter optimization": first coarse ranges, then narrower ones
         "depending on where the best results are turning up".
+
+    Example:
+    ```python
+    best = tuner.get_best_hyperparameters(5)
+    finer = search.narrowed(tuner.oracle.get_space(), best, factor=0.5)
+    ```
     """
     found = scales.found_values(best_values)
     if not is_number(factor) or not 0 <= factor <= 1:

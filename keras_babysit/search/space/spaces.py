@@ -55,6 +55,13 @@ def learning_rate(
 
     Raises:
         ValueError: for a minimum that is not positive, or greater than the maximum.
+
+    Example:
+    ```python
+    def make_model(hp):
+        rate = search.learning_rate(hp, min_value=1e-4, max_value=1e-1)
+        ...  # and returns a compiled model
+    ```
     """
     return _log(hp, name, min_value, max_value, default, 1e-3, conditions)
 
@@ -143,6 +150,12 @@ def linear_scale_warnings(hps: keras_tuner.HyperParameters) -> list[Finding]:
 
     Returns:
         A `Finding` for each, in the order of the space, with what to write instead.
+
+    Example:
+    ```python
+    for finding in search.linear_scale_warnings(tuner.oracle.get_space()):
+        print(finding)
+    ```
     """
     found = [(hp, _linear_severity(hp)) for hp in hps.space]
     return [_linear_finding(hp, severity) for hp, severity in found if severity]

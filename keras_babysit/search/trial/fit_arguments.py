@@ -67,7 +67,7 @@ def _check_can_begin_again(name: str, data: Any) -> None:
         raise ValueError(
             f"`{name}` must be data that every trial can read from its beginning: "
             "arrays, a `tf.data.Dataset` or a `keras.utils.PyDataset`. A generator or "
-            "iterator goes on where the trial before has left it, or is used up by "
+            "iterator continues where the trial before has left it, or is used up by "
             f"it. Received: {name}={data!r}"
         )
 
@@ -177,8 +177,8 @@ def copied_callbacks(
             )
         if isinstance(callback, keras.callbacks.BackupAndRestore):
             raise ValueError(
-                "`callbacks` must be without `BackupAndRestore`: a trial would go on "
-                "from the backup of another one. A search that was cut off goes on by "
+                "`callbacks` must be without `BackupAndRestore`: a trial would resume "
+                "from the backup of another one. A search that was cut off resumes by "
                 f"itself when it is run again. Received: {callback!r}"
             )
         try:

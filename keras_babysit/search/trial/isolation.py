@@ -49,7 +49,7 @@ def isolated() -> Iterator[None]:
     """
     backend = load("memory")
     log = logging.getLogger("tensorflow")
-    with random_numbers_kept(), names_kept(anew=True):
+    with random_numbers_kept(), names_kept(fresh=True):
         log.addFilter(_is_worth_saying)
         try:
             with backend.gradients_forgotten():

@@ -229,7 +229,7 @@ def test_samples_that_are_in_both_sets_are_not_blamed_where_none_is():
         data = dataclasses.replace(data, validation=known)
         history = H.run(loss, val_loss=0.5 * loss, ended=True, data=data)
         (cause,) = causes(history)
-        assert ("hold training samples" in cause) == blamed
+        assert ("contain training samples" in cause) == blamed
 
 
 def test_averages_that_spoil_the_training_samples_themselves():

@@ -331,7 +331,7 @@ def test_majority(regime):
     assert accuracy.accuracy_at_majority.signs(history) == []
     falls = H.run(H.learning(8), regime=regime, accuracy=[0.1] * 8)
     (sign,) = accuracy.accuracy_at_majority.signs(falls)
-    assert "do not speak of the same thing" in sign.cause
+    assert "do not measure the same thing" in sign.cause
     rare = H.class_data((0.95, 0.05))
     history = H.run(
         [0.2] * 12, start=0.7, data=rare, model=H.class_model(2), accuracy=[0.95] * 12
