@@ -71,7 +71,7 @@ def try_fixes(
         steps: updates of each training.
         seeds: trainings of each change that may be the answer. For each, other samples
             are held out, and weights that still are as their initializers gave them
-            are drawn anew.
+            are redrawn.
         seconds: time for all of it; a small CNN takes less than a minute.
         samples: how many samples to use; a quarter of them is held out.
         verbose: 0 for no output; 1 for a line of progress; `"auto"` for one on a

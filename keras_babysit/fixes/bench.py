@@ -89,7 +89,7 @@ class Bench:
         sample: the samples to train on and be judged by.
         batch_size: samples of an update.
         shuffled: whether `fit` shuffles them.
-        anew: whether weights are drawn anew also for the first seed, since the model
+        redrawn: whether weights are redrawn also for the first seed, since the model
             has been trained meanwhile.
     """
 
@@ -100,10 +100,10 @@ class Bench:
         sample: Sample,
         batch_size: int,
         shuffled: bool,
-        anew: bool = False,
+        redrawn: bool = False,
     ):
         self.model, self.facts, self.sample = model, facts, sample
-        self.batch_size, self.shuffled, self._anew = batch_size, shuffled, anew
+        self.batch_size, self.shuffled, self._redrawn = batch_size, shuffled, redrawn
         self._prepared: dict[tuple[Fix, ...], _Prepared] = {}
         self._start: list[tuple[Any, np.ndarray]] = []
 
@@ -195,13 +195,13 @@ class Bench:
     def _reset(self, setup: Setup, seed: int) -> None:
         for variable, value in self._start:
             variable.assign(value)
-        if seed or self._anew:
+        if seed or self._redrawn:
             self._draw(seed)
         for change in setup.weights:
             change(seed)
 
     def _draw(self, seed: int) -> None:
-        """Draws the weights anew that are as their initializers gave them."""
+        """Redraws the weights that are as their initializers gave them."""
         fresh = {
             w.path
             for layer in self.facts.layers

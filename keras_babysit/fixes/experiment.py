@@ -52,7 +52,7 @@ def tried_out(
     began = time.monotonic()
     candidates = list(_candidates(findings, extra))[:_MOST]
     with Bench(
-        model, facts, sample, terms.batch_size, terms.shuffled, terms.anew
+        model, facts, sample, terms.batch_size, terms.shuffled, terms.redrawn
     ) as bench:
         rounds = Rounds(
             bench, candidates, terms.steps, terms.seeds, terms.seconds, progress

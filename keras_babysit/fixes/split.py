@@ -62,7 +62,7 @@ class Split:
             order = np.arange(self.train.size)
             if self.shuffled:
                 order = draw.permutation(order)
-            # Batches of one size: another size would be traced anew.
+            # Batches of one size: another size would be traced again.
             for begin in range(0, len(order) - size + 1, size):
                 part = self.train.at(order[begin : begin + size])
                 weight = part.sample_weight

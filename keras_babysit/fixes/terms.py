@@ -23,7 +23,7 @@ class Terms:
         steps: updates of a training.
         seeds: trainings of each change that may be the answer.
         seconds: time for all of them.
-        anew: whether the model has been trained, so that its weights are drawn anew.
+        redrawn: whether the model has been trained, so that its weights are redrawn.
     """
 
     batch_size: int = 32
@@ -31,7 +31,7 @@ class Terms:
     steps: int = 150
     seeds: int = 3
     seconds: float = 60.0
-    anew: bool = False
+    redrawn: bool = False
 
 
 def check_fixes(fixes: Any) -> Sequence[Fix]:

@@ -59,7 +59,9 @@ class Trained:
         with random_numbers_kept():
             sample = sample_of(x, y, sample_weight, n=SAMPLES)
         known = dataclasses.replace(
-            known, anew=True, batch_size=min(known.batch_size, max(sample.size // 2, 1))
+            known,
+            redrawn=True,
+            batch_size=min(known.batch_size, max(sample.size // 2, 1)),
         )
         with shown("Trying fixes", verbose=verbose) as progress:
             return tried_out(

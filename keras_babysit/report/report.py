@@ -122,10 +122,10 @@ class Report(Shown):
     ) -> FixTrials:
         """Tries the advice of this report out on the model; see `try_fixes`.
 
-        The trainings start anew: weights that were as their initializers gave them
-        when the run began are drawn again, and all others, such as those of a
-        pretrained model, start from what they are now. Batch size and shuffling are
-        those of the run. The model comes back bit for bit as it was.
+        Weights that were as their initializers gave them when the run began are
+        redrawn. All others, such as those of a pretrained model, start from what they
+        are now. Batch size and shuffling are those of the run. The model comes back
+        bit for bit as it was.
 
         Args:
             x: what `fit` was given: arrays, a dataset, a generator.

@@ -47,7 +47,7 @@ def activation(where: Iterable[str], name: str = "relu") -> Fix:
 
 
 def initializer(where: Iterable[str], name: str = "glorot_uniform") -> Fix:
-    """Kernels drawn anew from another initializer; biases of zero."""
+    """Kernels redrawn from another initializer; biases of zero."""
     return _fix("initializer", where, name=name)
 
 

@@ -74,7 +74,7 @@ def test_seeds():
     assert first.losses != other.losses
 
 
-def test_a_trained_model_starts_anew():
+def test_a_trained_model_is_redrawn():
     model, data = classifier()
     fresh = keras.models.clone_model(model)
     fresh.compile("adam", "sparse_categorical_crossentropy")
@@ -82,7 +82,7 @@ def test_a_trained_model_starts_anew():
     paths = [layer.path for layer in facts.layers]
     assert paths == [layer.path for layer in model_facts(model).layers]
     trained = model.layers[0].kernel.numpy()
-    with Bench(model, facts, data, 16, True, anew=True) as bench:
+    with Bench(model, facts, data, 16, True, redrawn=True) as bench:
         seen = []
         bench._draw(0)
         seen.append(model.layers[0].kernel.numpy())

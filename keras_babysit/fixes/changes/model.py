@@ -91,7 +91,7 @@ def _initializer(setup: Setup, fix: Fix) -> None:
     layers = setup.layers(fix.where) if fix.where else layers_of(setup.model)
     found = [layer for layer in layers if _kernels(layer)]
     if not found:
-        raise ValueError("there are no kernels to draw anew")
+        raise ValueError("there are no kernels to redraw")
 
     def draw(seed: int) -> None:
         for i, layer in enumerate(found):
@@ -160,7 +160,7 @@ def _adapt(setup: Setup, fix: Fix) -> None:
 
 
 def redraw(layer: Any, variable: Any, seed: int) -> None:
-    """Draws a weight anew from the initializer that its layer has for it."""
+    """Redraws a weight from the initializer that its layer has for it."""
     initializer = initializer_of(layer, variable.name)
     if initializer is None:
         return

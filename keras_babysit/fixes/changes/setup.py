@@ -33,7 +33,7 @@ class Setup:
         losses: index of an output to the loss in place of its own.
         weights: what is done to the weights once they have their first values, with a
             seed.
-        structure: the changes for which the training step has to be traced anew.
+        structure: the changes for which the training step has to be traced again.
     """
 
     model: Any
