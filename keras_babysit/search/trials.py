@@ -15,6 +15,10 @@ from keras_babysit.document.values import plain
 #: `killed`: its process ended again and again.
 STATUSES = ("running", "completed", "stopped", "failed", "killed")
 
+#: `Outcome.raised` where the values are to blame, not the program or the machine:
+#: KerasTuner's exception for it, and what `max_model_size` comes to.
+INFEASIBLE = "FailedTrialError"
+
 
 @dataclass(frozen=True)
 class Objective:

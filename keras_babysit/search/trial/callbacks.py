@@ -27,9 +27,9 @@ EVERY = 100
 class Ended(BaseException):
     """Ends a trial at once; not an `Exception`, which a user's `fit` might catch."""
 
-    def __init__(self, status: str, reason: str):
+    def __init__(self, status: str, reason: str, raised: str = ""):
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.raised = status, reason, raised
 
 
 class TrialBabysitter(Babysitter):

@@ -200,16 +200,19 @@ def for_own_fit(
     """Returns what a hypermodel's own `fit` is given, by position and by name.
 
     Data that is not there is left out. `x` and `y` have their names, but where `fit`
-    calls them something else they come first, as with KerasTuner.
+    calls them something else they come first, as with KerasTuner. `epochs` and
+    `verbose`, which KerasTuner only passes on, are left out where it has no room.
     """
     given = {k: v for k, v in arguments.items() if k not in _BY_SAMPLE or v is not None}
-    first = [given[name] for name in ("x", "y") if name in given]
-    others = {k: v for k, v in given.items() if k not in ("x", "y")}
     signature = inspect.signature(fit)
-    if _can_bind(signature, hp, model, **given):
-        return (hp, model), given
-    if _can_bind(signature, hp, model, *first, **others):
-        return (hp, model, *first), others
+    for spared in ((), ("verbose",), ("epochs", "verbose")):
+        named = {k: v for k, v in given.items() if k not in spared}
+        first = [named[name] for name in ("x", "y") if name in named]
+        others = {k: v for k, v in named.items() if k not in ("x", "y")}
+        if _can_bind(signature, hp, model, **named):
+            return (hp, model), named
+        if _can_bind(signature, hp, model, *first, **others):
+            return (hp, model, *first), others
     return (hp, model), given
 
 

@@ -58,8 +58,17 @@ class Left:
         return sum(epoch.fold == self.fold for epoch in self.epochs)
 
 
-def left_by(store: Store, trial: Trial, objective: Objective) -> Left | None:
-    """Returns what there is of a trial in its folder; `None` if it must begin anew."""
+def left_by(
+    store: Store, trial: Trial, objective: Objective, first_only: bool = True
+) -> Left | None:
+    """Returns what there is of a trial in its folder; `None` if it must begin anew.
+
+    Args:
+        store: of the search.
+        trial: the trial.
+        objective: what is searched for.
+        first_only: whether its model is the first fold's, not the best of all.
+    """
     checkpoints = Checkpoints(store.folder(trial))
     epochs = store.epochs(trial)
     if not epochs:
@@ -76,7 +85,8 @@ def left_by(store: Store, trial: Trial, objective: Objective) -> Left | None:
             known = (*before, *(e for e in own if e.epoch <= last.epoch))
             left = Left(known, fold, last.checkpoint, state)
             break
-    best = best_of([e for e in left.epochs if e.fold == 0], objective)
+    kept = [e for e in left.epochs if e.fold == 0 or not first_only]
+    best = best_of(kept, objective)
     if best is not None and checkpoints.beside(best.checkpoint) is None:
         return None  # The best model is gone; only training again brings it back.
     return left if left.epochs else None
@@ -113,6 +123,8 @@ def obstacle_in(model: keras.Model) -> str:
     Those of Keras have none, but for a `Lambda`, which may do anything. Functions
     (losses, activations) are taken for what they should be: without state.
     """
+    if getattr(model, "_distribute_strategy", None) is not None:
+        return "it trains under a strategy of tf.distribute"
     loss = model._compile_loss
     losses = [] if loss is None else keras.tree.flatten(loss._user_loss)
     rate = getattr(model.optimizer, "_learning_rate", None)
