@@ -9,7 +9,7 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.errors import wrong
+from keras_babysit.errors import whole, wrong
 from keras_babysit.search.oracles.directions import direction_of
 from keras_babysit.search.space import refinement
 from keras_babysit.search.space.borders import checked_limits
@@ -59,6 +59,31 @@ def objective_of(given: Any) -> Objective:
             f"{given.direction!r}"
         )
     return Objective(given.name, given.direction)
+
+
+def check_executions(executions: int, folds: int | None) -> None:
+    """Raises a `ValueError` for both folds and executions."""
+    whole("executions_per_trial", executions)
+    if executions > 1 and folds is not None:
+        raise ValueError(
+            "`folds` and `executions_per_trial` cannot be given together: each fold is "
+            f"a training already. Received: folds={folds}, "
+            f"executions_per_trial={executions}"
+        )
+
+
+def check_strategy(strategy: Any, executor: Executor) -> None:
+    """Raises a `ValueError` for what is no strategy, or cannot be sent elsewhere."""
+    if strategy is None:
+        return
+    if not hasattr(strategy, "scope"):
+        raise wrong("distribution_strategy", "a strategy of `tf.distribute`", strategy)
+    if not isinstance(executor, InPlace):
+        raise ValueError(
+            "`distribution_strategy` is for trials in this process. With an executor, "
+            "make the strategy in the hypermodel. Received: "
+            f"distribution_strategy={strategy!r}"
+        )
 
 
 def limits_of(limits: Any, widen: bool) -> dict[str, tuple[float, float]]:

@@ -61,6 +61,7 @@ class SearchReport(Shown):
         method: how trials are chosen.
         seed: of the search.
         folds: number of folds of each trial; `None` for one validation set.
+        executions: how often each trial was trained, with other seeds.
         ended: whether the search has come to its end.
         aborted: why it was given up; `""` if it was not.
         dimensions: the hyperparameters with their ranges over all stages.
@@ -81,6 +82,7 @@ class SearchReport(Shown):
     method: str = "random"
     seed: int | None = None
     folds: int | None = None
+    executions: int = 1
     ended: bool = False
     aborted: str = ""
     dimensions: tuple[Dimension, ...] = ()
@@ -103,7 +105,7 @@ class SearchReport(Shown):
     def epochs_planned(self) -> int:
         """Epochs that the trials that have ended were to train."""
         ended = (t for t in self.trials if t.outcome is not None)
-        return sum(t.epochs for t in ended) * (self.folds or 1)
+        return sum(t.epochs for t in ended) * (self.folds or self.executions)
 
     @property
     def epochs_trained(self) -> int:
@@ -114,7 +116,7 @@ class SearchReport(Shown):
     def epochs_saved(self) -> int:
         """Epochs that stopped trials left out: what stopping saved."""
         return sum(
-            t.epochs * (self.folds or 1) - t.outcome.epochs
+            t.epochs * (self.folds or self.executions) - t.outcome.epochs
             for t in self.trials
             if t.outcome is not None and t.status == "stopped"
         )
@@ -132,12 +134,17 @@ class SearchReport(Shown):
                 self.method,
                 self.seed,
                 self.folds,
+                self.executions,
                 dimensions,
                 self.aborted,
             ),
             *sections.stages(self.stages, self.trials),
             *sections.best_trials(
-                best, self.objective, dimensions, len(self.stages) > 1
+                best,
+                self.objective,
+                dimensions,
+                len(self.stages) > 1,
+                "folds" if self.folds else "executions",
             ),
             *figures(self.objective, self.trials, dimensions, best, self.importance),
             *sections.merit(self.repeats, self.verdict, self.ended, len(best)),
@@ -217,6 +224,7 @@ def report_of(
         method=str(settings.get("method") or "random"),
         seed=settings.get("seed"),
         folds=settings.get("folds"),
+        executions=settings.get("executions_per_trial") or 1,
         ended=bool(events) and events[-1]["event"] == "finished",
         aborted=aborted(events),
         dimensions=tuple(found),

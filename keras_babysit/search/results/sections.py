@@ -80,6 +80,7 @@ def searched(
     method: str,
     seed: int | None,
     folds: int | None,
+    executions: int,
     dimensions: Iterable[Dimension],
     aborted: str,
 ) -> list[Block]:
@@ -87,7 +88,8 @@ def searched(
     direction = {"min": "lower", "max": "higher"}[objective.direction]
     line = f"{objective.name}, {direction} is better; method {method}"
     line += f"; seed {seed}" if seed is not None else ""
-    line += f"; {folds} folds." if folds else "; one validation set."
+    line += f"; {folds} folds" if folds else "; one validation set"
+    line += f"; {executions} executions of each trial." if executions > 1 else "."
     found = [(d.name, str(d)) for d in dimensions]
     return [
         Heading("What was searched", 2),
@@ -127,6 +129,7 @@ def best_trials(
     objective: Objective,
     dimensions: Iterable[Dimension],
     staged: bool,
+    parts: str = "folds",
 ) -> list[Block]:
     """Returns the best trials as columns: they are few, hyperparameters are many."""
     trials = [one.trial for one in best]
@@ -139,7 +142,7 @@ def best_trials(
         lines.append(("± over repeats", *map(_or_dash, stds)))
     if any(outcome.fold_scores for outcome in outcomes):
         folds = (spread(outcome.fold_scores) for outcome in outcomes)
-        lines.append(("± over folds", *map(_or_dash, folds)))
+        lines.append((f"± over {parts}", *map(_or_dash, folds)))
     names = [d.name for d in dimensions if any(d.name in t.values for t in trials)]
     lines += [(n, *(shown(t.values.get(n)) for t in trials)) for n in names]
     lines += [

@@ -147,9 +147,7 @@ class Attempt:
 
     def _take_up(self) -> None:
         first_only = self.work.folds is not None
-        left = resume.left_by(
-            self.store, self.trial, self.work.objective, first_only
-        )
+        left = resume.left_by(self.store, self.trial, self.work.objective, first_only)
         if left is None:
             if self.store.epochs(self.trial):
                 self._begin_anew("its files do not fit together")
@@ -213,7 +211,7 @@ class Attempt:
             self._finish(model, over)
 
     def _check_size(self, model: keras.Model) -> None:
-        """Ends a trial whose model is too large; one that is built later is seen then."""
+        """Ends a trial whose model is too large, as soon as the model is built."""
         most = self.work.max_model_size
         if most is None or not model.built:
             return
