@@ -14,6 +14,7 @@ import optuna
 from optuna import pruners
 from optuna.trial import TrialState
 
+from keras_babysit.search.oracles.brackets import Brackets
 from keras_babysit.search.oracles.optuna_oracle import quiet
 from keras_babysit.search.trials import EpochResult, Objective, Trial
 
@@ -32,6 +33,7 @@ _WITHOUT_NOTES = (
     pruners.PercentilePruner,
     pruners.ThresholdPruner,
     pruners.NopPruner,
+    Brackets,
 )
 _STATES = {
     "completed": TrialState.COMPLETE,

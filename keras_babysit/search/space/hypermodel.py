@@ -124,7 +124,7 @@ def space_of(
             '`hp.Int("units", 16, 256, sampling="log")`.'
         )
     space.values = {}
-    return keras_tuner.HyperParameters.from_config(space.get_config())
+    return scales.copied(space.get_config())
 
 
 def searchable(space: keras_tuner.HyperParameters) -> list[str]:
@@ -136,7 +136,7 @@ def _with_values(
     space: keras_tuner.HyperParameters, conditions: Any
 ) -> keras_tuner.HyperParameters:
     """Returns the space with its defaults, but for those that conditions ask for."""
-    made = keras_tuner.HyperParameters()
+    made = scales.Scoped()
     wanted: dict[str, list[Any]] = {}
     for condition in conditions:  # Nested ones of one parent ask for what both take.
         before = wanted.get(condition.name, condition.values)

@@ -303,7 +303,7 @@ class Attempt:
             except Exception as error:
                 raise _Anew(f"{path.name} does not fit: {error}") from error
             if self._babysitter is not None:
-                damaged = self._babysitter.replay(int(model.optimizer.iterations))
+                damaged = self._babysitter.replay(resume.steps_of(model.optimizer))
                 if damaged:
                     self.notes.lines.append(
                         f"{count(damaged, 'line')} of what the babysitter had recorded "

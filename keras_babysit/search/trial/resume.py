@@ -153,12 +153,17 @@ def state_of(model: keras.Model) -> dict[str, Any]:
     # One that a hypermodel's own `fit` trains need not be compiled.
     optimizer = getattr(model, "optimizer", None)
     return {
-        "step": None if optimizer is None else int(optimizer.iterations),
+        "step": None if optimizer is None else steps_of(optimizer),
         "seeds": [_value(variable) for variable in _seeds(model)],
         "global_seed": _value(global_seed_generator().state)
         if global_state.get_global_attribute("global_seed_generator") is not None
         else None,
     }
+
+
+def steps_of(optimizer: keras.optimizers.Optimizer) -> int:
+    """Returns the number of updates so far, also under a strategy."""
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
 
 
 def restore(model: keras.Model, path: Any, state: Mapping[str, Any]) -> None:
@@ -169,7 +174,7 @@ def restore(model: keras.Model, path: Any, state: Mapping[str, Any]) -> None:
     seeds = _seeds(model)
     if len(seeds) != len(state["seeds"]):
         raise ValueError("the model has other seed generators than its checkpoint")
-    if int(model.optimizer.iterations) != state["step"]:
+    if steps_of(model.optimizer) != state["step"]:
         raise ValueError("the optimizer's state is not in it")
     for variable, value in zip(seeds, state["seeds"], strict=True):
         variable.assign(np.array(value, variable.dtype))

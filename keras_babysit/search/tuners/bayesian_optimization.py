@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import keras_tuner
@@ -10,6 +10,8 @@ import keras_tuner
 from keras_babysit.errors import positive, whole_or_none
 from keras_babysit.search.oracles.staged_oracles import StagedBayesian
 from keras_babysit.search.tuners.tuner import Tuner
+
+_DEFAULTS = {"num_initial_points": None, "alpha": 1e-4, "beta": 2.6}
 
 
 class BayesianOptimization(Tuner):
@@ -39,15 +41,18 @@ class BayesianOptimization(Tuner):
         **kwargs: Any,
     ):
         whole_or_none("num_initial_points", num_initial_points)
-        process = _Process(
-            num_initial_points, positive("alpha", alpha), positive("beta", beta)
-        )
+        given = {
+            "num_initial_points": num_initial_points,
+            "alpha": positive("alpha", alpha),
+            "beta": positive("beta", beta),
+        }
+        is_plain = given == _DEFAULTS
         super().__init__(
             hypermodel,
             objective,
             max_trials,
             max_retries_per_trial,
-            method="bayesian" if process == _Process() else process,
+            method="bayesian" if is_plain else _process(**given),
             seed=seed,
             hyperparameters=hyperparameters,
             tune_new_entries=tune_new_entries,
@@ -57,30 +62,20 @@ class BayesianOptimization(Tuner):
         )
 
 
-@dataclass(frozen=True)
-class _Process:
-    """A `method` of `Search`: the Bayesian one, with arguments of its own."""
+def _process(**given: Any) -> Callable[..., StagedBayesian]:
+    """Returns a `method` of `Search`: the Bayesian one, with arguments of its own."""
 
-    num_initial_points: int | None = None
-    alpha: float = 1e-4
-    beta: float = 2.6
-
-    @property
-    def __qualname__(self) -> str:
-        given = (f"{name}={value!r}" for name, value in vars(self).items())
-        return f"bayesian({', '.join(given)})"
-
-    def __call__(
-        self,
+    def method(
         objective: Any,
         max_trials: int,
         seed: int,
         hyperparameters: keras_tuner.HyperParameters,
     ) -> StagedBayesian:
         return StagedBayesian(
-            objective,
-            max_trials,
-            seed=seed,
-            hyperparameters=hyperparameters,
-            **vars(self),
+            objective, max_trials, seed=seed, hyperparameters=hyperparameters, **given
         )
+
+    # By this, searches of other arguments are told apart.
+    told = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    method.__qualname__ = f"bayesian({told})"
+    return method

@@ -23,9 +23,9 @@ def build_model(hp):
             padding="same",
         )(x)
         if hp.Choice(f"pooling{i}", ["max", "avg"]) == "max":
-            x = keras.layers.MaxPooling2D()(x)
+            x = keras.layers.MaxPooling2D(2)(x)
         else:
-            x = keras.layers.AveragePooling2D()(x)
+            x = keras.layers.AveragePooling2D(2)(x)
         x = keras.layers.BatchNormalization()(x)
         x = keras.layers.ReLU()(x)
     if hp.Choice("global_pooling", ["max", "avg"]) == "max":

@@ -85,7 +85,7 @@ class MyHyperModel(keras_tuner.HyperModel):
 tuner = keras_tuner.RandomSearch(
     MyHyperModel(),
     objective="val_accuracy",
-    max_trials=2,
+    max_trials=1,
     overwrite=True,
     directory="my_dir",
     project_name="tune_hypermodel",
@@ -116,7 +116,7 @@ y_regression = x_regression[:, :1]
 tuner = keras_tuner.RandomSearch(
     hypermodel=build_regressor,
     objective=keras_tuner.Objective("val_mean_absolute_error", direction="min"),
-    max_trials=2,
+    max_trials=1,
     overwrite=True,
     directory="my_dir",
     project_name="built_in_metrics",
@@ -144,7 +144,7 @@ class HyperRegressor(keras_tuner.HyperModel):
 tuner = keras_tuner.RandomSearch(
     hypermodel=HyperRegressor(),
     # No objective to specify: it is the return value of `HyperModel.fit()`.
-    max_trials=2,
+    max_trials=1,
     overwrite=True,
     directory="my_dir",
     project_name="custom_eval",
@@ -162,7 +162,7 @@ class TwoMetrics(HyperRegressor):
 tuner = keras_tuner.RandomSearch(
     hypermodel=TwoMetrics(),
     objective=keras_tuner.Objective("metric_a", "max"),
-    max_trials=2,
+    max_trials=1,
     overwrite=True,
     directory="my_dir",
     project_name="custom_eval_dict",
@@ -181,7 +181,7 @@ class Quadratic(keras_tuner.RandomSearch):
 
 tuner = Quadratic(
     # No hypermodel or objective specified.
-    max_trials=20,
+    max_trials=10,
     overwrite=True,
     directory="my_dir",
     project_name="tune_anything",
@@ -214,7 +214,7 @@ class KeptApart(keras_tuner.RandomSearch):
 
 
 tuner = KeptApart(
-    max_trials=2,
+    max_trials=1,
     overwrite=True,
     directory="my_dir",
     project_name="keep_code_separate",
