@@ -231,7 +231,7 @@ class Attempt:
         self._callbacks = copied_callbacks(given, Path(self.trial.name, own))
         self._babysitter = self._new_babysitter() if work.babysit else None
         ours = [] if self._babysitter is None else [self._babysitter]
-        end = EpochEnd(self._began, self._ended, lambda: self.hopeless)
+        end = EpochEnd(self._began, self._ended, self._hopeless)
         arguments = {
             "verbose": work.verbose,
             "epochs": self.trial.epochs,
@@ -289,7 +289,6 @@ class Attempt:
         """A `fit` begins; of a hypermodel's own `fit` there may be several."""
         if self.pruned:
             raise Ended("stopped", self.pruned)
-        self._check_size(model)
         left = self._left
         if left is None or left.fold != self._fold or not left.epochs:
             return
@@ -312,6 +311,10 @@ class Attempt:
         self.pruned = self._reported(left.epochs[-1])
         if over or self.pruned:
             raise _Over
+
+    def _hopeless(self, model: keras.Model) -> str:
+        self._check_size(model)  # It may have been built by its first step.
+        return self.hopeless
 
     def _found(self, finding: Finding) -> None:
         if self.work.stop_on_error and finding.severity == "error":

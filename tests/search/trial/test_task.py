@@ -692,11 +692,10 @@ def test_executions_have_other_seeds_and_the_best_model_is_kept(tmp_path):
 def test_a_model_that_is_too_large_is_not_trained(tmp_path, built):
     class Unbuilt(Small):
         def build(self, hp):
-            model = super().build(hp)
-            if not built:
-                made = keras.Sequential(model.layers)
-                made.compile("sgd", "mse")
-                return made
+            if built:
+                return super().build(hp)
+            model = keras.Sequential([L.Dense(3, activation="softmax")])
+            model.compile("sgd", "sparse_categorical_crossentropy")
             return model
 
     outcome = run(work(tmp_path, Unbuilt(), max_model_size=10))
