@@ -77,10 +77,20 @@ _OF_KERAS_TUNER = (
     "oracles",
 )
 
+#: KerasTuner's that have another name here, or none.
+_INSTEAD = {
+    "SklearnTuner": "`keras_tuner.SklearnTuner`",
+    "Tuner": "`Search(..., method=oracle)`",
+}
+
 _load, __dir__ = _lazy(__name__, _PUBLIC, __all__)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _INSTEAD:
+        raise AttributeError(
+            f"`keras_babysit.search` has no `{name}`: use {_INSTEAD[name]}."
+        )
     try:
         if name in _OF_KERAS_TUNER:
             return getattr(importlib.import_module("keras_tuner"), name)

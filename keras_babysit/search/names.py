@@ -45,6 +45,16 @@ _UNUSED = {
     "tuner_id": "One program runs the whole search: several machines are "
     '`executor="ray"`',
 }
+#: Arguments of `Search` that KerasTuner's tuners decide, and those that only some do.
+_FIXED = ("epochs", "stages", "method", "max_error_retries")
+_ELSEWHERE = {
+    "epochs": "Give it to `search`",
+    "max_error_retries": "Use `max_retries_per_trial`",
+    "max_trials": "It follows from `max_epochs`, `factor` and `hyperband_iterations`",
+    "method": "Use `Search(method=...)`",
+    "pruner": "Its brackets decide which trials end: use `RandomSearch(pruner=...)`",
+    "stages": "Use `Search(stages=...)`",
+}
 
 
 def refuse(unknown: Mapping[str, Any], tuner: type) -> None:
@@ -68,6 +78,16 @@ def refuse_unused(**arguments: Any) -> None:
             raise ValueError(
                 f"`{name}` has no meaning here. {_UNUSED[name]}. "
                 f"Received: {name}={value!r}"
+            )
+
+
+def refuse_fixed(given: Mapping[str, Any], tuner: str, *names: str) -> None:
+    """Raises a `ValueError` for an argument of `Search` that a tuner decides."""
+    for name in (*_FIXED, *names):
+        if name in given:
+            raise ValueError(
+                f"`{name}` is not an argument of `{tuner}`. {_ELSEWHERE[name]}. "
+                f"Received: {name}={given[name]!r}"
             )
 
 

@@ -147,7 +147,9 @@ class SearchReport(Shown):
                 "folds" if self.folds else "executions",
             ),
             *figures(self.objective, self.trials, dimensions, best, self.importance),
-            *sections.merit(self.repeats, self.verdict, self.ended, len(best)),
+            *sections.merit(
+                self.repeats, self.verdict, self.ended, len(best), self.executions
+            ),
             *sections.listed("Ranges", map(str, self.findings)),
             *sections.importance(self.importance),
             *sections.epochs(self.trials, planned, trained, self.epochs_saved),

@@ -158,12 +158,16 @@ def best_trials(
 
 
 def merit(
-    repeats: Sequence[Repeats], verdict: str, ended: bool, best: int
+    repeats: Sequence[Repeats],
+    verdict: str,
+    ended: bool,
+    best: int,
+    executions: int = 1,
 ) -> list[Block]:
     """Returns whether the best are so by merit, from their repeats."""
     # The table has the means.
     said = verdict.partition(". ")[2]
-    if ended and best > 1 and not repeats:
+    if ended and best > 1 and not repeats and executions == 1:
         said = (
             "Each was trained once, so the order of the best may be luck: repeat_top=3 "
             "trains the best three again, with other seeds."

@@ -8,6 +8,7 @@ from typing import Any
 import keras_tuner
 
 from keras_babysit.errors import positive, whole_or_none
+from keras_babysit.search.names import refuse_fixed
 from keras_babysit.search.oracles.staged_oracles import StagedBayesian
 from keras_babysit.search.tuners.tuner import Tuner
 
@@ -40,6 +41,7 @@ class BayesianOptimization(Tuner):
         max_consecutive_failed_trials: int | None = 3,
         **kwargs: Any,
     ):
+        refuse_fixed(kwargs, "BayesianOptimization")
         whole_or_none("num_initial_points", num_initial_points)
         given = {
             "num_initial_points": num_initial_points,

@@ -8,6 +8,7 @@ from typing import Any
 from optuna.distributions import CategoricalDistribution
 
 from keras_babysit.errors import whole_or_none
+from keras_babysit.search.names import refuse_fixed
 from keras_babysit.search.space import optuna_space, scales
 from keras_babysit.search.tuners.tuner import Tuner
 
@@ -38,6 +39,7 @@ class GridSearch(Tuner):
         max_consecutive_failed_trials: int | None = 3,
         **kwargs: Any,
     ):
+        refuse_fixed(kwargs, "GridSearch")
         whole_or_none("max_trials", max_trials)
         super().__init__(
             hypermodel,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_babysit.errors import whole
+from keras_babysit.search.names import refuse_fixed
 from keras_babysit.search.oracles.brackets import Brackets
 from keras_babysit.search.tuners.tuner import Tuner
 
@@ -43,6 +44,7 @@ class Hyperband(Tuner):
         max_consecutive_failed_trials: int | None = 3,
         **kwargs: Any,
     ):
+        refuse_fixed(kwargs, "Hyperband", "max_trials", "pruner")
         whole("hyperband_iterations", hyperband_iterations)
         brackets = Brackets(max_epochs, factor)
         super().__init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_babysit.search.names import refuse_fixed
 from keras_babysit.search.tuners.tuner import Tuner
 
 
@@ -31,6 +32,7 @@ class RandomSearch(Tuner):
         max_consecutive_failed_trials: int | None = 3,
         **kwargs: Any,
     ):
+        refuse_fixed(kwargs, "RandomSearch")
         super().__init__(
             hypermodel,
             objective,

@@ -78,7 +78,11 @@ class Records:
         Raises:
             KeyError: if there is none.
         """
-        return self.trials[trial_id]
+        known = self.trials
+        if trial_id not in known:
+            there = f"There are {', '.join(known)}." if known else "There are none yet."
+            raise KeyError(f"There is no trial {trial_id!r}. {there}")
+        return known[trial_id]
 
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
         """Returns the best trials so far, best first."""

@@ -136,7 +136,9 @@ class Custom(search.RandomSearch):
         ({"max_model_size": 0}, "max_model_size=0"),
         ({"max_retries_per_trial": -1}, "max_retries_per_trial=-1"),
         ({"distribution_strategy": "all"}, "`distribution_strategy` must be"),
-        ({"stages": [(1, 1)]}, "`max_trials` and `stages` cannot be given together"),
+        ({"stages": [(1, 1)]}, r"`stages` is not .* `Search\(stages=...\)`"),
+        ({"method": "tpe"}, r"`method` is not .*`Search\(method=...\)`.*'tpe'"),
+        ({"epochs": 3}, "`epochs` is not .* Give it to `search`.*epochs=3"),
     ],
 )
 def test_arguments_that_are_refused(tmp_path, settings, message):
@@ -150,7 +152,8 @@ def test_arguments_that_are_refused(tmp_path, settings, message):
         ("Hyperband", {"max_epochs": 0}, "max_epochs=0"),
         ("Hyperband", {"factor": 1}, "`factor`.*at least 2.*factor=1"),
         ("Hyperband", {"hyperband_iterations": 0}, "hyperband_iterations=0"),
-        ("Hyperband", {"max_trials": 3}, "multiple values .*max_trials"),
+        ("Hyperband", {"max_trials": 3}, "`max_trials` is not .*follows from `max_ep"),
+        ("Hyperband", {"pruner": None}, "`pruner` is not .* brackets decide"),
         ("BayesianOptimization", {"alpha": -1}, "alpha=-1"),
         ("BayesianOptimization", {"num_initial_points": 0}, "num_initial_points=0"),
         ("GridSearch", {"max_trials": 0}, "max_trials=0"),
@@ -158,7 +161,7 @@ def test_arguments_that_are_refused(tmp_path, settings, message):
     ],
 )
 def test_arguments_of_each_that_are_refused(tmp_path, kind, settings, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ValueError, match=message):
         made(tmp_path, kind, **settings)
 
 
@@ -172,6 +175,10 @@ def test_the_oracle_only_shows(tmp_path):
     tuner = made(tmp_path)
     with pytest.raises(AttributeError, match=r"no 'update_trial'.*return it from"):
         tuner.oracle.update_trial("0", {})
+    with pytest.raises(KeyError, match=r"no trial .0.\. There are none yet"):
+        tuner.oracle.get_trial("0")
+    with pytest.raises(AttributeError, match=r"no `Tuner`: use `Search\(..., method="):
+        _ = search.Tuner
 
 
 class TestRunTrial:
@@ -315,7 +322,7 @@ class TestBrackets:
             assert trial.outcome.epochs in (*rounds, 9)
         assert "rank" in next(t for t in trials if t.status == "stopped").outcome.reason
         planned = tuner.report().epochs_planned
-        assert tuner.report().epochs_trained < 0.6 * planned
+        assert tuner.report().epochs_trained < 0.65 * planned
 
 
 def test_nothing_here_is_random_without_a_seed(tmp_path):
