@@ -19,6 +19,9 @@ from keras_babysit.search.trials import Objective
 #: KerasTuner's own distributed mode is on if one of them is set.
 _CHIEF = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 
+#: What the sum of several objectives is called, as in KerasTuner.
+SEVERAL = "multi_objective"
+
 
 def check_environment() -> None:
     """Raises a `RuntimeError` in a process of KerasTuner's distributed mode."""
@@ -35,14 +38,16 @@ def check_environment() -> None:
 def objective_of(given: Any) -> Objective:
     """Returns the objective, with its direction."""
     if isinstance(given, Objective):
-        given = keras_tuner.Objective(given.name, given.direction)
-    is_multi = isinstance(given, list | tuple)
-    if is_multi or not isinstance(given, str | keras_tuner.Objective) or not given:
+        return given
+    if isinstance(given, list | tuple) and given:
+        parts = tuple(objective_of(one) for one in given)
+        if len({part.name for part in parts}) < len(parts):
+            raise wrong("objective", "a list of different ones", given)
+        return parts[0] if len(parts) == 1 else Objective(SEVERAL, "min", parts)
+    if not isinstance(given, str | keras_tuner.Objective) or not given:
         raise ValueError(
-            "`objective` must be the name of what `fit` logs, such as 'val_loss', or a "
-            f"keras_tuner.Objective. Received: objective={given!r}"
-            + ". Of several, log the sum as a metric, or return it from the `fit` of a "
-            "`keras_tuner.HyperModel`." * is_multi
+            "`objective` must be the name of what `fit` logs, such as 'val_loss', a "
+            f"keras_tuner.Objective, or a list of these. Received: objective={given!r}"
         )
     if isinstance(given, str):
         direction = direction_of(given)

@@ -301,8 +301,9 @@ class Driver:
 
     def _check_objective(self, result: EpochResult) -> None:
         self._checks_objective = False
-        name = self._scheduler.plan.objective.name
-        if name in result.logs:
+        names = self._scheduler.plan.objective.names
+        name = next((name for name in names if name not in result.logs), None)
+        if name is None:
             return
         close = difflib.get_close_matches(name, list(result.logs), 1)
         meant = f" Did you mean {close[0]!r}?" if close else ""

@@ -62,16 +62,17 @@ class Search:
             compiled model, or a `keras_tuner.HyperModel`, whose `fit` is used too: it
             gets the arguments of `search`, and `epochs`, `verbose` and `callbacks`.
         objective: name of what `fit` logs, `"val_loss"`, or a `keras_tuner.Objective`
-            where its direction cannot be told from its name.
+            where its direction cannot be told from its name; or a list of these.
         max_trials: how many sets of values are tried, where there are no `stages`;
             10 by default.
         epochs: how long each is trained at most, likewise; 10 by default.
         stages: several stages instead, from coarse to fine: `(trials, epochs)` or
             `Stage` each, or what `coarse_to_fine()` returns.
         method: `"random"`; `"bayesian"` (KerasTuner's oracle, a Gaussian process; needs
-            scipy and scikit-learn); `"tpe"` (Optuna's); `"grid"`; a KerasTuner oracle
-            without trials; or a function `(objective, max_trials, seed,
-            hyperparameters)` that makes one for each stage.
+            scipy and scikit-learn); `"tpe"` or `"nsga2"` (Optuna's, which look for the
+            Pareto front of several objectives); `"grid"`; a KerasTuner oracle without
+            trials; or a function `(objective, max_trials, seed, hyperparameters)` that
+            makes one for each stage.
         directory: where searches are kept.
         project_name: name of this one, a folder in `directory`.
         overwrite: delete what is in the folder. Otherwise go on with it.
@@ -84,7 +85,8 @@ class Search:
         widen: whether ranges grow where the best values lie at their border.
         limits: name to the smallest and largest value that `widen` may come to.
         stop_on_error: whether a finding of severity `"error"` ends a trial.
-        pruner: what else does: `"median"`, `"halving"`, an Optuna pruner, or `None`.
+        pruner: what else does: `"median"` (nothing, with several objectives),
+            `"halving"`, an Optuna pruner, or `None`.
         executor: `None` to train in this process, one after the other; `"ray"`; or an
             object that does what `executors.Executor` says.
         workers: for `"ray"`: how many trials at a time; as many as fit by default.
@@ -204,6 +206,8 @@ class Search:
         self._folds, self._repeats = folds, (repeat_top, repeats)
         self._widen, self._limits = bool(widen), limits_of(limits, widen)
         check_verbose(verbose)
+        if self._objective.parts and pruner == "median":
+            pruner = None  # What is bad by the sum may be on the front.
         self._pruner, self._stopper = pruner, Stopper(pruner, self._objective)
         self._executor = executor_of(executor, workers, cpus_per_trial, gpus_per_trial)
         check_strategy(distribution_strategy, self._executor)

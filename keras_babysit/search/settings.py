@@ -31,11 +31,13 @@ def settings_of(plan: Plan, pruner: Any, **others: Any) -> dict[str, Any]:
         pruner: as for `Search`.
         **others: `folds`, `stop_on_error`, `babysit`, `keep_top`, `project_name`, ...
     """
+    parts = [{"name": p.name, "direction": p.direction} for p in plan.objective.parts]
     settings = {
         "version": VERSION,
         "objective": {
             "name": plan.objective.name,
             "direction": plan.objective.direction,
+            **({"parts": parts} if parts else {}),
         },
         "seed": plan.seed,
         "stages": [

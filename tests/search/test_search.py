@@ -638,7 +638,6 @@ class TestBadInput:
             ({"widen": True, "limits": {"a": (1, 0)}}, "`limits`.*in order"),
             ({"widen": True, "limits": 3}, "limits=3"),
             ({"objective": ""}, "`objective` must be"),
-            ({"objective": ["val_loss", "loss"]}, "Of several, log the sum"),
             ({"objective": "val_cosine_similarity"}, "minimized or maximized"),
             ({"verbose": "auto"}, "`verbose` must be 0 or 1.*verbose='auto'"),
             ({"verbose": -1}, "verbose=-1"),

@@ -14,7 +14,6 @@ import optuna
 from optuna import pruners
 from optuna.trial import TrialState
 
-from keras_babysit.search.oracles.brackets import Brackets
 from keras_babysit.search.oracles.optuna_oracle import quiet
 from keras_babysit.search.trials import EpochResult, Objective, Trial
 
@@ -33,7 +32,6 @@ _WITHOUT_NOTES = (
     pruners.PercentilePruner,
     pruners.ThresholdPruner,
     pruners.NopPruner,
-    Brackets,
 )
 _STATES = {
     "completed": TrialState.COMPLETE,

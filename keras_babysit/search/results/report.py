@@ -14,6 +14,7 @@ from keras_babysit.records import Finding
 from keras_babysit.search.results import sections
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.results.importance import Importance, importance_of
+from keras_babysit.search.results.pareto import front
 from keras_babysit.search.results.plots.figures import figures
 from keras_babysit.search.results.ranking import (
     Candidate,
@@ -68,6 +69,7 @@ class SearchReport(Shown):
         stages: a `StageSummary` each.
         trials: all of them, by number.
         best: the best few sets of values, a `Candidate` each, best first.
+        front: of several objectives, the trials that none of the others beats in all.
         reasons: why trials were stopped or have failed, the most frequent first.
         rules: what the babysitter found in trials, likewise.
         notes: what went wrong on the side, likewise.
@@ -93,6 +95,7 @@ class SearchReport(Shown):
     rules: tuple[Reason, ...] = ()
     notes: tuple[Reason, ...] = ()
     findings: tuple[Finding, ...] = ()
+    front: tuple[Trial, ...] = ()
     repeats: tuple[Repeats, ...] = ()
     verdict: str = ""
     importance: Importance | None = None
@@ -146,6 +149,7 @@ class SearchReport(Shown):
                 len(self.stages) > 1,
                 "folds" if self.folds else "executions",
             ),
+            *sections.pareto(self.front, self.objective, dimensions),
             *figures(self.objective, self.trials, dimensions, best, self.importance),
             *sections.merit(
                 self.repeats, self.verdict, self.ended, len(best), self.executions
@@ -165,6 +169,7 @@ class SearchReport(Shown):
             {
                 **vars(self),
                 "trials": rows(self.trials, self.objective),
+                "front": [trial.number for trial in self.front],
                 "epochs_planned": self.epochs_planned,
                 "epochs_trained": self.epochs_trained,
                 "epochs_saved": self.epochs_saved,
@@ -233,6 +238,7 @@ def report_of(
         stages=stages_of(settings, trials, objective),
         trials=tuple(trials),
         best=tuple(best[:BEST]),
+        front=tuple(front(trials, objective)),
         reasons=reasons(trials),
         rules=rules_of(trials),
         notes=notes_of(trials),

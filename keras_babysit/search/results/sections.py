@@ -157,6 +157,29 @@ def best_trials(
     return [Heading("Best trials", 2), _table(head, lines, words=("trial",))]
 
 
+def pareto(
+    front: Sequence[Trial], objective: Objective, dimensions: Iterable[Dimension]
+) -> list[Block]:
+    """Returns the trials that none beats in all of several objectives, as columns."""
+    if not front:
+        return []
+    lines = []
+    for part in objective.parts:
+        found = (t.outcome.metrics[part.name] for t in front if t.outcome)
+        lines.append((part.name, *map(score_text, found)))
+    names = [d.name for d in dimensions if any(d.name in t.values for t in front)]
+    lines += [(n, *(shown(t.values.get(n)) for t in front)) for n in names]
+    head = ("trial", *(str(trial.number) for trial in front))
+    directions = {"min": "lower", "max": "higher"}
+    told = (f"{p.name} ({directions[p.direction]})" for p in objective.parts)
+    said = (
+        f"No other trial is better in one of {', '.join(told)} without being worse in "
+        f"another. What ranks them elsewhere, {objective.name}, is the sum of those to "
+        "minimize less those to maximize."
+    )
+    return [Heading("Pareto front", 2), Text(said), _table(head, lines, ("trial",))]
+
+
 def merit(
     repeats: Sequence[Repeats],
     verdict: str,

@@ -325,6 +325,7 @@ class Attempt:
         self, model: keras.Model, logs: Mapping[str, float], seconds: float
     ) -> str:
         """An epoch has ended; returns why the training should end, or `""`."""
+        logs = self.work.objective.completed(logs)
         number = 1 + sum(epoch.fold == self._fold for epoch in self.epochs)
         self._check_logs(logs, number)
         is_lost = math.isnan(logs.get("loss", 0.0))

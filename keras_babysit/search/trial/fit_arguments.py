@@ -141,12 +141,14 @@ def _check_validation(
     objective: Objective | None,
     own_fit: bool,
 ) -> None:
-    if objective is None or own_fit or not objective.name.startswith("val_"):
+    names = objective.names if objective is not None and not own_fit else ()
+    needing = [name for name in names if name.startswith("val_")]
+    if not needing:
         return
     given = arguments.get("validation_data") is not None
     if not (given or arguments.get("validation_split") or folds):
         raise ValueError(
-            f"The objective {objective.name!r} needs validation data: give "
+            f"The objective {needing[0]!r} needs validation data: give "
             "`validation_data` or `validation_split` to `search`, or `folds` to "
             "`Search`."
         )

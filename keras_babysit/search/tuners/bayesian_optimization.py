@@ -9,7 +9,7 @@ import keras_tuner
 
 from keras_babysit.errors import positive, whole_or_none
 from keras_babysit.search.names import refuse_fixed
-from keras_babysit.search.oracles.staged_oracles import StagedBayesian
+from keras_babysit.search.oracles.optuna_oracle import KeepsValues
 from keras_babysit.search.tuners.tuner import Tuner
 
 _DEFAULTS = {"num_initial_points": None, "alpha": 1e-4, "beta": 2.6}
@@ -17,6 +17,9 @@ _DEFAULTS = {"num_initial_points": None, "alpha": 1e-4, "beta": 2.6}
 
 class BayesianOptimization(Tuner):
     """Bayesian optimization with KerasTuner's arguments; see `Tuner` and `Search`.
+
+    It is `Search(method="bayesian")` unless one of the following is given; then values
+    are suggested by KerasTuner's own oracle.
 
     Args:
         num_initial_points: trials that are drawn at random before the first model of
@@ -64,20 +67,24 @@ class BayesianOptimization(Tuner):
         )
 
 
-def _process(**given: Any) -> Callable[..., StagedBayesian]:
-    """Returns a `method` of `Search`: the Bayesian one, with arguments of its own."""
+class _Oracle(KeepsValues, keras_tuner.oracles.BayesianOptimizationOracle):
+    """KerasTuner's own, under which a name may have two conditions."""
+
+
+def _process(**given: Any) -> Callable[..., keras_tuner.Oracle]:
+    """Returns a `method` of `Search`: KerasTuner's oracle with these arguments."""
 
     def method(
         objective: Any,
         max_trials: int,
         seed: int,
         hyperparameters: keras_tuner.HyperParameters,
-    ) -> StagedBayesian:
-        return StagedBayesian(
+    ) -> keras_tuner.Oracle:
+        return _Oracle(
             objective, max_trials, seed=seed, hyperparameters=hyperparameters, **given
         )
 
-    # By this, searches of other arguments are told apart.
+    # By this, searches with other arguments are told apart.
     told = ", ".join(f"{name}={value!r}" for name, value in given.items())
-    method.__qualname__ = f"bayesian({told})"
+    method.__qualname__ = f"BayesianOptimization({told})"
     return method

@@ -270,6 +270,7 @@ def test_arguments_of_the_gaussian_process(tmp_path):
     tuner.search(X, Y, **VALIDATION)
     goal, space = tuner.oracle.objective, tuner.oracle.get_space()
     oracle = tuner._method(goal, 2, 1, space)
+    assert isinstance(oracle, keras_tuner.oracles.BayesianOptimizationOracle)
     assert (oracle.alpha, oracle.beta, oracle.num_initial_points) == (1e-4, 1.0, None)
     again = made(tmp_path, "BayesianOptimization", max_trials=2, beta=2.0)
     with pytest.raises(ValueError, match=r"beta=2\.0.*not.*beta=1\.0"):
