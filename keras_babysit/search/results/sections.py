@@ -137,6 +137,9 @@ def best_trials(
     if not trials:
         return []
     lines = [(objective.name, *(score_text(one.score) for one in best))]
+    for part in objective.parts:
+        found = (outcome.metrics.get(part.name) for outcome in outcomes)
+        lines.append((part.name, *map(score_text, found)))
     if any(one.times for one in best):
         stds = (one.repeats.std if one.repeats else math.nan for one in best)
         lines.append(("± over repeats", *map(_or_dash, stds)))
@@ -163,10 +166,11 @@ def pareto(
     """Returns the trials that none beats in all of several objectives, as columns."""
     if not front:
         return []
-    lines = []
-    for part in objective.parts:
-        found = (t.outcome.metrics[part.name] for t in front if t.outcome)
-        lines.append((part.name, *map(score_text, found)))
+    outcomes = [trial.outcome for trial in front if trial.outcome is not None]
+    lines = [
+        (part.name, *(score_text(o.metrics[part.name]) for o in outcomes))
+        for part in objective.parts
+    ]
     names = [d.name for d in dimensions if any(d.name in t.values for t in front)]
     lines += [(n, *(shown(t.values.get(n)) for t in front)) for n in names]
     head = ("trial", *(str(trial.number) for trial in front))
