@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras_tuner
 
 from keras_babysit.search.oracles.directions import direction_of
-from keras_babysit.search.space.scales import with_values
+from keras_babysit.search.trial.checkpoints import hyperparameters
 from keras_babysit.search.trials import Trial
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Records:
         outcome = trial.outcome
         space = outcome.space if outcome and outcome.space else None
         space = space or self._tuner._spaces()[trial.stage]
-        made = shown(trial, with_values(space, trial.values))
+        made = shown(trial, hyperparameters(space, trial))
         if outcome is None:
             return made
         made.score, made.message = outcome.score, outcome.reason or None
