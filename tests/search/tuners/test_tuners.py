@@ -1,5 +1,6 @@
 """KerasTuner's four tuners over `Search`: arguments, methods, and what is refused."""
 
+import dataclasses
 import inspect
 import os
 
@@ -337,3 +338,20 @@ def test_nothing_here_is_random_without_a_seed(tmp_path):
         t.values for t in first._store.trials()
     ]
     assert not np.isnan(again.oracle.get_best_trials()[0].score)
+
+
+def test_values_that_a_trial_did_not_ask_for_are_shown(tmp_path):
+    """As in KerasTuner: another trial had asked for them, so they were chosen."""
+
+    def outcome(trial, made):
+        if trial.number:
+            return made
+        hps = Scoped.from_config(tuner.oracle.get_space().get_config())
+        hps.values = dict(trial.values)
+        hps.Float("extra", 0.0, 1.0)
+        return dataclasses.replace(made, space=hps.get_config())
+
+    tuner = made(tmp_path, max_trials=3, executor=Pretend(outcome=outcome))
+    tuner.search(X, Y, **VALIDATION)
+    shown = tuner.oracle.trials.values()
+    assert all("extra" in trial.hyperparameters.values for trial in shown)
