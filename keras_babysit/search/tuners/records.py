@@ -12,7 +12,7 @@ from keras_babysit.search.trial.checkpoints import hyperparameters
 from keras_babysit.search.trials import Trial
 
 if TYPE_CHECKING:
-    from keras_babysit.search.tuners.tuner import Tuner
+    from keras_babysit.search.search import Search
 
 Status = keras_tuner.engine.trial.TrialStatus
 
@@ -32,7 +32,7 @@ class Records:
     it. Trials are KerasTuner's own `Trial`, their ids the names of their folders.
     """
 
-    def __init__(self, tuner: Tuner):
+    def __init__(self, tuner: Search):
         self._tuner = tuner
 
     @property
