@@ -90,7 +90,7 @@ LEFT = {
         "student.keras",
     ],
     "docs/index.md": ["logs/run1"],
-    "docs/hyperparameter_search.md": ["searches/mlp"],
+    "docs/hyperparameter_search.md": ["searches/mlp", "moved"],
     "docs/second_order.md": [],
     "docs/tutorials/first_run.md": ["logs/first_run", "report.html"],
     "docs/updates.md": ["logs/compared", "compared.png"],

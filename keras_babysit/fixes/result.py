@@ -288,7 +288,11 @@ def _tried(trial: FixTrial, base: FixTrial, metric: str) -> str:
 
 
 def problems(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """Yields what is open and worth trying: errors and warnings, explained ones too."""
-    for finding in findings:
-        if not finding.healed and finding.severity != "info":
-            yield finding
+    """Yields what is worth trying: errors and warnings, explained ones too.
+
+    What is over only if nothing else can be tried: a run that has broken down shows no
+    more of what did it.
+    """
+    serious = [f for f in findings if f.severity != "info"]
+    still = [f for f in serious if not f.healed]
+    yield from still if any(f.fixes for f in still) or not still else serious

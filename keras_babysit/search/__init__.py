@@ -32,13 +32,18 @@ Needs `pip install 'keras_babysit[search]'`.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from keras_babysit import _lazy
 from keras_babysit.errors import installing
 
 _PUBLIC = {
+    "BayesianOptimization": "tuners.bayesian_optimization",
+    "GridSearch": "tuners.grid_search",
+    "Hyperband": "tuners.hyperband",
     "OptunaOracle": "oracles.optuna_oracle",
+    "RandomSearch": "tuners.random_search",
     "RayExecutor": "ray.executor",
     "Search": "search",
     "SearchReport": "results.report",
@@ -62,11 +67,33 @@ __all__ = sorted(_PUBLIC)
 _EXTRA = {"filelock": "filelock", "keras_tuner": "keras-tuner", "optuna": "optuna"}
 
 
+#: KerasTuner's own, so that a program for it has one import to change.
+_OF_KERAS_TUNER = (
+    "HyperModel",
+    "HyperParameters",
+    "Objective",
+    "applications",
+    "errors",
+    "oracles",
+)
+
+#: KerasTuner's that have another name here, or none.
+_INSTEAD = {
+    "SklearnTuner": "`keras_tuner.SklearnTuner`",
+    "Tuner": "`Search(..., method=oracle)`",
+}
+
 _load, __dir__ = _lazy(__name__, _PUBLIC, __all__)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _INSTEAD:
+        raise AttributeError(
+            f"`keras_babysit.search` has no `{name}`: use {_INSTEAD[name]}."
+        )
     try:
+        if name in _OF_KERAS_TUNER:
+            return getattr(importlib.import_module("keras_tuner"), name)
         return _load(name)
     except ModuleNotFoundError as error:
         if error.name not in _EXTRA:

@@ -9,7 +9,7 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.errors import wrong
+from keras_babysit.errors import whole, wrong
 from keras_babysit.search.oracles.directions import direction_of
 from keras_babysit.search.space import refinement
 from keras_babysit.search.space.borders import checked_limits
@@ -18,6 +18,9 @@ from keras_babysit.search.trials import Objective
 
 #: KerasTuner's own distributed mode is on if one of them is set.
 _CHIEF = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
+
+#: What the sum of several objectives is called, as in KerasTuner.
+SEVERAL = "multi_objective"
 
 
 def check_environment() -> None:
@@ -35,14 +38,16 @@ def check_environment() -> None:
 def objective_of(given: Any) -> Objective:
     """Returns the objective, with its direction."""
     if isinstance(given, Objective):
-        given = keras_tuner.Objective(given.name, given.direction)
-    is_multi = isinstance(given, list | tuple)
-    if is_multi or not isinstance(given, str | keras_tuner.Objective) or not given:
+        return given
+    if isinstance(given, list | tuple) and given:
+        parts = tuple(objective_of(one) for one in given)
+        if len({part.name for part in parts}) < len(parts):
+            raise wrong("objective", "a list of different ones", given)
+        return parts[0] if len(parts) == 1 else Objective(SEVERAL, "min", parts)
+    if not isinstance(given, str | keras_tuner.Objective) or not given:
         raise ValueError(
-            "`objective` must be the name of what `fit` logs, such as 'val_loss', or a "
-            f"keras_tuner.Objective. Received: objective={given!r}"
-            + ". Of several, log the sum as a metric, or return it from the `fit` of a "
-            "`keras_tuner.HyperModel`." * is_multi
+            "`objective` must be the name of what `fit` logs, such as 'val_loss', a "
+            f"keras_tuner.Objective, or a list of these. Received: objective={given!r}"
         )
     if isinstance(given, str):
         direction = direction_of(given)
@@ -59,6 +64,31 @@ def objective_of(given: Any) -> Objective:
             f"{given.direction!r}"
         )
     return Objective(given.name, given.direction)
+
+
+def check_executions(executions: int, folds: int | None) -> None:
+    """Raises a `ValueError` for both folds and executions."""
+    whole("executions_per_trial", executions)
+    if executions > 1 and folds is not None:
+        raise ValueError(
+            "`folds` and `executions_per_trial` cannot be given together: each fold is "
+            f"a training already. Received: folds={folds}, "
+            f"executions_per_trial={executions}"
+        )
+
+
+def check_strategy(strategy: Any, executor: Executor) -> None:
+    """Raises a `ValueError` for what is no strategy, or cannot be sent elsewhere."""
+    if strategy is None:
+        return
+    if not hasattr(strategy, "scope"):
+        raise wrong("distribution_strategy", "a strategy of `tf.distribute`", strategy)
+    if not isinstance(executor, InPlace):
+        raise ValueError(
+            "`distribution_strategy` is for trials in this process. With an executor, "
+            "make the strategy in the hypermodel. Received: "
+            f"distribution_strategy={strategy!r}"
+        )
 
 
 def limits_of(limits: Any, widen: bool) -> dict[str, tuple[float, float]]:

@@ -17,7 +17,7 @@ from keras_babysit.search.oracles.pruners import Stopper
 from keras_babysit.search.plan import End, NextStage, Step
 from keras_babysit.search.progress import Progress
 from keras_babysit.search.ray.mirror import DRIVER
-from keras_babysit.search.replay import ABORTED, INTERRUPTED, LOST, Past
+from keras_babysit.search.replay import ABORTED, INTERRUPTED, LOST, RAISED, Past
 from keras_babysit.search.results import ranking
 from keras_babysit.search.results.hparams import HParams
 from keras_babysit.search.scheduler import Scheduler
@@ -26,6 +26,7 @@ from keras_babysit.search.trial.checkpoints import Checkpoints
 from keras_babysit.search.trial.executors import Executor, InPlace, Lost
 from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import (
+    INFEASIBLE,
     EpochResult,
     Outcome,
     Trial,
@@ -52,6 +53,7 @@ class Driver:
             without a new epoch.
         max_failed: the search is given up after so many failures in a row of one cause;
             `None` for never.
+        max_error_retries: a trial that raises an error is trained again, so often.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Driver:
         keep_top: int | None,
         max_retries: int = 2,
         max_failed: int | None = 3,
+        max_error_retries: int = 0,
     ):
         self._scheduler, self._store, self._executor = scheduler, store, executor
         self._stopper, self._progress = stopper, progress
@@ -76,6 +79,7 @@ class Driver:
             # Where it ends this process too, one time more is enough.
             self._deaths.counts[number] = max_retries * isinstance(executor, InPlace)
         self._max_retries, self._max_failed = max_retries, max_failed
+        self._errors, self._max_error_retries = past.errors, max_error_retries
         self._hparams = HParams(store)
         self._running: set[int] = set()
         self._epochs: dict[int, list[EpochResult]] = {}
@@ -205,8 +209,17 @@ class Driver:
                 f"{trial.attempts})"
             )
             self._start_again(trial, result.reason)
+        elif self._is_retried(number, result):
+            self._append(RAISED, number=number, reason=result.reason)
+            self._errors[number] += 1
+            self._progress.say(f"trial {number}: trained again after {result.reason}")
+            self._start_again(trial, "")
         else:
             self._ended(trial, result)
+
+    def _is_retried(self, number: int, outcome: Outcome) -> bool:
+        is_error = outcome.raised not in ("", INFEASIBLE)
+        return is_error and self._errors[number] < self._max_error_retries
 
     def _ended(self, trial: Trial, outcome: Outcome) -> None:
         self._append("ended", number=trial.number, outcome=to_json(outcome))
@@ -288,8 +301,9 @@ class Driver:
 
     def _check_objective(self, result: EpochResult) -> None:
         self._checks_objective = False
-        name = self._scheduler.plan.objective.name
-        if name in result.logs:
+        names = self._scheduler.plan.objective.names
+        name = next((name for name in names if name not in result.logs), None)
+        if name is None:
             return
         close = difflib.get_close_matches(name, list(result.logs), 1)
         meant = f" Did you mean {close[0]!r}?" if close else ""

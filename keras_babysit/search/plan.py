@@ -29,6 +29,7 @@ class Plan:
         repeats: and how often each.
         widen: whether ranges may grow past those of `space`,
         limits: and how far, by name.
+        tune_new_entries: whether what trials ask for on their way is searched too.
     """
 
     objective: Objective
@@ -41,6 +42,7 @@ class Plan:
     repeats: int = 3
     widen: bool = False
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    tune_new_entries: bool = True
 
     def method_of(self, stage: int) -> Any:
         """Returns the method of a stage."""

@@ -12,9 +12,9 @@ from keras_babysit.search.scheduler import Scheduler
 from keras_babysit.search.store import started
 from keras_babysit.search.trials import outcome_of
 
-#: Events of the driver's own: a worker's process died, it was interrupted itself, or
-#: saw no sense in going on.
-LOST, INTERRUPTED, ABORTED = "lost", "interrupted", "aborted"
+#: Events of the driver's own: a worker's process died, a trial raised an error and is
+#: to be trained again, it was interrupted itself, or saw no sense in going on.
+LOST, RAISED, INTERRUPTED, ABORTED = "lost", "raised", "interrupted", "aborted"
 
 
 @dataclass
@@ -41,12 +41,14 @@ class Past:
         spared: trials that an earlier run gave up since their process died again and
             again, and that this one tries once more.
         finished: whether the search had ended.
+        errors: how often each trial has raised an error and was trained again.
     """
 
     deaths: Deaths
     open: frozenset[int]
     spared: frozenset[int]
     finished: bool
+    errors: Counter[int] = field(default_factory=Counter)
 
 
 def replay(
@@ -79,11 +81,15 @@ def replay(
             if index not in retried:
                 trial = scheduler.trials[event["number"]]
                 scheduler.ended(replace(trial, outcome=outcome_of(event["outcome"])))
+        elif kind == RAISED:
+            open_now.discard(event["number"])
         elif kind in (LOST, INTERRUPTED):
             open_now.difference_update(event["numbers"])
             for number in event["numbers"] if kind == LOST else ():
                 deaths.add(number, event.get("done", 0))
-    return Past(deaths, frozenset(open_now), frozenset(spared), kind == "finished")
+    finished = kind == "finished"
+    errors = Counter(e["number"] for e in events if e["event"] == RAISED)
+    return Past(deaths, frozenset(open_now), frozenset(spared), finished, errors)
 
 
 def _killed(events: Sequence[Mapping[str, Any]], in_place: bool) -> Iterable[int]:

@@ -26,7 +26,7 @@ from keras_babysit.search.results import ranking
 from keras_babysit.search.space import refinement, scales
 from keras_babysit.search.space.hypermodel import searchable
 from keras_babysit.search.space.spaces import linear_scale_warnings
-from keras_babysit.search.trials import Trial, alike, to_json
+from keras_babysit.search.trials import INFEASIBLE, Trial, alike, to_json
 
 
 class Scheduler:
@@ -92,6 +92,7 @@ class Scheduler:
             plan.directory,
             self._earlier(),
         )
+        self._asker.oracle.tune_new_entries = plan.tune_new_entries
 
     def started(self, trial: Trial, again: bool = False) -> None:
         """Tells that a trial has started.
@@ -144,6 +145,9 @@ class Scheduler:
             return ""
         if any(trial.status != "failed" for trial in ended):
             return ""
+        raised = [t.outcome.raised for t in ended if t.outcome]
+        if INFEASIBLE in raised and not at_end:
+            return ""
         reasons = list(dict.fromkeys(t.outcome.reason for t in ended if t.outcome))
         which = "trial" if enough == 1 else f"{enough} trials all"
         more = f" (The others: {'; '.join(reasons[1:])}.)" if reasons[1:] else ""
@@ -158,7 +162,7 @@ class Scheduler:
         found: list[Trial] = []
         for number in reversed(self._order):
             outcome, trial = self.trials[number].outcome, self.trials[number]
-            if outcome is None or not outcome.raised:
+            if outcome is None or outcome.raised in ("", INFEASIBLE):
                 break
             first = found[0].outcome if found else outcome
             if first is None or alike(first.reason) != alike(outcome.reason):

@@ -15,7 +15,9 @@ from keras_babysit.errors import whole, whole_or_none
 from keras_babysit.search import folder, settings
 from keras_babysit.search.arguments import (
     check_environment,
+    check_executions,
     check_limits,
+    check_strategy,
     check_verbose,
     executor_of,
     limits_of,
@@ -23,6 +25,7 @@ from keras_babysit.search.arguments import (
     objective_of,
 )
 from keras_babysit.search.driver import Driver
+from keras_babysit.search.names import refuse
 from keras_babysit.search.oracles import methods
 from keras_babysit.search.oracles.pruners import Stopper
 from keras_babysit.search.oracles.stages import parsed
@@ -33,7 +36,8 @@ from keras_babysit.search.results import ranking
 from keras_babysit.search.results.report import SearchReport, make_report
 from keras_babysit.search.results.table import frame
 from keras_babysit.search.scheduler import Scheduler
-from keras_babysit.search.space.hypermodel import hypermodel_of, space_of
+from keras_babysit.search.space.hypermodel import Entries, hypermodel_of, space_of
+from keras_babysit.search.space.overrides import Overrides
 from keras_babysit.search.space.scales import with_values
 from keras_babysit.search.store import Store
 from keras_babysit.search.trial.checkpoints import load_model
@@ -58,16 +62,17 @@ class Search:
             compiled model, or a `keras_tuner.HyperModel`, whose `fit` is used too: it
             gets the arguments of `search`, and `epochs`, `verbose` and `callbacks`.
         objective: name of what `fit` logs, `"val_loss"`, or a `keras_tuner.Objective`
-            where its direction cannot be told from its name.
+            where its direction cannot be told from its name; or a list of these.
         max_trials: how many sets of values are tried, where there are no `stages`;
             10 by default.
         epochs: how long each is trained at most, likewise; 10 by default.
         stages: several stages instead, from coarse to fine: `(trials, epochs)` or
             `Stage` each, or what `coarse_to_fine()` returns.
         method: `"random"`; `"bayesian"` (KerasTuner's oracle, a Gaussian process; needs
-            scipy and scikit-learn); `"tpe"` (Optuna's); `"grid"`; a KerasTuner oracle
-            without trials; or a function `(objective, max_trials, seed,
-            hyperparameters)` that makes one for each stage.
+            scipy and scikit-learn); `"tpe"` or `"nsga2"` (Optuna's, which look for the
+            Pareto front of several objectives); `"grid"`; a KerasTuner oracle without
+            trials; or a function `(objective, max_trials, seed, hyperparameters)` that
+            makes one for each stage.
         directory: where searches are kept.
         project_name: name of this one, a folder in `directory`.
         overwrite: delete what is in the folder. Otherwise resume it.
@@ -80,7 +85,8 @@ class Search:
         widen: whether ranges grow where the best values lie at their border.
         limits: name to the smallest and largest value that `widen` may come to.
         stop_on_error: whether a finding of severity `"error"` ends a trial.
-        pruner: what else does: `"median"`, `"halving"`, an Optuna pruner, or `None`.
+        pruner: what else does: `"median"` (nothing, with several objectives),
+            `"halving"`, an Optuna pruner, or `None`.
         executor: `None` to train in this process, one after the other; `"ray"`; or an
             object that does what `executors.Executor` says.
         workers: for `"ray"`: how many trials at a time; as many as fit by default.
@@ -96,6 +102,20 @@ class Search:
             that raised the same error, as where a device is lost, and trains them again
             when it is run again; `None`: never.
         verbose: 0 shows nothing; 1 how the search is getting on.
+        executions_per_trial: how often each trial is trained, with other seeds; its
+            score is the mean, its model the best. `repeat_top` spends less: it repeats
+            the best trials only.
+        hyperparameters: `keras_tuner.HyperParameters` that override the hypermodel's of
+            the same names.
+        tune_new_entries: whether what it asks for beside them is searched; if not, it
+            has its default.
+        allow_new_entries: whether it may ask for anything else.
+        max_model_size: a model with more trainable weights fails without training.
+        optimizer: overrides the hypermodel's, in `compile`,
+        loss: likewise,
+        metrics: likewise. With these the hypermodel need not compile.
+        distribution_strategy: a strategy of `tf.distribute` for every trial.
+        max_error_retries: how often a trial that raises an error is trained again.
 
     Raises:
         ValueError: for arguments that are not as they should be.
@@ -144,9 +164,26 @@ class Search:
         max_retries_per_trial: int = 2,
         max_consecutive_failed_trials: int | None = 3,
         verbose: int = 1,
+        executions_per_trial: int = 1,
+        hyperparameters: keras_tuner.HyperParameters | None = None,
+        tune_new_entries: bool = True,
+        allow_new_entries: bool = True,
+        max_model_size: int | None = None,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Any = None,
+        distribution_strategy: Any = None,
+        max_error_retries: int = 0,
+        **unknown: Any,
     ):
+        refuse(unknown, type(self))
         check_environment()
-        self._hypermodel = hypermodel_of(hypermodel)
+        overrides = Overrides(optimizer, loss, metrics, distribution_strategy)
+        self._hypermodel = overrides.of(hypermodel_of(hypermodel))
+        self._entries = Entries(hyperparameters, tune_new_entries, allow_new_entries)
+        check_executions(executions_per_trial, folds)
+        whole_or_none("max_model_size", max_model_size)
+        self._executions, self._largest = executions_per_trial, max_model_size
         self._objective = objective_of(objective)
         self._stages = parsed(stages, max_trials, epochs)
         for own in (method, *(s.method for s in self._stages if s.method is not None)):
@@ -160,12 +197,20 @@ class Search:
         whole("max_retries_per_trial", max_retries_per_trial, least=0)
         name = "max_consecutive_failed_trials"
         whole_or_none(name, max_consecutive_failed_trials)
-        self._patience = max_retries_per_trial, max_consecutive_failed_trials
+        whole("max_error_retries", max_error_retries, least=0)
+        self._patience = (
+            max_retries_per_trial,
+            max_consecutive_failed_trials,
+            max_error_retries,
+        )
         self._folds, self._repeats = folds, (repeat_top, repeats)
         self._widen, self._limits = bool(widen), limits_of(limits, widen)
         check_verbose(verbose)
+        if self._objective.parts and pruner == "median":
+            pruner = None  # What is bad by the sum may be on the front.
         self._pruner, self._stopper = pruner, Stopper(pruner, self._objective)
         self._executor = executor_of(executor, workers, cpus_per_trial, gpus_per_trial)
+        check_strategy(distribution_strategy, self._executor)
         self._watch = bool(babysit), bool(stop_on_error)
         self._keep_top, self._verbose = keep_top, verbose
         self._overwrite = bool(overwrite)
@@ -202,9 +247,8 @@ class Search:
             OSError: if the folder cannot be written.
         """
         given = {"x": x, "y": y, **arguments}
-        own_fit = has_own_fit(self._hypermodel)
-        check_arguments(given, self._folds, self._objective, own_fit)
-        space = space_of(self._hypermodel)
+        check_arguments(given, self._folds, self._objective, self._has_own_fit())
+        space = self._space()
         check_limits(self._limits, space)
         folder.make(self.directory)
         with folder.locked(self.directory):
@@ -222,6 +266,10 @@ class Search:
                 babysit=self._watch[0],
                 stop_on_error=self._watch[1],
                 verbose=0,
+                executions=self._executions,
+                max_model_size=self._largest,
+                allow_new_entries=self._entries.allow_new,
+                run_trial=self._run_trial(),
             )
             self._drive(scheduler, past, work)
         return self.report()
@@ -294,6 +342,17 @@ class Search:
             for trial in self.best_trials(count)
         ]
 
+    def _space(self) -> keras_tuner.HyperParameters:
+        """Returns what is searched; builds the hypermodel."""
+        return space_of(self._hypermodel, self._entries, self._has_own_fit())
+
+    def _run_trial(self) -> Any:
+        """Returns what trains a trial instead of `fit`; see `Work.run_trial`."""
+        return None
+
+    def _has_own_fit(self) -> bool:
+        return self._run_trial() is not None or has_own_fit(self._hypermodel)
+
     def _spaces(self) -> list[Mapping[str, Any]]:
         self._check_begun()
         return [e["space"] for e in self._store.events() if e["event"] == "stage"]
@@ -323,6 +382,7 @@ class Search:
             *self._repeats,
             self._widen,
             self._limits,
+            self._entries.tune_new,
         )
         asked = settings.settings_of(
             plan,
@@ -330,6 +390,9 @@ class Search:
             folds=self._folds,
             babysit=self._watch[0],
             stop_on_error=self._watch[1],
+            executions_per_trial=self._executions,
+            max_model_size=self._largest,
+            tune_new_entries=self._entries.tune_new,
             keep_top=self._keep_top,
             project_name=self._name,
         )
@@ -345,7 +408,7 @@ class Search:
         progress = Progress(
             self._objective,
             expected,
-            folds=self._folds or 1,
+            folds=self._folds or self._executions,
             verbose=self._verbose,
             trials=list(scheduler.trials.values()),
         )
@@ -359,8 +422,7 @@ class Search:
             self._keep_top,
             *self._patience,
         )
-        own_fit = has_own_fit(self._hypermodel)
-        is_logged = work.arguments.get("validation_freq", 1) == 1 and not own_fit
+        is_logged = work.arguments.get("validation_freq", 1) == 1 and not work.own_fit
         try:
             driver.run(work, check_objective=is_logged)
         except KeyboardInterrupt:

@@ -19,6 +19,8 @@ VERSION = 1
 
 #: What may differ from the search in the folder: it changes no trial that has ended.
 _FREE = ("version", "keep_top", "project_name")
+#: What the first versions did not have, and so did not differ from.
+_ADDED = {"executions_per_trial": 1, "max_model_size": None, "tune_new_entries": True}
 
 
 def settings_of(plan: Plan, pruner: Any, **others: Any) -> dict[str, Any]:
@@ -27,13 +29,15 @@ def settings_of(plan: Plan, pruner: Any, **others: Any) -> dict[str, Any]:
     Args:
         plan: what was asked for.
         pruner: as for `Search`.
-        **others: `folds`, `stop_on_error`, `babysit`, `keep_top`, `project_name`.
+        **others: `folds`, `stop_on_error`, `babysit`, `keep_top`, `project_name`, ...
     """
+    parts = [{"name": p.name, "direction": p.direction} for p in plan.objective.parts]
     settings = {
         "version": VERSION,
         "objective": {
             "name": plan.objective.name,
             "direction": plan.objective.direction,
+            **({"parts": parts} if parts else {}),
         },
         "seed": plan.seed,
         "stages": [
@@ -102,7 +106,7 @@ def differences(now: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[s
         yield f"`version` is {now['version']!r}, not {stored.get('version')!r}"
         return
     for name, value in now.items():
-        known = stored.get(name)
+        known = stored.get(name, _ADDED.get(name))
         if name in _FREE or value == known or _is_more(name, value, known):
             continue
         if name == "repeats" and not stored.get("repeat_top"):

@@ -15,13 +15,42 @@ from keras_babysit.document.values import plain
 #: `killed`: its process ended again and again.
 STATUSES = ("running", "completed", "stopped", "failed", "killed")
 
+#: `Outcome.raised` where the values are to blame, not the program or the machine:
+#: KerasTuner's exception for it, and what `max_model_size` comes to.
+INFEASIBLE = "FailedTrialError"
+
 
 @dataclass(frozen=True)
 class Objective:
-    """What is searched for: a metric of `fit`, and `"min"` or `"max"`."""
+    """What is searched for: a metric of `fit`, and `"min"` or `"max"`.
+
+    Attributes:
+        name: of the metric.
+        direction: `"min"` or `"max"`.
+        parts: of several objectives, each of them; then `name` is that of their sum, as
+            KerasTuner has it: those to minimize less those to maximize.
+    """
 
     name: str
     direction: str
+    parts: tuple[Objective, ...] = ()
+
+    def __post_init__(self) -> None:
+        made = (p if isinstance(p, Objective) else Objective(**p) for p in self.parts)
+        object.__setattr__(self, "parts", tuple(made))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What `fit` has to log."""
+        return tuple(part.name for part in self.parts) or (self.name,)
+
+    def completed(self, logs: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns logs with the sum of several objectives, where they are all there."""
+        if not self.parts or not all(name in logs for name in self.names):
+            return dict(logs)
+        signs = {"min": 1.0, "max": -1.0}
+        total = sum(signs[p.direction] * float(logs[p.name]) for p in self.parts)
+        return {**logs, self.name: total}
 
     def best(self, values: Any) -> float | None:
         """Returns the best of the finite values, or `None` if there is none."""

@@ -18,7 +18,7 @@ from support.pretending import Pretend, X, Y, loss, make_model, tiny
 from keras_babysit import search
 from keras_babysit.search.folder import locked
 from keras_babysit.search.oracles import methods, staged_oracles
-from keras_babysit.search.space.hypermodel import hypermodel_of, space_of
+from keras_babysit.search.space.hypermodel import Entries, hypermodel_of, space_of
 from keras_babysit.search.trial import isolation
 from keras_babysit.search.trials import Objective, Outcome, Trial
 
@@ -412,11 +412,67 @@ class TestSpaces:
         keras.utils.set_random_seed(1)
         expected = np.random.random()
         keras.utils.set_random_seed(1)
-        space = space_of(hypermodel_of(hypermodel))
+        space = space_of(hypermodel_of(hypermodel), Entries())
         assert np.random.random() == expected
         assert [h.name for h in space.space] == ["kind", "deep", "layers"]
         assert set(seen) == {"a", "b"}
         assert len(seen) <= 4
+
+    def test_scopes_on_one_parent_may_be_nested(self, tmp_path):
+        def hypermodel(hp):
+            kind = hp.Choice("kind", ["a", "b", "c"])
+            with hp.conditional_scope("kind", ["a", "b"]):
+                if kind in "ab":
+                    hp.Int("wide", 1, 9)
+                with hp.conditional_scope("kind", ["c", "b"]):
+                    if kind == "b":
+                        hp.Int("deep", 10, 99)
+            return tiny()
+
+        with pytest.raises(ValueError, match="kind not defined"):
+            keras_tuner.RandomSearch(hypermodel, "loss", directory=tmp_path)
+        executor = Pretend(loss=lambda values, epoch, seed: 1 / (1 + len(values)))
+        one = searched(tmp_path, executor, hypermodel, stages=[(9, 1), (4, 2)])
+        expected = {"a": {"wide"}, "b": {"wide", "deep"}, "c": set()}
+        values = [t.values for t in one._store.trials()]
+        assert all(set(v) == {"kind"} | expected[v["kind"]] for v in values)
+        assert {v["kind"] for v in values} == {"a", "b", "c"}
+        for hp in one.best_hyperparameters(4):
+            hypermodel(hp)  # As it is built again by hand.
+
+    def test_a_part_is_tuned(self, tmp_path):
+        given = keras_tuner.HyperParameters()
+        given.Int("units", 5, 7)
+        settings = {"hyperparameters": given, "tune_new_entries": False}
+        one = searched(tmp_path, **settings)
+        assert ranges(events(one, "stage")[0]) == {"units": (5, 7)}
+        assert all(list(t.values) == ["units"] for t in one._store.trials())
+        with pytest.raises(ValueError, match="`tune_new_entries` is True, not False"):
+            searched(tmp_path, hyperparameters=given, overwrite=False)
+        message = "`allow_new_entries=False`.* asks for 'learning_rate'"
+        with pytest.raises(ValueError, match=message):
+            searched(tmp_path / "b", hyperparameters=given, allow_new_entries=False)
+        # Others are overridden, and what is new is searched.
+        both = searched(tmp_path / "c", hyperparameters=given)
+        assert ranges(events(both, "stage")[0])["units"] == (5, 7)
+        assert "learning_rate" in ranges(events(both, "stage")[0])
+
+    def test_what_the_hypermodel_compiles_with_is_overridden(self, tmp_path):
+        def uncompiled(hp):
+            hp.Boolean("bias")
+            return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+        adam = keras.optimizers.Adam(0.125)
+        given = {"optimizer": adam, "loss": "mae", "metrics": ["mse"]}
+        one = made(tmp_path, None, uncompiled, **given)
+        models = [one._hypermodel.build(keras_tuner.HyperParameters()) for _ in "ab"]
+        assert [m.loss for m in models] == ["mae"] * 2
+        assert [float(m.optimizer.learning_rate) for m in models] == [0.125] * 2
+        assert models[0].optimizer is not models[1].optimizer
+        assert len(searched(tmp_path, None, uncompiled, **given).results()) == 2
+        model = made(tmp_path, loss="mae")._hypermodel.build(one._space())
+        assert model.loss == "mae"
+        assert isinstance(model.optimizer, keras.optimizers.SGD)  # The rest stays.
 
     def test_borders_are_told_and_widened(self, tmp_path, capsys):
         def hypermodel(hp):
@@ -582,7 +638,6 @@ class TestBadInput:
             ({"widen": True, "limits": {"a": (1, 0)}}, "`limits`.*in order"),
             ({"widen": True, "limits": 3}, "limits=3"),
             ({"objective": ""}, "`objective` must be"),
-            ({"objective": ["val_loss", "loss"]}, "Of several, log the sum"),
             ({"objective": "val_cosine_similarity"}, "minimized or maximized"),
             ({"verbose": "auto"}, "`verbose` must be 0 or 1.*verbose='auto'"),
             ({"verbose": -1}, "verbose=-1"),

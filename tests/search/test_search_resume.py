@@ -17,11 +17,12 @@ from support import fresh
 from support.pretending import Pretend, X, Y, loss, lost
 
 from keras_babysit import search
+from keras_babysit.search.oracles.brackets import Brackets
 from keras_babysit.search.results.status import read_status
 from keras_babysit.search.space import scales
 from keras_babysit.search.store import Store, append_line
 from keras_babysit.search.trial.executors import Lost
-from keras_babysit.search.trials import EpochResult, Outcome
+from keras_babysit.search.trials import INFEASIBLE, EpochResult, Outcome
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -35,11 +36,11 @@ def _fresh_keras():
 def _no_models(monkeypatch):
     """Processes are forked here, which TensorFlow would not survive."""
 
-    def space(_):
-        hp = keras_tuner.HyperParameters()
+    def space(_, entries, own_fit):
+        hp = entries.first()
         search.learning_rate(hp, max_value=1.0)
         hp.Int("units", 4, 64, sampling="log", default=16)
-        return hp
+        return entries.of(hp)
 
     monkeypatch.setattr("keras_babysit.search.search.space_of", space)
 
@@ -58,7 +59,8 @@ def made(folder, executor, **settings):
 
 
 def searched(folder, executor=None, **settings):
-    one = made(folder, executor or Pretend(), **settings)
+    outcome = settings.pop("outcome", None)
+    one = made(folder, executor or Pretend(outcome=outcome), **settings)
     one.search(X, Y, validation_data=(X, Y))
     return one
 
@@ -121,13 +123,38 @@ def end_of(one):
     events = []
     for event in one._store.events():
         first = event["event"] != "started" or event["attempts"] == 1
-        if first and event["event"] not in ("interrupted", "lost"):
+        if first and event["event"] not in ("interrupted", "lost", "raised"):
             events.append({k: v for k, v in event.items() if k != "time"})
     return report, best, events
 
 
 def of_keras_tuner(objective, max_trials, seed, hps):
     return keras_tuner.oracles.RandomSearchOracle(objective, max_trials, seed, hps)
+
+
+def only_units():
+    hp = keras_tuner.HyperParameters()
+    hp.Int("units", 8, 32)
+    return hp
+
+
+def with_rate(trial, outcome):
+    """The hypermodel asks for what is not searched, and gets its default."""
+    hps = scales.with_values(only_units().get_config(), trial.values)
+    search.learning_rate(hps)
+    return dataclasses.replace(outcome, space=hps.get_config())
+
+
+def infeasible(trial, outcome):
+    if trial.values["units"] > 20:
+        return Outcome("failed", reason="the model is too large", raised=INFEASIBLE)
+    return outcome
+
+
+def raises_twice(trial, outcome):
+    if trial.number in (1, 4) and trial.attempts < 3:
+        return Outcome("failed", reason="OSError: no file", raised="OSError")
+    return outcome
 
 
 SETTINGS = {
@@ -137,6 +164,16 @@ SETTINGS = {
     "bayesian": {"method": "bayesian", "stages": [(7, 1), (3, 2)], "repeat_top": 0},
     "pruned": {"stages": [(12, 4)], "repeat_top": 0},
     "keras_tuner": {"method": of_keras_tuner},
+    "brackets": {"stages": [(16, 4)], "pruner": Brackets(4, 2), "repeat_top": 0},
+    "executions": {"executions_per_trial": 3},
+    "a part": {
+        "hyperparameters": only_units(),
+        "tune_new_entries": False,
+        "stages": [(5, 1), (3, 2)],
+        "outcome": with_rate,
+    },
+    "infeasible": {"stages": [(9, 2)], "repeat_top": 0, "outcome": infeasible},
+    "errors": {"max_error_retries": 2, "outcome": raises_twice},
 }
 
 
@@ -184,6 +221,13 @@ def test_killed_at_every_event(tmp_path, undisturbed, after):
         ("pruned", 15),
         ("pruned", 20),
         ("keras_tuner", 6),
+        ("brackets", 17),
+        ("executions", 6),
+        ("a part", 7),
+        ("a part", 14),
+        ("infeasible", 9),
+        ("errors", 5),
+        ("errors", 14),
     ],
 )
 def test_other_methods_go_on_the_same(tmp_path, undisturbed, name, moment):
@@ -197,6 +241,53 @@ def test_bayesian_goes_on_the_same(tmp_path, undisturbed):
 
 def test_trials_were_pruned_there(undisturbed):
     assert undisturbed("pruned")[0]["epochs_saved"] > 5
+
+
+def test_trials_were_as_asked_for_there(undisturbed):
+    status = {
+        name: [trial["status"] for trial in undisturbed(name)[0]["trials"]]
+        for name in ("brackets", "infeasible", "errors")
+    }
+    assert status["brackets"].count("stopped") > 3
+    assert {"failed", "completed"} == set(status["infeasible"])
+    assert set(status["errors"]) == {"completed"}
+    trials = undisturbed("a part")[0]["trials"]
+    assert len({t["learning_rate"] for t in trials}) == 1
+    assert len({t["units"] for t in trials}) > 4
+    assert undisturbed("executions")[0]["executions"] == 3
+
+
+def test_an_error_is_retried_so_often_over_all_runs(tmp_path):
+    def always(trial, outcome):
+        if trial.number != 1:
+            return outcome
+        reason = f"OSError: no file (attempt {trial.attempts})"
+        return Outcome("failed", reason=reason, raised="OSError")
+
+    settings = {"max_error_retries": 2, "outcome": always, "stages": [(3, 1)]}
+    assert killed_at(tmp_path, 5, True, **settings)  # After it has raised once.
+    one = searched(tmp_path, **settings)
+    kinds = [e["event"] for e in one._store.events()]
+    assert kinds.count("raised") == 2
+    assert [t.status for t in one._store.trials()[:3]] == [
+        "completed",
+        "failed",
+        "completed",
+    ]
+
+
+def test_what_makes_no_model_is_no_reason_to_stop(tmp_path):
+    def large(trial, outcome):
+        if trial.number < 5:
+            return Outcome("failed", reason="too large", raised=INFEASIBLE)
+        return outcome
+
+    one = searched(tmp_path, outcome=large, stages=[(7, 1)], max_error_retries=2)
+    assert list(one.results().status[:7]) == ["failed"] * 5 + ["completed"] * 2
+    assert set(one.results().attempts) == {1}
+    large_only = {"outcome": lambda *_: large(types.SimpleNamespace(number=0), None)}
+    with pytest.raises(RuntimeError, match="The first 3 trials all failed: too large"):
+        searched(tmp_path / "all", stages=[(4, 1)], **large_only)
 
 
 def test_a_space_that_grew_on_the_way(tmp_path):

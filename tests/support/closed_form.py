@@ -23,7 +23,7 @@ class Work:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     objective: Objective = OBJECTIVE
     verbose: int = 0
-    folds: int | None = None
+    parts: int = 1
 
 
 def trial(number, epochs=3, attempts=1, source=None, **values):

@@ -27,7 +27,7 @@ def make_model(hp):
 
 def loss(values, epoch, seed=0):
     """Lowest at a rate of 1e-2 and 20 units, and lower with every epoch."""
-    away = (math.log10(values["learning_rate"]) + 2) ** 2 / 16
+    away = (math.log10(values.get("learning_rate", 1e-2)) + 2) ** 2 / 16
     away += math.log(values.get("units", 20) / 20) ** 2 / 10
     noise = np.random.default_rng(seed).normal(0, 0.01)
     return 0.1 + away + 0.5 / epoch + noise

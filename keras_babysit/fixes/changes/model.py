@@ -88,8 +88,10 @@ def _activation(setup: Setup, fix: Fix) -> None:
 
 
 def _initializer(setup: Setup, fix: Fix) -> None:
-    layers = setup.layers(fix.where) if fix.where else layers_of(setup.model)
-    found = [layer for layer in layers if _kernels(layer)]
+    layers = setup.layers(fix.where) if fix.where else [setup.model]
+    # A recurrent layer's kernels are those of its cell.
+    parts = dict.fromkeys(part for x in layers for part in x._flatten_layers())
+    found = [part for part in parts if _kernels(part)]
     if not found:
         raise ValueError("there are no kernels to redraw")
 

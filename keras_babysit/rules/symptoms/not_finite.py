@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_babysit.history import RunHistory
+from keras_babysit.rules import fixes
 from keras_babysit.rules.evidence.growth import exploded
-from keras_babysit.rules.evidence.phrases import try_rate
+from keras_babysit.rules.evidence.phrases import rate_fixes, try_rate
 from keras_babysit.rules.rule import Sign, rule
 
 _PART_3 = "CS231n, Neural Networks Part 3"
@@ -85,6 +86,7 @@ def _not_finite(history: RunHistory) -> Sign:
         ),
         evidence={"first": where or "loss", "step": since[0]},
         since=since,
+        fixes=(*rate_fixes(history, 0.1, 0.01), fixes.clip()),
     )
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import keras_tuner
+from optuna.samplers import NSGAIISampler
 
 from keras_babysit.errors import installing
+from keras_babysit.search.oracles.pareto_oracle import ParetoOracle
 from keras_babysit.search.oracles.staged_oracles import (
     Earlier,
     StagedBayesian,
@@ -23,7 +25,10 @@ from keras_babysit.search.trials import Objective, Trial, to_json
 Status = keras_tuner.engine.trial.TrialStatus
 
 #: What a search may be asked for by name.
-METHODS = ("random", "bayesian", "tpe", "grid")
+METHODS = ("random", "bayesian", "tpe", "nsga2", "grid")
+
+#: Optuna's samplers that look for a Pareto front.
+_OF_SEVERAL = ("tpe", "nsga2")
 
 #: Nothing can be said until an open trial has ended; nothing is left to try.
 IDLE, EXHAUSTED = "idle", "exhausted"
@@ -123,6 +128,9 @@ class Asker:
         oracle, trial_id = self._oracle, self._ids[trial.number]
         assert trial.outcome is not None
         scores = {self._objective.name: score}
+        if isinstance(oracle, ParetoOracle):
+            metrics = trial.outcome.metrics
+            oracle.found[trial_id] = [metrics[n] for n in self._objective.names]
         epoch = trial.outcome.best_epoch or 0
         self._called(oracle.update_trial, trial_id, scores, step=epoch)
         if trial.status == "stopped" and isinstance(oracle, StagedOptuna):
@@ -193,7 +201,12 @@ def asker(
         made = _bayesian(goal, given)
         made.earlier = earlier
     elif isinstance(method, str):
-        made = StagedOptuna(goal, sampler=method, **given)
+        sampler = NSGAIISampler() if method == "nsga2" else method
+        if objective.parts and method in _OF_SEVERAL:
+            directions = [part.direction for part in objective.parts]
+            made = ParetoOracle(directions, goal, sampler=sampler, **given)
+            return Asker(made, objective, directory)
+        made = StagedOptuna(goal, sampler=sampler, **given)
         made.earlier = earlier if method == "tpe" else ()
     elif isinstance(method, keras_tuner.Oracle):
         made = copy.deepcopy(method)

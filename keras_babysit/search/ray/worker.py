@@ -42,7 +42,7 @@ def run(
     if "keras" in sys.modules:  # All but trials that train no model.
         prepare_keras(setup.keras, registered)
     with _directory(setup) as directory:
-        link = Link(setup, board, trial, directory, work.folds or 1)
+        link = Link(setup, board, trial, directory, work.parts)
         link.begin()
         outcome = run_trial(
             replace(work, directory=str(directory)), trial, space, link.report

@@ -15,6 +15,7 @@ from keras_babysit.search.results import sections
 from keras_babysit.search.results.dimensions import Dimension, dimensions
 from keras_babysit.search.results.hopeless import hints
 from keras_babysit.search.results.importance import Importance, importance_of
+from keras_babysit.search.results.pareto import front
 from keras_babysit.search.results.plots.figures import figures
 from keras_babysit.search.results.ranking import (
     Candidate,
@@ -62,12 +63,14 @@ class SearchReport(Shown):
         method: how trials are chosen.
         seed: of the search.
         folds: number of folds of each trial; `None` for one validation set.
+        executions: how often each trial was trained, with other seeds.
         ended: whether the search has come to its end.
         aborted: why it was given up; `""` if it was not.
         dimensions: the hyperparameters with their ranges over all stages.
         stages: a `StageSummary` each.
         trials: all of them, by number.
         best: the best few sets of values, a `Candidate` each, best first.
+        front: of several objectives, the trials that none of the others beats in all.
         reasons: why trials were stopped or have failed, the most frequent first.
         rules: what the babysitter found in trials, likewise.
         notes: what went wrong on the side, likewise.
@@ -83,6 +86,7 @@ class SearchReport(Shown):
     method: str = "random"
     seed: int | None = None
     folds: int | None = None
+    executions: int = 1
     ended: bool = False
     aborted: str = ""
     dimensions: tuple[Dimension, ...] = ()
@@ -94,6 +98,7 @@ class SearchReport(Shown):
     notes: tuple[Reason, ...] = ()
     findings: tuple[Finding, ...] = ()
     hints: tuple[str, ...] = ()
+    front: tuple[Trial, ...] = ()
     repeats: tuple[Repeats, ...] = ()
     verdict: str = ""
     importance: Importance | None = None
@@ -106,7 +111,7 @@ class SearchReport(Shown):
     def epochs_planned(self) -> int:
         """Epochs that the trials that have ended were to train."""
         ended = (t for t in self.trials if t.outcome is not None)
-        return sum(t.epochs for t in ended) * (self.folds or 1)
+        return sum(t.epochs for t in ended) * (self.folds or self.executions)
 
     @property
     def epochs_trained(self) -> int:
@@ -117,7 +122,7 @@ class SearchReport(Shown):
     def epochs_saved(self) -> int:
         """Epochs that stopped trials left out: what stopping saved."""
         return sum(
-            t.epochs * (self.folds or 1) - t.outcome.epochs
+            t.epochs * (self.folds or self.executions) - t.outcome.epochs
             for t in self.trials
             if t.outcome is not None and t.status == "stopped"
         )
@@ -135,15 +140,23 @@ class SearchReport(Shown):
                 self.method,
                 self.seed,
                 self.folds,
+                self.executions,
                 dimensions,
                 self.aborted,
             ),
             *sections.stages(self.stages, self.trials),
             *sections.best_trials(
-                best, self.objective, dimensions, len(self.stages) > 1
+                best,
+                self.objective,
+                dimensions,
+                len(self.stages) > 1,
+                "folds" if self.folds else "executions",
             ),
+            *sections.pareto(self.front, self.objective, dimensions),
             *figures(self.objective, self.trials, dimensions, best, self.importance),
-            *sections.merit(self.repeats, self.verdict, self.ended, len(best)),
+            *sections.merit(
+                self.repeats, self.verdict, self.ended, len(best), self.executions
+            ),
             *sections.listed("Ranges", (*map(str, self.findings), *self.hints)),
             *sections.importance(self.importance),
             *sections.epochs(self.trials, planned, trained, self.epochs_saved),
@@ -159,6 +172,7 @@ class SearchReport(Shown):
             {
                 **vars(self),
                 "trials": rows(self.trials, self.objective),
+                "front": [trial.number for trial in self.front],
                 "epochs_planned": self.epochs_planned,
                 "epochs_trained": self.epochs_trained,
                 "epochs_saved": self.epochs_saved,
@@ -225,12 +239,14 @@ def report_of(
         method=str(settings.get("method") or "random"),
         seed=settings.get("seed"),
         folds=settings.get("folds"),
+        executions=settings.get("executions_per_trial") or 1,
         ended=bool(events) and events[-1]["event"] == "finished",
         aborted=aborted(events),
         dimensions=tuple(found),
         stages=stages_of(settings, trials, objective),
         trials=tuple(trials),
         best=tuple(best[:BEST]),
+        front=tuple(front(trials, objective)),
         reasons=reasons(trials),
         rules=rules_of(trials),
         notes=notes_of(trials),

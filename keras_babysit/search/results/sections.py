@@ -80,6 +80,7 @@ def searched(
     method: str,
     seed: int | None,
     folds: int | None,
+    executions: int,
     dimensions: Iterable[Dimension],
     aborted: str,
 ) -> list[Block]:
@@ -87,7 +88,8 @@ def searched(
     direction = {"min": "lower", "max": "higher"}[objective.direction]
     line = f"{objective.name}, {direction} is better; method {method}"
     line += f"; seed {seed}" if seed is not None else ""
-    line += f"; {folds} folds." if folds else "; one validation set."
+    line += f"; {folds} folds" if folds else "; one validation set"
+    line += f"; {executions} executions of each trial." if executions > 1 else "."
     found = [(d.name, str(d)) for d in dimensions]
     return [
         Heading("What was searched", 2),
@@ -127,6 +129,7 @@ def best_trials(
     objective: Objective,
     dimensions: Iterable[Dimension],
     staged: bool,
+    parts: str = "folds",
 ) -> list[Block]:
     """Returns the best trials as columns: they are few, hyperparameters are many."""
     trials = [one.trial for one in best]
@@ -134,12 +137,15 @@ def best_trials(
     if not trials:
         return []
     lines = [(objective.name, *(score_text(one.score) for one in best))]
+    for part in objective.parts:
+        found = (outcome.metrics.get(part.name) for outcome in outcomes)
+        lines.append((part.name, *map(score_text, found)))
     if any(one.times for one in best):
         stds = (one.repeats.std if one.repeats else math.nan for one in best)
         lines.append(("± over repeats", *map(_or_dash, stds)))
     if any(outcome.fold_scores for outcome in outcomes):
         folds = (spread(outcome.fold_scores) for outcome in outcomes)
-        lines.append(("± over folds", *map(_or_dash, folds)))
+        lines.append((f"± over {parts}", *map(_or_dash, folds)))
     names = [d.name for d in dimensions if any(d.name in t.values for t in trials)]
     lines += [(n, *(shown(t.values.get(n)) for t in trials)) for n in names]
     lines += [
@@ -154,13 +160,41 @@ def best_trials(
     return [Heading("Best trials", 2), _table(head, lines, words=("trial",))]
 
 
+def pareto(
+    front: Sequence[Trial], objective: Objective, dimensions: Iterable[Dimension]
+) -> list[Block]:
+    """Returns the trials that none beats in all of several objectives, as columns."""
+    if not front:
+        return []
+    outcomes = [trial.outcome for trial in front if trial.outcome is not None]
+    lines = [
+        (part.name, *(score_text(o.metrics[part.name]) for o in outcomes))
+        for part in objective.parts
+    ]
+    names = [d.name for d in dimensions if any(d.name in t.values for t in front)]
+    lines += [(n, *(shown(t.values.get(n)) for t in front)) for n in names]
+    head = ("trial", *(str(trial.number) for trial in front))
+    directions = {"min": "lower", "max": "higher"}
+    told = (f"{p.name} ({directions[p.direction]})" for p in objective.parts)
+    said = (
+        f"No other trial is better in one of {', '.join(told)} without being worse in "
+        f"another. What ranks them elsewhere, {objective.name}, is the sum of those to "
+        "minimize less those to maximize."
+    )
+    return [Heading("Pareto front", 2), Text(said), _table(head, lines, ("trial",))]
+
+
 def merit(
-    repeats: Sequence[Repeats], verdict: str, ended: bool, best: int
+    repeats: Sequence[Repeats],
+    verdict: str,
+    ended: bool,
+    best: int,
+    executions: int = 1,
 ) -> list[Block]:
     """Returns whether the best are so by merit, from their repeats."""
     # The table has the means.
     said = verdict.partition(". ")[2]
-    if ended and best > 1 and not repeats:
+    if ended and best > 1 and not repeats and executions == 1:
         said = (
             "Each was trained once, so the order of the best may be luck: repeat_top=3 "
             "trains the best three again, with other seeds."

@@ -25,7 +25,7 @@ from keras_babysit.document.values import plain
 from keras_babysit.document.words import count
 from keras_babysit.search.progress import epochs_left
 from keras_babysit.search.results.ranking import Candidate, candidates
-from keras_babysit.search.results.summaries import Reason, reasons
+from keras_babysit.search.results.summaries import Reason, parts_of, reasons
 from keras_babysit.search.results.table import counts, duration, rows, said, score_text
 from keras_babysit.search.store import LOCK, SETTINGS, Store
 from keras_babysit.search.trials import EpochResult, Objective, Trial
@@ -191,14 +191,14 @@ def read_status(directory: str | os.PathLike) -> Status:
     state = "running" if is_held(store.directory / LOCK) else "interrupted"
     if last["event"] in ("finished", "aborted"):
         state = last["event"]
-    left = _seconds_left(trials, epochs, plan, settings.get("folds") or 1)
+    left = _seconds_left(trials, epochs, plan, parts_of(settings))
     method = begun[-1].get("method") if begun else settings.get("method")
     return Status(
         directory=str(directory),
         state=state,
         objective=objective,
         plan=plan,
-        folds=settings.get("folds") or 1,
+        folds=parts_of(settings),
         stage=begun[-1]["stage"] if begun else None,
         method=str(method or ""),
         trials=trials,

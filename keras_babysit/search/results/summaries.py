@@ -96,6 +96,11 @@ def _grouped(told: Iterable[tuple[Trial, str, str]]) -> tuple[Reason, ...]:
     return tuple(sorted(groups, key=lambda r: (-len(r.trials), r.trials)))
 
 
+def parts_of(settings: Mapping[str, Any]) -> int:
+    """Returns how many trainings make up a trial: folds, or executions."""
+    return settings.get("folds") or settings.get("executions_per_trial") or 1
+
+
 def aborted(events: Sequence[Mapping[str, Any]]) -> str:
     """Returns why the search was given up; `""` if it was not."""
     last = events[-1] if events else {}

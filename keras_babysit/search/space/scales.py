@@ -15,6 +15,22 @@ from keras_babysit.errors import is_number
 types = keras_tuner.engine.hyperparameters
 
 
+class Scoped(keras_tuner.HyperParameters):
+    """KerasTuner's, where a scope may lie in another one, whatever its parent.
+
+    KerasTuner (1.4.8) only knows a parent that was asked for in the very same scope, so
+    two scopes on one parent cannot be nested.
+    """
+
+    def _exists(self, name: str, conditions: Any = None) -> bool:
+        if conditions is not None:
+            return super()._exists(name, conditions)
+        return any(
+            all(condition in self._conditions for condition in hp.conditions)
+            for hp in self._hps.get(name, ())
+        )
+
+
 def is_active(hp: Any, values: Mapping[str, Any]) -> bool:
     """Whether all of the hyperparameter's conditions hold for these values."""
     return all(condition.is_active(values) for condition in hp.conditions)
@@ -100,7 +116,7 @@ def copied(config: Mapping[str, Any]) -> keras_tuner.HyperParameters:
     KerasTuner's own `from_config` (1.4.8) puts objects in the place of the conditions.
     """
     whole = {"values": {}, **config}
-    return keras_tuner.HyperParameters.from_config(copy.deepcopy(whole))
+    return Scoped.from_config(copy.deepcopy(whole))
 
 
 def with_values(

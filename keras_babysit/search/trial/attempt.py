@@ -15,6 +15,7 @@ import keras
 from keras_babysit.document.words import count
 from keras_babysit.event_files.replacing import write
 from keras_babysit.records import Finding
+from keras_babysit.search.plan import seed_of
 from keras_babysit.search.results import ranking
 from keras_babysit.search.store import (
     CHECKPOINTS,
@@ -34,7 +35,7 @@ from keras_babysit.search.trial.fit_arguments import (
 from keras_babysit.search.trial.notes import Notes
 from keras_babysit.search.trial.scoring import best_of, missing, returned_by, value_of
 from keras_babysit.search.trial.task import Work
-from keras_babysit.search.trials import EpochResult, Trial, to_json
+from keras_babysit.search.trials import INFEASIBLE, EpochResult, Trial, to_json
 
 #: In a fold's folder of logs: what its babysitter has seen, and what it has found.
 _SEEN, _FOUND = "seen.jsonl", "findings.json"
@@ -100,7 +101,7 @@ class Attempt:
         self._babysitter: TrialBabysitter | None = None
 
     def train(self) -> None:
-        """Trains all folds, or what is left of them.
+        """Trains all folds or executions, or what is left of them.
 
         Raises:
             Ended: if the trial ends before its time, but for what `report` answers.
@@ -120,7 +121,7 @@ class Attempt:
     def _train_folds(self) -> None:
         with self.notes.on_disk():
             self.folder.mkdir(parents=True, exist_ok=True)
-        for fold in range(self.work.folds or 1):
+        for fold in range(self.work.parts):
             self._fold = fold
             if self._left is not None and fold < self._left.fold:
                 self._take_findings()
@@ -130,21 +131,23 @@ class Attempt:
                 return
 
     def best_checkpoint(self) -> str:
-        """Returns the name of the first fold's best checkpoint; `""` if there is none.
+        """Returns the name of the best checkpoint; `""` if there is none.
 
+        Of several folds it is the first one's, of several executions the best one's.
         Where epochs have no objective, since a hypermodel's own `fit` returns it, the
         last one counts.
         """
-        first = [epoch for epoch in self.epochs if epoch.fold == 0]
-        best = best_of(first, self.work.objective)
-        if best is None and self.work.own_fit and first:
-            best = first[-1]
+        kept = [e for e in self.epochs if e.fold == 0 or not self.work.folds]
+        best = best_of(kept, self.work.objective)
+        if best is None and self.work.own_fit and kept:
+            best = kept[-1]
         return best.checkpoint if best is not None else ""
 
     # What an earlier attempt has left.
 
     def _take_up(self) -> None:
-        left = resume.left_by(self.store, self.trial, self.work.objective)
+        first_only = self.work.folds is not None
+        left = resume.left_by(self.store, self.trial, self.work.objective, first_only)
         if left is None:
             if self.store.epochs(self.trial):
                 self._begin_anew("its files do not fit together")
@@ -169,7 +172,19 @@ class Attempt:
     # A fold.
 
     def _train_fold(self) -> None:
-        keras.utils.set_random_seed(self.trial.seed)
+        seed, again = self.trial.seed, self._fold and not self.work.folds
+        keras.utils.set_random_seed(seed_of(seed, self._fold) if again else seed)
+        custom = self.work.run_trial
+        if custom is None:
+            results = self._fit(self.work.arguments)
+        else:
+            results = custom(self.trial, self.hp, self._fit)
+        if self.work.own_fit:
+            found = returned_by(results, self.work.objective)
+            self.returned += [found] if found else []
+
+    def _fit(self, given: Mapping[str, Any]) -> Any:
+        """Builds the model and trains it; returns what the hypermodel's `fit` does."""
         model = self.work.hypermodel.build(self.hp)
         if not isinstance(model, keras.Model):
             raise TypeError(
@@ -180,7 +195,8 @@ class Attempt:
             obstacle = resume.obstacle_in(model)
             if obstacle:
                 raise _Anew(obstacle)
-        arguments = self._arguments()
+        self._check_size(model)
+        arguments = self._arguments(given)
         over = False
         try:
             fit, first = self.work.hypermodel.fit, (self.hp, model)
@@ -188,28 +204,38 @@ class Attempt:
                 first, arguments = for_own_fit(fit, *first, arguments)
             results = fit(*first, **arguments)
             over = True
-            if self.work.own_fit:
-                found = returned_by(results, self.work.objective)
-                self.returned += [found] if found else []
+            return results
         except _Over:
-            pass
+            return None
         finally:
             self._finish(model, over)
 
-    def _arguments(self) -> dict[str, Any]:
+    def _check_size(self, model: keras.Model) -> None:
+        """Ends a trial whose model is too large, as soon as the model is built."""
+        most = self.work.max_model_size
+        if most is None or not model.built:
+            return
+        size = sum(math.prod(w.shape) for w in model.trainable_weights)
+        if size > most:
+            reason = (
+                f"the model has {size:,} trainable weights, more than "
+                f"max_model_size={most:,}"
+            )
+            raise Ended("failed", reason, INFEASIBLE)
+
+    def _arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         work = self.work
-        given = work.arguments
         if work.folds:
             given = of_fold(given, work.folds, self._fold, work.folds_seed)
-        own = f"fold-{self._fold}" if self._fold else ""
+        own = f"{work.part_name}-{self._fold}" if self._fold else ""
         self._callbacks = copied_callbacks(given, Path(self.trial.name, own))
         self._babysitter = self._new_babysitter() if work.babysit else None
         ours = [] if self._babysitter is None else [self._babysitter]
-        end = EpochEnd(self._began, self._ended, lambda: self.hopeless)
+        end = EpochEnd(self._began, self._ended, self._hopeless)
         arguments = {
             "verbose": work.verbose,
-            **given,
             "epochs": self.trial.epochs,
+            **given,
             "callbacks": [*self._callbacks, *ours, end],
         }
         if self._left is not None and self._left.fold == self._fold:
@@ -218,7 +244,7 @@ class Attempt:
 
     def _logs(self) -> Path:
         logs = self.folder / LOGS
-        return logs / f"fold-{self._fold}" if self._fold else logs
+        return logs / f"{self.work.part_name}-{self._fold}" if self._fold else logs
 
     def _new_babysitter(self) -> TrialBabysitter:
         logs = self._logs()
@@ -240,7 +266,7 @@ class Attempt:
             babysitter.on_train_end()
         found = [finding.to_dict() for finding in babysitter.report.findings]
         self._add_findings(found)
-        if (self.work.folds or 1) > 1:
+        if self.work.parts > 1:
             with self.notes.on_disk():
                 write(self._logs() / _FOUND, json.dumps(to_json(found)))
 
@@ -276,7 +302,7 @@ class Attempt:
             except Exception as error:
                 raise _Anew(f"{path.name} does not fit: {error}") from error
             if self._babysitter is not None:
-                damaged = self._babysitter.replay(int(model.optimizer.iterations))
+                damaged = self._babysitter.replay(resume.steps_of(model.optimizer))
                 if damaged:
                     self.notes.lines.append(
                         f"{count(damaged, 'line')} of what the babysitter had recorded "
@@ -285,6 +311,10 @@ class Attempt:
         self.pruned = self._reported(left.epochs[-1])
         if over or self.pruned:
             raise _Over
+
+    def _hopeless(self, model: keras.Model) -> str:
+        self._check_size(model)  # It may have been built by its first step.
+        return self.hopeless
 
     def _found(self, finding: Finding) -> None:
         if self.work.stop_on_error and finding.severity == "error":
@@ -295,6 +325,7 @@ class Attempt:
         self, model: keras.Model, logs: Mapping[str, float], seconds: float
     ) -> str:
         """An epoch has ended; returns why the training should end, or `""`."""
+        logs = self.work.objective.completed(logs)
         number = 1 + sum(epoch.fold == self._fold for epoch in self.epochs)
         self._check_logs(logs, number)
         is_lost = math.isnan(logs.get("loss", 0.0))
@@ -348,7 +379,8 @@ class Attempt:
         self.checkpoints.keep([self.best_checkpoint()])
         yield True
         objective = self.work.objective
-        own = best_of([e for e in self.epochs if e.fold == 0], objective)
+        kept = [e for e in self.epochs if e.fold == 0 or not self.work.folds]
+        own = best_of(kept, objective)
         best = None if own is None else own.logs[objective.name]
         if value is None or (best is not None and not objective.is_better(value, best)):
             return

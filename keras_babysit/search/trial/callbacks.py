@@ -27,9 +27,9 @@ EVERY = 100
 class Ended(BaseException):
     """Ends a trial at once; not an `Exception`, which a user's `fit` might catch."""
 
-    def __init__(self, status: str, reason: str):
+    def __init__(self, status: str, reason: str, raised: str = ""):
         super().__init__(reason)
-        self.status, self.reason = status, reason
+        self.status, self.reason, self.raised = status, reason, raised
 
 
 class TrialBabysitter(Babysitter):
@@ -134,14 +134,15 @@ class EpochEnd(keras.callbacks.Callback):
         began: function of the model, before the first step.
         ended: function of the model, the logs and the duration of each epoch in
             seconds; returns why the training should end, or `""`.
-        stop: function that returns why the training should end at once, or `""`.
+        stop: function of the model that returns why the training should end at once,
+            or `""`; or ends it itself.
     """
 
     def __init__(
         self,
         began: Callable[[keras.Model], None],
         ended: Callable[[keras.Model, dict[str, float], float], str],
-        stop: Callable[[], str],
+        stop: Callable[[keras.Model], str],
     ):
         super().__init__()
         self._began, self._ended, self._stop = began, ended, stop
@@ -168,6 +169,6 @@ class EpochEnd(keras.callbacks.Callback):
         self._end_if_hopeless()
 
     def _end_if_hopeless(self) -> None:
-        reason = self._stop()
+        reason = self._stop(self.model)
         if reason:
             raise Ended("stopped", reason)

@@ -141,12 +141,14 @@ def _check_validation(
     objective: Objective | None,
     own_fit: bool,
 ) -> None:
-    if objective is None or own_fit or not objective.name.startswith("val_"):
+    names = objective.names if objective is not None and not own_fit else ()
+    needing = [name for name in names if name.startswith("val_")]
+    if not needing:
         return
     given = arguments.get("validation_data") is not None
     if not (given or arguments.get("validation_split") or folds):
         raise ValueError(
-            f"The objective {objective.name!r} needs validation data: give "
+            f"The objective {needing[0]!r} needs validation data: give "
             "`validation_data` or `validation_split` to `search`, or `folds` to "
             "`Search`."
         )
@@ -200,16 +202,19 @@ def for_own_fit(
     """Returns what a hypermodel's own `fit` is given, by position and by name.
 
     Data that is not there is left out. `x` and `y` have their names, but where `fit`
-    calls them something else they come first, as with KerasTuner.
+    calls them something else they come first, as with KerasTuner. `epochs` and
+    `verbose`, which KerasTuner only passes on, are left out where it has no room.
     """
     given = {k: v for k, v in arguments.items() if k not in _BY_SAMPLE or v is not None}
-    first = [given[name] for name in ("x", "y") if name in given]
-    others = {k: v for k, v in given.items() if k not in ("x", "y")}
     signature = inspect.signature(fit)
-    if _can_bind(signature, hp, model, **given):
-        return (hp, model), given
-    if _can_bind(signature, hp, model, *first, **others):
-        return (hp, model, *first), others
+    for spared in ((), ("verbose",), ("epochs", "verbose")):
+        named = {k: v for k, v in given.items() if k not in spared}
+        first = [named[name] for name in ("x", "y") if name in named]
+        others = {k: v for k, v in named.items() if k not in ("x", "y")}
+        if _can_bind(signature, hp, model, **named):
+            return (hp, model), named
+        if _can_bind(signature, hp, model, *first, **others):
+            return (hp, model, *first), others
     return (hp, model), given
 
 

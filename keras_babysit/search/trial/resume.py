@@ -58,8 +58,17 @@ class Left:
         return sum(epoch.fold == self.fold for epoch in self.epochs)
 
 
-def left_by(store: Store, trial: Trial, objective: Objective) -> Left | None:
-    """Returns what there is of a trial in its folder; `None` if it must begin anew."""
+def left_by(
+    store: Store, trial: Trial, objective: Objective, first_only: bool = True
+) -> Left | None:
+    """Returns what there is of a trial in its folder; `None` if it must begin anew.
+
+    Args:
+        store: of the search.
+        trial: the trial.
+        objective: what is searched for.
+        first_only: whether its model is the first fold's, not the best of all.
+    """
     checkpoints = Checkpoints(store.folder(trial))
     epochs = store.epochs(trial)
     if not epochs:
@@ -76,7 +85,8 @@ def left_by(store: Store, trial: Trial, objective: Objective) -> Left | None:
             known = (*before, *(e for e in own if e.epoch <= last.epoch))
             left = Left(known, fold, last.checkpoint, state)
             break
-    best = best_of([e for e in left.epochs if e.fold == 0], objective)
+    kept = [e for e in left.epochs if e.fold == 0 or not first_only]
+    best = best_of(kept, objective)
     if best is not None and checkpoints.beside(best.checkpoint) is None:
         return None  # The best model is gone; only training again brings it back.
     return left if left.epochs else None
@@ -113,6 +123,8 @@ def obstacle_in(model: keras.Model) -> str:
     Those of Keras have none, but for a `Lambda`, which may do anything. Functions
     (losses, activations) are taken for what they should be: without state.
     """
+    if getattr(model, "_distribute_strategy", None) is not None:
+        return "it trains under a strategy of tf.distribute"
     loss = model._compile_loss
     losses = [] if loss is None else keras.tree.flatten(loss._user_loss)
     rate = getattr(model.optimizer, "_learning_rate", None)
@@ -141,12 +153,17 @@ def state_of(model: keras.Model) -> dict[str, Any]:
     # One that a hypermodel's own `fit` trains need not be compiled.
     optimizer = getattr(model, "optimizer", None)
     return {
-        "step": None if optimizer is None else int(optimizer.iterations),
+        "step": None if optimizer is None else steps_of(optimizer),
         "seeds": [_value(variable) for variable in _seeds(model)],
         "global_seed": _value(global_seed_generator().state)
         if global_state.get_global_attribute("global_seed_generator") is not None
         else None,
     }
+
+
+def steps_of(optimizer: keras.optimizers.Optimizer) -> int:
+    """Returns the number of updates so far, also under a strategy."""
+    return int(keras.ops.convert_to_numpy(optimizer.iterations))
 
 
 def restore(model: keras.Model, path: Any, state: Mapping[str, Any]) -> None:
@@ -157,7 +174,7 @@ def restore(model: keras.Model, path: Any, state: Mapping[str, Any]) -> None:
     seeds = _seeds(model)
     if len(seeds) != len(state["seeds"]):
         raise ValueError("the model has other seed generators than its checkpoint")
-    if int(model.optimizer.iterations) != state["step"]:
+    if steps_of(model.optimizer) != state["step"]:
         raise ValueError("the optimizer's state is not in it")
     for variable, value in zip(seeds, state["seeds"], strict=True):
         variable.assign(np.array(value, variable.dtype))

@@ -74,7 +74,7 @@ def _trained(run: Attempt) -> Outcome:
         run.train()
         status, reason = ("stopped" if run.pruned else "completed"), run.pruned
     except Ended as ended:
-        status, reason = ended.status, ended.reason
+        status, reason, raised = ended.status, ended.reason, ended.raised
     except keras_tuner.errors.FatalError:
         raise  # By this, the user ends the search.
     except Exception as error:
@@ -93,6 +93,7 @@ def _outcome(run: Attempt, status: str, reason: str, seconds: float) -> Outcome:
     if status == "failed":
         score = Score()
     config = run.hp.get_config()
+    _check_entries(run, config)
     checkpoint = "" if status == "failed" else run.best_checkpoint()
     run.checkpoints.keep([checkpoint])
     return Outcome(
@@ -110,3 +111,17 @@ def _outcome(run: Attempt, status: str, reason: str, seconds: float) -> Outcome:
         space=None if config == run.asked else config,
         notes=tuple(run.notes.lines),
     )
+
+
+def _check_entries(run: Attempt, config: Mapping[str, Any]) -> None:
+    """Ends the search where a trial asks for what it must not, as in KerasTuner."""
+    if run.work.allow_new_entries or config == run.asked:
+        return
+    known = {hp["config"]["name"] for hp in run.asked["space"]}
+    new = {hp["config"]["name"] for hp in config["space"]} - known
+    if new:
+        raise keras_tuner.errors.FatalValueError(
+            "With `allow_new_entries=False` the hypermodel must not ask for what "
+            "`hyperparameters` does not have. In the training it asked for "
+            f"{', '.join(map(repr, sorted(new)))}."
+        )

@@ -80,12 +80,13 @@ def _means(metrics: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def missing(epochs: Sequence[EpochResult], objective: Objective) -> str:
     """Returns why there is no score, though all of these epochs were trained."""
     seen = {name for epoch in epochs for name in epoch.logs}
-    if objective.name in seen:
-        return f"the objective {objective.name!r} was never a finite number"
+    name = next((n for n in objective.names if n not in seen), objective.name)
+    if name in seen:
+        return f"the objective {name!r} was never a finite number"
     if not epochs:
         return "no epoch was trained"
     known = ", ".join(sorted(seen)) or "none"
-    return f"the objective {objective.name!r} is not among the logs of `fit`: {known}"
+    return f"the objective {name!r} is not among the logs of `fit`: {known}"
 
 
 def score_of_returned(
@@ -120,11 +121,12 @@ def returned_by(results: Any, objective: Objective) -> dict[str, float] | None:
     if isinstance(results, list) and results:
         parts = [returned_by(part, objective) or {} for part in results]
         return _means(parts) or None
-    if isinstance(results, Mapping) and objective.name in results:
-        return {name: float(value) for name, value in results.items()}
+    if isinstance(results, Mapping) and all(n in results for n in objective.names):
+        whole = objective.completed(results)
+        return {name: float(value) for name, value in whole.items()}
     if isinstance(results, int | float | np.number | np.ndarray):
         return {objective.name: float(results)}
     raise ValueError(
         "the hypermodel's `fit` must return a `History`, a number, or a dictionary "
-        f"with {objective.name!r}, not {results!r}"
+        f"with {', '.join(map(repr, objective.names))}, not {results!r}"
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras_tuner
 
-from keras_babysit.search.trials import Objective
+from keras_babysit.search.trials import Objective, Trial
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,14 @@ class Work:
         directory: folder of the search.
         folds: number of folds of a cross-validation; `None` for none.
         folds_seed: seed of the partition into folds.
+        executions: how often each trial is trained, with other seeds.
+        max_model_size: models with more trainable weights are not trained; `None` for
+            no limit.
+        allow_new_entries: whether a trial may ask for hyperparameters that its stage
+            does not have.
+        run_trial: what trains a trial instead: a function of the trial, its
+            hyperparameters, and the function of `fit`'s arguments that builds and fits
+            the hypermodel's model. `None` for that function alone.
         babysit: whether a `Babysitter` watches each trial.
         stop_on_error: whether its findings of severity `"error"` end a trial.
         verbose: of `fit`.
@@ -33,14 +41,28 @@ class Work:
     directory: str
     folds: int | None = None
     folds_seed: int = 0
+    executions: int = 1
+    max_model_size: int | None = None
+    allow_new_entries: bool = True
+    run_trial: Callable[[Trial, Any, Callable[[Mapping], Any]], Any] | None = None
     babysit: bool = True
     stop_on_error: bool = True
     verbose: int = 0
 
     @property
     def own_fit(self) -> bool:
-        """Whether the hypermodel has a `fit` of its own."""
-        return has_own_fit(self.hypermodel)
+        """Whether the user's code trains, not Keras's `fit` alone."""
+        return self.run_trial is not None or has_own_fit(self.hypermodel)
+
+    @property
+    def parts(self) -> int:
+        """How many trainings make up a trial: folds, or executions."""
+        return self.folds or self.executions
+
+    @property
+    def part_name(self) -> str:
+        """What one of them is called in the names of files."""
+        return "fold" if self.folds else "execution"
 
 
 def has_own_fit(hypermodel: Any) -> bool:

@@ -194,7 +194,8 @@ def test_as_json(report, tmp_path):
     assert found["best"][0]["values"]["task"] == "digits"
     assert len(found["trials"]) == 42
     assert found["trials"][0]["learning_rate"] > 0
-    assert found["objective"] == {"name": "val_loss", "direction": "min"}
+    named = {"name": "val_loss", "direction": "min", "parts": []}
+    assert found["objective"] == named
     assert found["importance"]["singles"][0]["names"] == ["learning_rate"]
     assert found["findings"][0]["where"] == "learning_rate"
     assert found["epochs_saved"] == report.epochs_saved

@@ -62,7 +62,7 @@ def work(folder, hypermodel=None, **arguments):
     x, y = data()
     fields = {
         name: arguments.pop(name)
-        for name in ("folds", "babysit", "objective")
+        for name in ("folds", "executions", "babysit", "objective")
         if name in arguments
     }
     given = {"x": x, "y": y, "batch_size": 16, **arguments}
@@ -169,9 +169,10 @@ def test_goes_on_after_the_last_checkpoint(tmp_path, make):
 
 
 @pytest.mark.slow
-def test_goes_on_in_the_fold_that_it_was_in(tmp_path):
+@pytest.mark.parametrize("parts", [{"folds": 2}, {"executions": 2}], ids=str)
+def test_goes_on_in_the_part_that_it_was_in(tmp_path, parts):
     def make(folder):
-        return work(folder, Linear(), folds=2, babysit=True)
+        return work(folder, Linear(), **parts, babysit=True)
 
     epochs, outcome = assert_same_as_unbroken(tmp_path, EPOCHS + 1, make)
     assert epochs == [(1, n) for n in range(1, EPOCHS + 1)]

@@ -4,6 +4,7 @@ import errno
 import gc
 import json
 import random
+import re
 import resource
 import warnings
 
@@ -21,6 +22,7 @@ from keras_babysit.search.trial.runner import run_trial
 from keras_babysit.search.trial.scoring import returned_by, score_of, score_of_returned
 from keras_babysit.search.trial.task import Work
 from keras_babysit.search.trials import (
+    INFEASIBLE,
     EpochResult,
     Objective,
     Outcome,
@@ -668,6 +670,46 @@ def test_folds_are_trained_alike_and_averaged(tmp_path):
     assert outcome.epochs == 4
     assert outcome.best_epoch == best[0].epoch
     assert outcome.checkpoint == best[0].checkpoint
+
+
+def test_executions_have_other_seeds_and_the_best_model_is_kept(tmp_path):
+    told = []
+    task = work(tmp_path, executions=2)
+    outcome = run(task, 2, lambda result: told.append(result) or "")
+    assert [(r.fold, r.epoch) for r in told] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    losses = [[r.logs["val_loss"] for r in told if r.fold == n] for n in (0, 1)]
+    assert losses[0] != losses[1]
+    assert outcome.fold_scores == (min(losses[0]), min(losses[1]))
+    assert outcome.score == pytest.approx(np.mean(outcome.fold_scores), rel=1e-12)
+    best = min(told, key=lambda r: r.logs["val_loss"])
+    assert outcome.checkpoint == best.checkpoint
+    # The first one is what a trial without executions is.
+    alone = run(work(tmp_path / "alone"), 2)
+    assert alone.score == outcome.fold_scores[0]
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_a_model_that_is_too_large_is_not_trained(tmp_path, built):
+    class Unbuilt(Small):
+        def build(self, hp):
+            if built:
+                return super().build(hp)
+            model = keras.Sequential([L.Dense(3, activation="softmax")])
+            model.compile("sgd", "sparse_categorical_crossentropy")
+            return model
+
+    outcome = run(work(tmp_path, Unbuilt(), max_model_size=10))
+    assert outcome.status == "failed"
+    assert re.fullmatch(
+        r"the model has \d+ trainable weights, more than max_model_size=10",
+        outcome.reason,
+    )
+    assert (outcome.raised, outcome.epochs) == (INFEASIBLE, 0)
+
+
+def test_a_trial_that_asks_for_what_it_must_not(tmp_path):
+    with pytest.raises(keras_tuner.errors.FatalValueError, match="allow_new_entries"):
+        run(work(tmp_path, Asks(), allow_new_entries=False))
 
 
 def test_a_fold_that_is_stopped_ends_the_trial(tmp_path):

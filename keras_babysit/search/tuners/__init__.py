@@ -1,0 +1,1 @@
+"""KerasTuner's four tuners, with its arguments and methods, over `Search`."""
