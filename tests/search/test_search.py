@@ -259,7 +259,7 @@ class TestKnowledge:
         hp = keras_tuner.HyperParameters()
         hp.Int("n", 0, 2)
         goal = keras_tuner.Objective("val_loss", "min")
-        oracle = staged_oracles.StagedBayesian(goal, 9, 2, hyperparameters=hp, seed=1)
+        oracle = bayesian_oracle.StagedBayesian(goal, 9, 2, hyperparameters=hp, seed=1)
         asker = methods.Asker(oracle, Objective("val_loss", "min"), None)
         tried = []
         for number in range(9):

@@ -11,12 +11,8 @@ from typing import Any
 
 import keras_tuner
 
-from keras_babysit.errors import installing
-from keras_babysit.search.oracles.staged_oracles import (
-    Earlier,
-    StagedBayesian,
-    StagedOptuna,
-)
+from keras_babysit.search.oracles.bayesian_oracle import StagedBayesian
+from keras_babysit.search.oracles.staged_oracles import Earlier, StagedOptuna
 from keras_babysit.search.space.scales import with_values
 from keras_babysit.search.trials import Objective, Trial, to_json
 
@@ -190,7 +186,7 @@ def asker(
     goal = keras_tuner.Objective(objective.name, objective.direction)
     given = {"hyperparameters": space.copy(), "seed": seed, "max_trials": trials}
     if method == "bayesian":
-        made = _bayesian(goal, given)
+        made = StagedBayesian(goal, **given)
         made.earlier = earlier
     elif isinstance(method, str):
         made = StagedOptuna(goal, sampler=method, **given)
@@ -258,15 +254,6 @@ def method_name(method: Any) -> str:
     if isinstance(method, keras_tuner.Oracle):
         return type(method).__name__
     return getattr(method, "__qualname__", type(method).__name__)
-
-
-def _bayesian(goal: Any, given: Mapping[str, Any]) -> StagedBayesian:
-    try:
-        return StagedBayesian(goal, **given)
-    except ImportError:
-        raise ImportError(
-            'method="bayesian" needs SciPy and scikit-learn: ' + installing("search")
-        ) from None
 
 
 def _nothing(*_: Any) -> None:

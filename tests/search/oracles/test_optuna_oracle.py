@@ -280,7 +280,7 @@ def test_the_study_has_each_trial_in_its_state(tmp_path):
     assert again.hyperparameters.values == invalid.hyperparameters.values
     end(oracle, again, math.nan)  # And not finite: no retries are left.
     oracle.create_trial("one")
-    study = oracle._study(optuna.storages.InMemoryStorage())
+    study = oracle._study().study
     assert [t.state.name for t in study.trials] == [
         "COMPLETE",
         "COMPLETE",
@@ -491,7 +491,7 @@ def test_a_folder_of_keras_tuners_own_oracle_goes_on(tmp_path):
     go(plain)
     resumed = made(tmp_path, flat_space, max_trials=15, reload=True)
     assert len(go(resumed)) == 3
-    assert len(resumed._study(optuna.storages.InMemoryStorage()).trials) == 15
+    assert len(resumed._study().study.trials) == 15
 
 
 @pytest.mark.slow
