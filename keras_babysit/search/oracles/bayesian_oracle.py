@@ -22,7 +22,7 @@ Status = keras_tuner.engine.trial.TrialStatus
 #: the best one: a loss of 1e9 would leave nothing else to see.
 _FAR = 3.0
 #: Trials a hyperparameter that are drawn at random before there is a model.
-_AT_RANDOM = 3
+_AT_RANDOM = 2
 #: So many of the best points are looked through for one that was not tried before.
 _LOOKED_AT = 100
 
@@ -37,7 +37,7 @@ class StagedBayesian(KeepsValues):
     - what has failed counts as the worst that was seen (left out, its like would be
       tried again), and scores that are worse than all others by orders of magnitude are
       moved closer;
-    - while there are fewer than three trials a hyperparameter, trials of the stage
+    - while there are fewer than two trials a hyperparameter, trials of the stage
       before stand in for random ones, their scores moved by what the trials in both
       stages gained (the median). After that only the stage's own count: scores after
       different epochs do not belong to one function.
