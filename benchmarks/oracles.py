@@ -1,7 +1,8 @@
 """Oracles against each other on functions whose lowest value is known.
 
-python benchmarks/oracles.py run [--oracle tpe random keras-bayesian] [--seeds 10]
+python benchmarks/oracles.py run [--oracle bayesian tpe random] [--seeds 10]
 python benchmarks/oracles.py table
+python benchmarks/oracles.py time [--trials 500]
 
 Every oracle is asked for 40 trials, one after the other, through KerasTuner's own
 `create_trial`, `update_trial` and `end_trial`; no network is trained. Each finished run
@@ -26,15 +27,25 @@ import math
 import os
 import tempfile
 import time
+import warnings
 from pathlib import Path
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras_tuner
 import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from keras_babysit.search import OptunaOracle
+from keras_babysit.search.oracles import bayesian_oracle, methods
 from keras_babysit.search.oracles.bayesian_oracle import StagedBayesian
+from keras_babysit.search.oracles.gaussian_process import GaussianProcess
+from keras_babysit.search.oracles.pruners import Stopper
+from keras_babysit.search.trials import EpochResult, Objective, Outcome, Trial
 
 OUT = Path("logs/oracles.jsonl")
 NOISE = 0.005
@@ -120,12 +131,36 @@ def make(oracle, **arguments):
         return keras_tuner.oracles.RandomSearchOracle(**arguments)
     if oracle == "keras-bayesian":
         return keras_tuner.oracles.BayesianOptimizationOracle(**arguments)
-    if oracle == "bayesian":
+    if oracle in ("bayesian", "scikit-learn"):
         return StagedBayesian(**arguments)
     return OptunaOracle(sampler=oracle, **arguments)
 
 
+def fit_by_scikit_learn(x, y, groups):
+    """As `gaussian_process.fit`, but the parameters are scikit-learn's."""
+    mean, deviation = np.mean(y), np.std(y) or 1.0
+    kernel = ConstantKernel() * Matern(np.ones(x.shape[1]), (1e-2, 1e2), nu=2.5)
+    kernel += WhiteKernel(0.01, (1e-6, 1.0))
+    process = GaussianProcessRegressor(kernel, random_state=0, n_restarts_optimizer=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of a parameter at its bound.
+        process.fit(x, standard := (y - mean) / deviation)
+    both, white = process.kernel_.k1, process.kernel_.k2
+    scales, amplitude = 1 / both.k2.length_scale, both.k1.constant_value
+    noise = white.noise_level
+    return GaussianProcess(
+        x * scales, standard, scales, amplitude, noise, mean, deviation
+    )
+
+
 def one_run(name, problem, seed, trials):
+    if name != "scikit-learn":
+        return searched(name, problem, seed, trials)
+    with mock.patch.object(bayesian_oracle, "fit", fit_by_scikit_learn):
+        return searched(name, problem, seed, trials)
+
+
+def searched(name, problem, seed, trials):
     function, lowest, noise = PROBLEMS[problem]
     rng = np.random.default_rng(1000 + seed)
     regrets, seconds, scores = [], [], []
@@ -158,8 +193,8 @@ def one_run(name, problem, seed, trials):
         "problem": problem,
         "seed": seed,
         "trials": len(scores),
-        "regret_half": regrets[int(np.argmin(scores[: trials // 2]))],
-        "regret": regrets[int(np.argmin(scores))],
+        "regret_half": float(regrets[int(np.argmin(scores[: trials // 2]))]),
+        "regret": float(regrets[int(np.argmin(scores))]),
         "seconds": float(np.mean(seconds)),
         "seconds_last": float(np.mean(seconds[-5:])),
     }
@@ -211,18 +246,76 @@ def table(args):
             print("| " + " | ".join(cells) + " |")
 
 
+def time_one(args):
+    """Prints what a suggestion takes after so many trials, and of Optuna itself."""
+    rng, space = np.random.default_rng(0), space_of("hartmann6")
+    points = [{hp.name: float(rng.random()) for hp in space.space} for _ in range(999)]
+    goal = Objective("score", "min")
+    for name in ("bayesian", "tpe", "random"):
+        asker = methods.asker(name, goal, 999, 1, space, Path(tempfile.mkdtemp()))
+        took = []
+        for number in range(args.trials + 20):
+            values = points[number]
+            if number < args.trials:
+                asker.add(number, values)
+            else:
+                start = time.process_time()
+                values = asker.ask(number)
+                took.append(time.process_time() - start)
+            told = Outcome("completed", hartmann6(values), best_epoch=1, epochs=1)
+            asker.tell(Trial(number, 0, values, 1, 0, outcome=told))
+        print(f"{name}: {1000 * np.median(took):.2f} ms")
+    for name, sampler in (
+        ("tpe", optuna.samplers.TPESampler(multivariate=True, group=True, seed=1)),
+        ("random", optuna.samplers.RandomSampler(seed=1)),
+    ):
+        study, took = optuna.create_study(sampler=sampler), []
+        ranges = {n: FloatDistribution(0, 1) for n in points[0]}
+        for values in points[: args.trials]:
+            score = hartmann6(values)
+            study.add_trial(
+                optuna.create_trial(params=values, distributions=ranges, value=score)
+            )
+        for _ in range(20):
+            start = time.process_time()
+            values = (trial := study.ask(ranges)).params
+            took.append(time.process_time() - start)
+            study.tell(trial, hartmann6(values))
+        print(f"Optuna's {name}: {1000 * np.median(took):.2f} ms")
+    time_pruners(args.trials)
+
+
+def time_pruners(trials, epochs=100):
+    def curve():
+        values = rng.random(epochs) + 1 / np.arange(1, epochs + 1)
+        return [EpochResult(i, {"score": float(v)}) for i, v in enumerate(values, 1)]
+
+    rng = np.random.default_rng(0)
+    ended = Outcome("completed", 0.5, best_epoch=1, epochs=epochs)
+    known = [
+        (Trial(n, 0, {}, epochs, 0, outcome=ended), curve()) for n in range(trials)
+    ]
+    for name in ("median", "halving"):
+        stopper, took = Stopper(name, Objective("score", "min")), []
+        own = [EpochResult(i, {"score": 0.0}) for i in range(1, epochs)]
+        trial = Trial(trials, 0, {}, epochs, 0)
+        for done in range(1, epochs):
+            start = time.process_time()
+            stopper.should_stop(trial, own[:done], known)
+            took.append(time.process_time() - start)
+        print(f"{name}: {1000 * np.median(took):.2f} ms, at first {1000 * took[0]:.0f}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["run", "table"])
-    parser.add_argument(
-        "--oracle", nargs="+", default=["tpe", "random", "keras-bayesian"]
-    )
+    parser.add_argument("command", choices=["run", "table", "time"])
+    parser.add_argument("--oracle", nargs="+", default=["bayesian", "tpe", "random"])
     parser.add_argument("--problem", nargs="+", default=list(PROBLEMS))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trials", type=int, default=40)
     parser.add_argument("--out", type=Path, default=OUT)
     args = parser.parse_args()
-    {"run": run, "table": table}[args.command](args)
+    {"run": run, "table": table, "time": time_one}[args.command](args)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ is the test error of the trial with the best validation accuracy: what a user ge
 - `cost`: processor time of a trial, by KerasTuner's `RandomSearch` and by `Search` with
   its defaults and without babysitting, 4 trials of 4 and of 8 epochs that nothing ends.
 
-Each finished run but those of `cost` is a line in `--out`, and a run that is there already is not made
-again, so it can be interrupted and run in pieces. One thread.
+Each finished run (but of `cost`) is a line in `--out`, and a run that is there already
+is not made again, so it can be interrupted and run in pieces. One thread.
 """
 
 from __future__ import annotations
@@ -182,7 +182,9 @@ def costs(seeds):
         for name in COST:
             ratios = [one[name] / one["KerasTuner"] for one in found]
             seconds = spread([one[name] for one in found], 2)
-            print(f"| {epochs} | {name} | {seconds} | {spread(ratios, 2)} |", flush=True)
+            print(
+                f"| {epochs} | {name} | {seconds} | {spread(ratios, 2)} |", flush=True
+            )
 
 
 def finished(path):

@@ -10,7 +10,7 @@ from typing import Any
 import keras_tuner
 import numpy as np
 
-from keras_babysit.search.oracles import gaussian_process
+from keras_babysit.search.oracles.gaussian_process import fit
 from keras_babysit.search.oracles.optuna_oracle import KeepsValues
 from keras_babysit.search.oracles.staged_oracles import Earlier
 from keras_babysit.search.oracles.unit_cube import UnitCube
@@ -93,13 +93,13 @@ class StagedBayesian(KeepsValues):
         cube, sign = UnitCube(space), -1 if self.objective.direction == "max" else 1
         points = np.array([self._place(space, trial) for trial in seen])
         x, y = cube.columns(points), np.array([sign * trial.score for trial in seen])
-        process = gaussian_process.fit(x, y, cube.groups)
+        process = fit(x, y, cube.groups)
         # Where scores are noisy the best one may have been lucky.
         expected = process.predict(x)[0]
         ongoing = [t for t in data if t.status == Status.RUNNING]
         if ongoing:
             places = np.array([self._place(space, trial) for trial in ongoing])
-            process = gaussian_process.with_guesses(process, x, y, cube.columns(places))
+            process = process.guessing(cube.columns(places))
         best = np.clip(points[np.argsort(expected, kind="stable")[:5]], 0, 1 - 1e-9)
         ranked = cube.ranked(
             lambda columns: process.log_improvement(columns, expected.min()), best, rng

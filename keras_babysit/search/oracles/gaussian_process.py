@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import linalg, optimize, special
@@ -20,23 +20,31 @@ class GaussianProcess:
 
     Attributes:
         x: the points, shape `(n, columns)`, each column divided by its length scale.
+        y: their scores, shape `(n,)`, standardized.
         scales: the length scales' inverses, one a column.
-        amplitude: variance of the function, of scores that are standardized.
+        amplitude: variance of the function, of standardized scores.
         noise: variance of the noise, likewise.
-        factor: lower Cholesky factor of the covariance of the points.
-        weights: the covariance's inverse times the standardized scores.
-        mean: of the scores,
+        mean: of the scores as they were given,
         deviation: and their standard deviation.
     """
 
     x: np.ndarray
+    y: np.ndarray
     scales: np.ndarray
     amplitude: float
     noise: float
-    factor: np.ndarray
-    weights: np.ndarray
     mean: float
     deviation: float
+    _factor: np.ndarray = field(init=False)
+    _weights: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        covariance = self.amplitude * _matern(_squares(self.x, self.x))
+        covariance[np.diag_indices_from(covariance)] += self.noise
+        factor = linalg.cholesky(covariance, lower=True, check_finite=False)
+        weights = linalg.cho_solve((factor, True), self.y, check_finite=False)
+        object.__setattr__(self, "_factor", factor)
+        object.__setattr__(self, "_weights", weights)
 
     def predict(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns mean and standard deviation of the function at some points.
@@ -45,15 +53,30 @@ class GaussianProcess:
             x: shape `(m, columns)`.
         """
         across = self.amplitude * _matern(_squares(x * self.scales, self.x))
-        mean = across @ self.weights
+        mean = across @ self._weights
         half = linalg.solve_triangular(
-            self.factor, across.T, lower=True, check_finite=False
+            self._factor, across.T, lower=True, check_finite=False
         )
         variance = np.maximum(self.amplitude - np.sum(half**2, axis=0), 1e-12)
         return (
             self.mean + self.deviation * mean,
             self.deviation * np.sqrt(variance),
         )
+
+    def guessing(self, x: np.ndarray) -> GaussianProcess:
+        """Returns the process with points whose scores are not known yet.
+
+        They are guessed to be worse than expected by one standard deviation, and no
+        better than the mean of all scores, so that nobody tries the like of them while
+        they are open.
+
+        Args:
+            x: shape `(m, columns)`.
+        """
+        mean, deviation = self.predict(x)
+        guessed = np.maximum((mean + deviation - self.mean) / self.deviation, 0.0)
+        every = np.concatenate([self.x, x * self.scales])
+        return replace(self, x=every, y=np.concatenate([self.y, guessed]))
 
     def log_improvement(self, x: np.ndarray, best: float) -> np.ndarray:
         """Returns the logarithm of the improvement that is expected at some points.
@@ -90,42 +113,8 @@ def fit(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> GaussianProcess:
     some = _some(y)
     inverse, amplitude, noise = _parameters(x[some], standard[some], groups)
     scales = np.sqrt(inverse)[groups]
-    scaled = x * scales
-    return _known(scaled, standard, scales, amplitude, noise, mean, deviation)
-
-
-def with_guesses(process: GaussianProcess, x: np.ndarray, y: np.ndarray, more):
-    """Returns the process with points whose scores are not known yet.
-
-    Their scores are guessed to be worse than expected by one standard deviation, so
-    that nobody tries the like while they are open.
-
-    Args:
-        process: fitted to `x` and `y`,
-        x: the points that it knows,
-        y: and their scores.
-        more: the other points, shape `(m, columns)`.
-    """
-    guessed, deviation = process.predict(more)
-    every = np.concatenate([y, guessed + deviation])
-    return _known(
-        np.concatenate([x, more]) * process.scales,
-        (every - process.mean) / process.deviation,
-        process.scales,
-        process.amplitude,
-        process.noise,
-        process.mean,
-        process.deviation,
-    )
-
-
-def _known(scaled, standard, scales, amplitude, noise, mean, deviation):
-    covariance = amplitude * _matern(_squares(scaled, scaled))
-    covariance[np.diag_indices_from(covariance)] += noise
-    factor = linalg.cholesky(covariance, lower=True, check_finite=False)
-    weights = linalg.cho_solve((factor, True), standard, check_finite=False)
     return GaussianProcess(
-        scaled, scales, amplitude, noise, factor, weights, mean, deviation
+        x * scales, standard, scales, amplitude, noise, mean, deviation
     )
 
 
@@ -175,7 +164,7 @@ def _parameters(
         return value + prior, np.add(gradient, of_prior)
 
     start = np.log([1.0] * count + [1.0, 0.01])
-    bounds = [(-7.0, 9.0)] * count + [(-7.0, 5.0), (math.log(_LEAST_NOISE), 1.0)]
+    bounds = [(-7.0, 9.0)] * count + [(-7.0, 3.0), (math.log(_LEAST_NOISE), 1.0)]
     found = optimize.minimize(
         loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40}
     ).x
