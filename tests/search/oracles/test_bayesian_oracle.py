@@ -123,12 +123,12 @@ def test_finds_the_best(direction):
     oracle = made(direction=direction)
     seen = [
         end(oracle, oracle.create_trial("one"), -1 if direction == "max" else 1)
-        for _ in range(30)
+        for _ in range(25)
     ]
-    assert min(map(score, seen)) < 0.02
+    assert min(map(score, seen)) < 0.1
     assert all(("bias" in v) == (v["activation"] == "tanh") for v in seen)
     assert all(v["classes"] == 10 for v in seen)
-    assert len({tuple(v.items()) for v in seen}) == 30
+    assert len({tuple(v.items()) for v in seen}) == 25
 
 
 def test_several_at_a_time_try_other_values():
