@@ -65,8 +65,8 @@ class Search:
         stages: several stages instead, from coarse to fine: `(trials, epochs)` or
             `Stage` each, or what `coarse_to_fine()` returns.
         method: `"random"`; `"bayesian"` (a Gaussian process); `"tpe"` (Optuna's);
-            `"grid"`; a KerasTuner oracle without trials; or a function `(objective, max_trials, seed,
-            hyperparameters)` that makes one for each stage.
+            `"grid"`; a KerasTuner oracle without trials; or a function `(objective,
+            max_trials, seed, hyperparameters)` that makes one for each stage.
         directory: where searches are kept.
         project_name: name of this one, a folder in `directory`.
         overwrite: delete what is in the folder. Otherwise go on with it.
