@@ -66,7 +66,7 @@ class PrunerStudy:
 
     To tell a new study of 300 trials can take longer than an epoch. So the study is
     told only of what has changed. Where the trials are other ones than it knows,
-    `can_follow` says so, and there has to be a new study.
+    `news` says so, and there has to be a new study.
 
     Args:
         pruner: it is copied, since some keep a state.
@@ -89,24 +89,27 @@ class PrunerStudy:
         self.curves: dict[int, Curve] = {}
         self._size = 0
 
-    def can_follow(self, known: Mapping[int, Known], asked: int) -> bool:
-        """Whether the study can come to know what there is to know now.
+    def news(self, known: Mapping[int, Known], asked: int) -> list[int] | None:
+        """Returns which trials have news; `None` if the study cannot be told of them.
 
         Args:
             known: the trials that are compared, by number.
             asked: which of them the question is about.
         """
         if not self.curves.keys() <= known.keys():
-            return False
+            return None
+        found = [n for n, one in known.items() if not self._knows(n, *one)]
         curve = self.curves.get(asked)
         # Some pruners go on to the next rung when they are asked again.
         if curve is not None and len(known[asked][1]) == curve.count:
-            return False
-        return all(self._can_tell(number, *one) for number, one in known.items())
+            return None
+        can = all(self._can_tell(number, *known[number]) for number in found)
+        return sorted(found) if can else None
 
-    def should_stop(self, known: Mapping[int, Known], asked: int) -> bool:
-        """Tells what is new; returns what the pruner says of the trial `asked`."""
-        news = [n for n in sorted(known) if not self._knows(n, *known[n])]
+    def should_stop(
+        self, known: Mapping[int, Known], asked: int, news: Sequence[int]
+    ) -> bool:
+        """Tells what `news` has found; returns what the pruner says of `asked`."""
         for number in news:
             self._begin(number, known[number][0])
             if number != asked:
@@ -117,13 +120,11 @@ class PrunerStudy:
         curve = self.curves.get(number)
         return curve is not None and curve.is_told(trial, epochs)
 
-    def _can_tell(
-        self, number: int, trial: Trial, epochs: Sequence[EpochResult]
-    ) -> bool:
+    def _can_tell(self, number: int, _: Trial, epochs: Sequence[EpochResult]) -> bool:
         curve = self.curves.get(number)
         if curve is None:
             return number >= self._size
-        return curve.is_told(trial, epochs) or curve.continues(epochs)
+        return curve.continues(epochs)
 
     def _begin(self, number: int, trial: Trial) -> None:
         """Gives a new trial its own number in the study."""

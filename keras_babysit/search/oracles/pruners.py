@@ -112,11 +112,11 @@ class Stopper:
         with quiet():
             # The median at an epoch where no value is finite.
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-            study = self._study
-            if study is None or not study.can_follow(known, trial.number):
-                study = PrunerStudy(pruner, self._objective)
-            self._study = None  # Whatever a pruner may raise.
-            stops = study.should_stop(known, trial.number)
+            study, self._study = self._study, None  # Whatever a pruner may raise.
+            news = None if study is None else study.news(known, trial.number)
+            if study is None or news is None:
+                study, news = PrunerStudy(pruner, self._objective), sorted(known)
+            stops = study.should_stop(known, trial.number, news)
             self._study = study
         if not stops:
             return ""
