@@ -1,6 +1,6 @@
 """Ways to search, and to stop early, on real data at equal cost.
 
-python benchmarks/searching.py run [methods | stopping] [--seeds 5]
+python benchmarks/searching.py run [methods | stopping | cost] [--seeds 5]
 python benchmarks/searching.py table
 
 Scikit-learn's digits, a network with one hidden layer, and a space with the trouble
@@ -15,9 +15,11 @@ is the test error of the trial with the best validation accuracy: what a user ge
   stopped by diagnosis and pruner. The trials are the same for one seed, but for where
   they end. `table` adds what each pruner alone would have done, had the trials of the
   full searches come in other orders (100 of them).
+- `cost`: processor time of a trial, by KerasTuner's `RandomSearch` and by `Search` with
+  its defaults and without babysitting, 4 trials of 4 and of 8 epochs that nothing ends.
 
-Each finished run is a line in `--out`, and a run that is there already is not made
-again, so it can be interrupted and run in pieces. One thread.
+Each finished run (but of `cost`) is a line in `--out`, and a run that is there already
+is not made again, so it can be interrupted and run in pieces. One thread.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import keras
+import keras_tuner
 import numpy as np
 import optuna
 from sklearn.datasets import load_digits
@@ -61,6 +64,12 @@ STOPPING = {
     "none": {"babysit": False, "pruner": None},
     "diagnosis, median": {"pruner": "median"},
     "diagnosis, halving": {"pruner": "halving"},
+}
+#: As for the defaults, but that all trials train to their ends.
+COST = {
+    "KerasTuner": None,
+    "Search": {"stop_on_error": False},
+    "Search, babysit=False": {"babysit": False},
 }
 
 
@@ -138,6 +147,46 @@ def one_run(experiment, name, seed):
     }
 
 
+def cost(name, epochs, seed, trials=4):
+    """Returns the processor seconds of a trial."""
+    train, validation, _ = data(seed)
+    given = {"batch_size": 16, "validation_batch_size": 500, "epochs": epochs}
+    own = {} if name == "KerasTuner" else {"epochs": given.pop("epochs"), "verbose": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        make = keras_tuner.RandomSearch if name == "KerasTuner" else search.Search
+        searching = make(
+            make_model,
+            objective="val_accuracy",
+            max_trials=trials,
+            seed=seed,
+            directory=folder,
+            project_name="run",
+            **own,
+            **({"pruner": None, **COST[name]} if own else {}),
+        )
+        start = time.process_time()
+        if not own:
+            given["verbose"] = 0
+        searching.search(*train, validation_data=validation, **given)
+        return (time.process_time() - start) / trials
+
+
+def costs(seeds):
+    """Prints what a trial costs, by what it costs in KerasTuner."""
+    for name in COST:  # Whatever is done once only.
+        cost(name, 1, 99, trials=1)
+    print("| epochs | | processor s a trial | by KerasTuner's |")
+    print("|---|---|---|---|")
+    for epochs in (4, 8):
+        found = [{n: cost(n, epochs, seed) for n in COST} for seed in range(seeds)]
+        for name in COST:
+            ratios = [one[name] / one["KerasTuner"] for one in found]
+            seconds = spread([one[name] for one in found], 2)
+            print(
+                f"| {epochs} | {name} | {seconds} | {spread(ratios, 2)} |", flush=True
+            )
+
+
 def finished(path):
     if not path.exists():
         return []
@@ -146,6 +195,9 @@ def finished(path):
 
 def run(args):
     args.out.parent.mkdir(parents=True, exist_ok=True)
+    if args.experiment == ["cost"]:
+        costs(args.seeds)
+        return
     # Seeds outside, so that an interrupted run has as many of each.
     keys = [
         (experiment, name, seed)

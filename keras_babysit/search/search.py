@@ -68,11 +68,10 @@ class Search:
         epochs: how long each is trained at most, likewise; 10 by default.
         stages: several stages instead, from coarse to fine: `(trials, epochs)` or
             `Stage` each, or what `coarse_to_fine()` returns.
-        method: `"random"`; `"bayesian"` (KerasTuner's oracle, a Gaussian process; needs
-            scipy and scikit-learn); `"tpe"` or `"nsga2"` (Optuna's, which look for the
-            Pareto front of several objectives); `"grid"`; a KerasTuner oracle without
-            trials; or a function `(objective, max_trials, seed, hyperparameters)` that
-            makes one for each stage.
+        method: `"random"`; `"bayesian"` (a Gaussian process); `"tpe"` or `"nsga2"`
+            (Optuna's, which look for the Pareto front of several objectives);
+            `"grid"`; a KerasTuner oracle without trials; or a function `(objective,
+            max_trials, seed, hyperparameters)` that makes one for each stage.
         directory: where searches are kept.
         project_name: name of this one, a folder in `directory`.
         overwrite: delete what is in the folder. Otherwise resume it.
@@ -93,8 +92,7 @@ class Search:
         cpus_per_trial: likewise, for each.
         gpus_per_trial: likewise.
         keep_top: how many of the best trials keep their checkpoints; `None`: all.
-        babysit: whether a `Babysitter` watches each trial. It costs a few seconds for
-            each, however long it trains: not worth it where trials take no longer.
+        babysit: whether a `Babysitter` watches each trial.
         max_retries_per_trial: a trial whose process was killed is started again, and
             given up when this has happened more often in a row without a new epoch. It
             is tried again when the search is run again.

@@ -18,6 +18,7 @@ from support.pretending import Pretend, X, Y, loss, make_model, tiny
 from keras_babysit import search
 from keras_babysit.search.folder import locked
 from keras_babysit.search.oracles import methods, staged_oracles
+from keras_babysit.search.oracles.gaussian.bayesian_oracle import StagedBayesian
 from keras_babysit.search.space.hypermodel import Entries, hypermodel_of, space_of
 from keras_babysit.search.trial import isolation
 from keras_babysit.search.trials import Objective, Outcome, Trial
@@ -257,9 +258,9 @@ class TestKnowledge:
 
     def test_bayesian_tries_nothing_twice(self):
         hp = keras_tuner.HyperParameters()
-        hp.Int("n", 0, 2)
+        hp.Int("n", 0, 5)
         goal = keras_tuner.Objective("val_loss", "min")
-        oracle = staged_oracles.StagedBayesian(goal, 9, 2, hyperparameters=hp, seed=1)
+        oracle = StagedBayesian(goal, 9, seed=1, hyperparameters=hp)
         asker = methods.Asker(oracle, Objective("val_loss", "min"), None)
         tried = []
         for number in range(9):
@@ -269,7 +270,7 @@ class TestKnowledge:
             tried.append(values["n"])
             outcome = Outcome("completed", float(values["n"]), epochs=1)
             asker.tell(Trial(number, 0, values, 1, 0, outcome=outcome))
-        assert sorted(tried) == [0, 1, 2]
+        assert sorted(tried) == [0, 1, 2, 3, 4, 5]
 
     def test_oracles_of_others_in_two_stages(self, tmp_path):
         of = keras_tuner.oracles

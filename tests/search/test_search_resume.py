@@ -1,6 +1,7 @@
 """A search that is killed, at any moment, and run again comes to the same end."""
 
 import dataclasses
+import functools
 import os
 import runpy
 import shutil
@@ -12,6 +13,7 @@ import types
 from pathlib import Path
 
 import keras_tuner
+import numpy as np
 import pytest
 from support import fresh
 from support.pretending import Pretend, X, Y, loss, lost
@@ -51,10 +53,9 @@ def made(folder, executor, **settings):
         lambda hp: None,
         "val_loss",
         directory=folder,
-        seed=7,
         executor=executor,
         verbose=0,
-        **settings,
+        **{"seed": 7, **settings},
     )
 
 
@@ -214,6 +215,7 @@ def test_killed_at_every_event(tmp_path, undisturbed, after):
 @pytest.mark.parametrize(
     ("name", "moment"),
     [
+        ("bayesian", 14),
         ("tpe", 23),
         ("tpe", 30),
         ("grid", 5),
@@ -234,9 +236,28 @@ def test_other_methods_go_on_the_same(tmp_path, undisturbed, name, moment):
     assert check_resumed(tmp_path, moment, True, name, undisturbed)
 
 
-@pytest.mark.slow  # A suggestion takes a second.
-def test_bayesian_goes_on_the_same(tmp_path, undisturbed):
-    assert check_resumed(tmp_path, 14, True, "bayesian", undisturbed)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_twelve_kills_at_random_moments(tmp_path, seed):
+    settings = {
+        "method": ("bayesian", "tpe", "random")[seed - 1],
+        "stages": [(14, 5), (6, 8)],
+        "pruner": "halving",
+        "seed": seed,
+        "max_retries_per_trial": 12,
+    }
+    start = time.process_time()
+    alone = end_of(searched(tmp_path / "alone", **settings))
+    seconds, rng = time.process_time() - start, np.random.default_rng(seed)
+
+    def run(moment):
+        signal.setitimer(signal.ITIMER_PROF, moment)  # It ends the process.
+        searched(tmp_path / "killed", **settings)
+
+    moments = rng.uniform(0.05, 0.3, 12) * seconds
+    kills = [forked(functools.partial(run, moment)) for moment in moments]
+    assert kills.count(signal.SIGPROF) >= 6  # By then it may have come to its end.
+    assert end_of(searched(tmp_path / "killed", **settings)) == alone
+    assert alone[0]["epochs_saved"]
 
 
 def test_trials_were_pruned_there(undisturbed):

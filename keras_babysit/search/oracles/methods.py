@@ -12,13 +12,9 @@ from typing import Any
 import keras_tuner
 from optuna.samplers import NSGAIISampler
 
-from keras_babysit.errors import installing
+from keras_babysit.search.oracles.gaussian.bayesian_oracle import StagedBayesian
 from keras_babysit.search.oracles.pareto_oracle import ParetoOracle
-from keras_babysit.search.oracles.staged_oracles import (
-    Earlier,
-    StagedBayesian,
-    StagedOptuna,
-)
+from keras_babysit.search.oracles.staged_oracles import Earlier, StagedOptuna
 from keras_babysit.search.space.scales import with_values
 from keras_babysit.search.trials import Objective, Trial, to_json
 
@@ -198,7 +194,7 @@ def asker(
     goal = keras_tuner.Objective(objective.name, objective.direction)
     given = {"hyperparameters": space.copy(), "seed": seed, "max_trials": trials}
     if method == "bayesian":
-        made = _bayesian(goal, given)
+        made = StagedBayesian(goal, **given)
         made.earlier = earlier
     elif isinstance(method, str):
         sampler = NSGAIISampler() if method == "nsga2" else method
@@ -271,15 +267,6 @@ def method_name(method: Any) -> str:
     if isinstance(method, keras_tuner.Oracle):
         return type(method).__name__
     return getattr(method, "__qualname__", type(method).__name__)
-
-
-def _bayesian(goal: Any, given: Mapping[str, Any]) -> StagedBayesian:
-    try:
-        return StagedBayesian(goal, **given)
-    except ImportError:
-        raise ImportError(
-            'method="bayesian" needs SciPy and scikit-learn: ' + installing("search")
-        ) from None
 
 
 def _nothing(*_: Any) -> None:

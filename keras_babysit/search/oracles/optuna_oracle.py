@@ -13,10 +13,11 @@ import keras_tuner
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from keras_babysit.errors import installing, whole_or_none
 from keras_babysit.search.oracles.directions import with_directions
+from keras_babysit.search.oracles.oracle_study import OracleStudy
 from keras_babysit.search.space import optuna_space, scales
 
 Status = keras_tuner.engine.trial.TrialStatus
@@ -55,11 +56,12 @@ class OptunaOracle(KeepsValues):
     reported to Optuna as failed. With several objectives it minimizes what KerasTuner's
     oracles minimize: the sum of those to minimize less the sum of those to maximize.
 
-    Everything that it needs to go on is in KerasTuner's own files: the study is made
-    anew from the oracle's trials each time that values are asked for, and the sampler's
-    random numbers come from `seed` and the trial's number. So a search that was cut off
-    resumes with the values that it would have had, and one seed gives one search,
-    provided that trials end in the same order with the same scores.
+    Everything that it needs to resume is in KerasTuner's own files: the study follows
+    the oracle's trials, and is made again from them when a search is resumed. For each
+    suggestion there is a new copy of the sampler, whose random numbers come from `seed`
+    and the trial's number. So a search that was interrupted resumes with the values
+    that it would have had, and one seed gives one search, provided that trials end in
+    the same order with the same scores.
 
     Values that were tried before are asked for again, up to 20 times, as KerasTuner's
     oracles do; then random ones are tried (not by `"grid"`), and then the search ends.
@@ -134,6 +136,8 @@ class OptunaOracle(KeepsValues):
         if seed is not None:  # KerasTuner takes 0 for none.
             self.seed = self._seed_state = int(seed)
         self._is_grid = sampler == "grid"
+        self._space: list[Any] = []
+        self._known_axes: list[optuna_space.Axis] = []
         if not (allow_new_entries and tune_new_entries) and not self._axes():
             raise ValueError(
                 "The search space is empty: `hyperparameters` has nothing to search, "
@@ -144,6 +148,7 @@ class OptunaOracle(KeepsValues):
         # What samplers write beside the values: {trial_id: {key: value}}.
         self._notes: dict[str, dict[str, Any]] = {}
         self._study_notes: dict[str, Any] = {}
+        self._live: OracleStudy | None = None
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         """Returns the status and the active values for a new trial.
@@ -172,6 +177,7 @@ class OptunaOracle(KeepsValues):
         super().set_state(state)
         notes = state.get("optuna", {"trials": {}, "study": {}})
         self._notes, self._study_notes = notes["trials"], notes["study"]
+        self._live = None
 
     def reload(self) -> None:
         """Loads the state and the trials; puts right what a crash left half written.
@@ -198,7 +204,12 @@ class OptunaOracle(KeepsValues):
                 self.end_order.append(trial.trial_id)
 
     def _axes(self) -> list[optuna_space.Axis]:
-        return optuna_space.axes_of(self.hyperparameters.space, self._is_grid)
+        """Returns the axes of the space: the same list until the space has changed."""
+        if self._space != self.hyperparameters.space:
+            self._space = list(self.hyperparameters.space)
+            self._known_axes = optuna_space.axes_of(self._space, self._is_grid)
+            self._live = None
+        return self._known_axes
 
     def _without_parameters(self) -> dict[str, Any]:
         if self.ongoing_trials:
@@ -217,16 +228,18 @@ class OptunaOracle(KeepsValues):
     def _suggested(self, trial_id: str) -> dict[str, Any] | None:
         """Returns new values; `None` if all that were suggested were tried before."""
         with quiet():
-            storage = optuna.storages.InMemoryStorage()
-            study = self._study(storage)
-            study_id = storage.get_study_id_from_name(study.study_name)
-            for _ in range(self._max_collisions + 1):
-                # One that was tried before stays open, and so is kept away from.
-                values = self._ask(study.ask())
+            study = self._study()
+            # One that was tried before stays open, so that the sampler keeps away from
+            # it. A new study would not have it.
+            self._live = None
+            for collisions in range(self._max_collisions + 1):
+                values = self._ask(study.study.ask())
                 if not self._duplicate(values):
-                    asked = storage.get_all_trials(study_id, deepcopy=False)[-1]
-                    self._notes[trial_id] = dict(asked.system_attrs)
-                    self._study_notes = dict(storage.get_study_system_attrs(study_id))
+                    self._notes[trial_id] = dict(study.last().system_attrs)
+                    self._study_notes = study.notes
+                    if not collisions:
+                        study.keep(trial_id)
+                        self._live = study
                     return values
         return None
 
@@ -239,44 +252,42 @@ class OptunaOracle(KeepsValues):
                 values[hp.name] = hp.value if axis is None else axis.suggest(trial)
         return values
 
-    def _study(self, storage: Any) -> optuna.Study:
-        """Returns a study in memory with all trials so far, in order of their start."""
+    def _study(self) -> OracleStudy:
+        """Returns a study with all trials so far, and a sampler for the next one."""
+        axes = self._axes()
+        study = self._live
+
+        def told(trial_id: str) -> FrozenTrial | None:
+            return self._told(axes, self.trials[trial_id])
+
+        if study is None or not study.follow(self.start_order, told):
+            study = OracleStudy(self.objective.direction, self._study_notes)
+            for trial in self._told_first(axes):
+                study.add(trial)
+            study.follow(self.start_order, told)
         sampler = copy.deepcopy(self._sampler)
         entropy = np.random.SeedSequence([self.seed, len(self.trials)])
         _reseed(sampler, int(entropy.generate_state(1)[0]))
-        study = optuna.create_study(
-            storage=storage,
-            sampler=sampler,
-            direction="maximize" if self.objective.direction == "max" else "minimize",
-        )
-        study_id = storage.get_study_id_from_name(study.study_name)
-        for key, value in self._study_notes.items():
-            storage.set_study_system_attr(study_id, key, value)
-        axes = self._axes()
-        self._tell_first(study, axes)
-        for trial_id in self.start_order:
-            self._tell(study, axes, self.trials[trial_id])
+        study.study.sampler = sampler
         return study
 
-    def _tell_first(
-        self, study: optuna.Study, axes: Sequence[optuna_space.Axis]
-    ) -> None:
-        """For subclasses: tells the study of trials from before the oracle's own."""
+    def _told_first(self, axes: Sequence[optuna_space.Axis]) -> Iterator[FrozenTrial]:
+        """For subclasses: yields trials from before the oracle's own."""
+        yield from ()
 
-    def _tell(
-        self, study: optuna.Study, axes: Sequence[optuna_space.Axis], trial: Any
-    ) -> None:
-        told = self._point(axes, trial.hyperparameters.values)
-        if told is None:
-            return  # It is no point of the grid as it is now.
+    def _told(
+        self, axes: Sequence[optuna_space.Axis], trial: Any
+    ) -> FrozenTrial | None:
+        """Returns what the study is told of a trial; `None` for nothing."""
+        point = self._point(axes, trial.hyperparameters.values)
+        if point is None:
+            return None  # It is no point of the grid as it is now.
         state = _state(trial)
-        study.add_trial(
-            optuna.create_trial(
-                state=state,
-                value=trial.score if state == TrialState.COMPLETE else None,
-                system_attrs=self._notes.get(trial.trial_id),
-                **told,
-            )
+        return optuna.create_trial(
+            state=state,
+            value=trial.score if state == TrialState.COMPLETE else None,
+            system_attrs=self._notes.get(trial.trial_id),
+            **point,
         )
 
     def _point(
@@ -332,6 +343,7 @@ def _made(sampler: Any) -> BaseSampler:
 
 def _reseed(sampler: BaseSampler, seed: int) -> None:
     """Seeds the random states of a sampler and of those inside it."""
+    # In their place: parts of a sampler may share one.
     for part in vars(sampler).values():
         if isinstance(getattr(part, "rng", None), np.random.RandomState):
             part.rng.seed(seed)

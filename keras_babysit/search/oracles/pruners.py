@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import optuna
 from optuna import pruners
-from optuna.trial import TrialState
 
 from keras_babysit.search.oracles.optuna_oracle import quiet
+from keras_babysit.search.oracles.pruner_study import Curve, Known, PrunerStudy
 from keras_babysit.search.trials import EpochResult, Objective, Trial
 
 #: What a search may be asked for by name.
@@ -27,39 +24,14 @@ _WARM_UP = 0.25
 #: One in so many goes on at a rung of successive halving; Hyperband's.
 _REDUCTION = 3
 
-#: Pruners that look at the curves only. Others write notes as the trials go.
-_WITHOUT_NOTES = (
-    pruners.PercentilePruner,
-    pruners.ThresholdPruner,
-    pruners.NopPruner,
-)
-_STATES = {
-    "completed": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-    "killed": TrialState.FAIL,
-}
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What a pruner knows of one trial: number of finished epochs to value.
-
-    A value that is not finite is NaN.
-    """
-
-    number: int
-    status: str
-    score: float | None
-    values: dict[int, float]
-
 
 class Stopper:
     """Says after each epoch whether a trial is worth going on with.
 
-    It asks a pruner of Optuna's, with a study that is made anew from what the search
-    has recorded. So the answer follows from the records and from nothing else: the same
-    search stops the same trials, and so does one that was cut off and goes on.
+    It asks a pruner of Optuna's, with a study that follows what the search has recorded
+    and is made anew of the records where it cannot. So the answer follows from what has
+    happened: the same search stops the same trials, and so does one that was
+    interrupted and resumed.
 
     Curves are compared within one stage only, where all trials may train equally long,
     and among trials that the oracle made. What was promoted or is a repeat is neither
@@ -107,6 +79,7 @@ class Stopper:
             )
         self._pruner = pruner
         self._objective = objective
+        self._study: PrunerStudy | None = None
 
     def should_stop(
         self,
@@ -124,34 +97,32 @@ class Stopper:
         """
         if self._pruner is None or trial.origin != "oracle":
             return ""
-        curve = self._curve(trial, epochs)
-        last = max((e.epoch for e in epochs), default=0)
-        if any(e.fold for e in epochs) or last not in curve.values:
+        last = max(epochs, key=lambda e: (e.fold, e.epoch), default=None)
+        if last is None or last.fold or self._objective.name not in last.logs:
             return ""  # Later folds, and epochs without a validation, are not judged.
-        if last >= trial.epochs:
+        if last.epoch >= trial.epochs:
             return ""  # There is nothing left to save.
-        curves = [
-            self._curve(other, results)
+        known: dict[int, Known] = {
+            other.number: (other, results)
             for other, results in others
-            if other.number != trial.number and _are_comparable(trial, other)
-        ]
+            if _are_comparable(trial, other)
+        }
+        known[trial.number] = trial, epochs
         pruner = _made(self._pruner, trial.epochs)
         with quiet():
             # The median at an epoch where no value is finite.
             warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)
-            if not _is_pruned(copy.deepcopy(pruner), self._objective, curve, curves):
-                return ""
-        return _reason(pruner, self._objective, curve, curves)
-
-    def _curve(self, trial: Trial, epochs: Sequence[EpochResult]) -> Curve:
-        name = self._objective.name
-        values = {
-            e.epoch: float(e.logs[name])
-            for e in sorted(epochs, key=lambda e: e.epoch)
-            if e.fold == 0 and name in e.logs
-        }
-        finite = {k: v if math.isfinite(v) else math.nan for k, v in values.items()}
-        return Curve(trial.number, trial.status, trial.score, finite)
+            study, self._study = self._study, None  # Whatever a pruner may raise.
+            news = None if study is None else study.news(known, trial.number)
+            if study is None or news is None:
+                study, news = PrunerStudy(pruner, self._objective), sorted(known)
+            stops = study.should_stop(known, trial.number, news)
+            self._study = study
+        if not stops:
+            return ""
+        curves = dict(study.curves)
+        own = curves.pop(trial.number)
+        return _reason(pruner, self._objective, own, list(curves.values()))
 
 
 def _are_comparable(trial: Trial, other: Trial) -> bool:
@@ -166,72 +137,6 @@ def _made(pruner: Any, epochs: int) -> pruners.BasePruner:
     if pruner == "halving":
         return pruners.SuccessiveHalvingPruner(warm_up, _REDUCTION)
     return pruner
-
-
-def _is_pruned(
-    pruner: pruners.BasePruner, objective: Objective, curve: Curve, curves: list[Curve]
-) -> bool:
-    """Asks the pruner about the last epoch of a trial, after telling it of the others.
-
-    Each trial has its own number in the study, by which Hyperband puts it in a bracket.
-    """
-    study = optuna.create_study(
-        study_name="search",  # Hyperband goes by this, too.
-        storage=optuna.storages.InMemoryStorage(),
-        sampler=optuna.samplers.RandomSampler(seed=0),
-        pruner=pruner,
-        direction="maximize" if objective.direction == "max" else "minimize",
-    )
-    takes_notes = not isinstance(pruner, _WITHOUT_NOTES)
-    known = {c.number: c for c in curves}
-    for number in range(max([curve.number, *known]) + 1):
-        other = known.get(number)
-        if number == curve.number:
-            own = study.ask()
-        elif other is None or not takes_notes:
-            study.add_trial(_recorded(other))
-        else:
-            _tell(study, study.ask(), other)
-    return _report(own, curve.values, takes_notes)
-
-
-def _recorded(curve: Curve | None) -> optuna.trial.FrozenTrial:
-    """Returns a trial as it is now; `None` is one that is not compared with."""
-    if curve is None:
-        return optuna.create_trial(state=TrialState.FAIL)
-    state = _STATES.get(curve.status, TrialState.RUNNING)
-    if state == TrialState.COMPLETE and curve.score is None:
-        state = TrialState.FAIL
-    return optuna.create_trial(
-        state=state,
-        value=curve.score if state == TrialState.COMPLETE else None,
-        intermediate_values=curve.values,
-    )
-
-
-def _tell(study: optuna.Study, trial: optuna.Trial, curve: Curve) -> None:
-    """Tells of a trial as it went, so that the pruner takes its notes."""
-    _report(trial, curve.values, takes_notes=True)
-    state = _STATES.get(curve.status)  # One that is running stays open.
-    if state == TrialState.COMPLETE and curve.score is not None:
-        study.tell(trial, curve.score)
-    elif state == TrialState.PRUNED and curve.values:
-        study.tell(trial, state=state)
-    elif state is not None:
-        study.tell(trial, state=TrialState.FAIL)
-
-
-def _report(
-    trial: optuna.Trial, values: Mapping[int, float], takes_notes: bool
-) -> bool:
-    """Reports a curve as it came; returns what the pruner says at its last epoch."""
-    says = False
-    for epoch, value in values.items():
-        trial.report(value, epoch)
-        # Only once an epoch: some pruners go on to the next rung when asked again.
-        if takes_notes or epoch == max(values):
-            says = trial.should_prune()
-    return says
 
 
 def _reason(
@@ -250,7 +155,7 @@ def _reason(
             f"{objective.name} {now:.3g} {after}; rank {rank} of {len(there) + 1} "
             f"trials ({type(pruner).__name__})"
         )
-    completed = [c for c in curves if c.status == "completed"]
+    completed = [c for c in curves if c.trial.status == "completed"]
     values = [c.values[epoch] for c in completed if epoch in c.values]
     values = [value for value in values if not math.isnan(value)]
     own, median = _told_apart(best, float(np.median(values)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_babysit.document.blocks import Block, Heading, Text
@@ -23,6 +23,7 @@ from keras_babysit.search.results.ranking import (
     candidates,
     verdict,
 )
+from keras_babysit.search.results.status import Status, read_status
 from keras_babysit.search.results.summaries import (
     Reason,
     StageSummary,
@@ -79,6 +80,7 @@ class SearchReport(Shown):
         repeats: of the best trials that were run again, the best mean first.
         verdict: whether the winner is clearly the best, by the repeats; `""` without.
         importance: which hyperparameters matter; `None` if that was not asked for.
+        status: how a search that has not ended is getting on; `None` if it has.
     """
 
     name: str
@@ -102,6 +104,7 @@ class SearchReport(Shown):
     repeats: tuple[Repeats, ...] = ()
     verdict: str = ""
     importance: Importance | None = None
+    status: Status | None = None
 
     def trial(self, number: int) -> Trial:
         """Returns the trial with a number."""
@@ -135,6 +138,7 @@ class SearchReport(Shown):
         return [
             Heading(sections.headline(self.name, self.trials, state)),
             Text(sections.winner(best, self.objective), "strong"),
+            *(self.status.now() if self.status is not None else ()),
             *sections.searched(
                 self.objective,
                 self.method,
@@ -177,6 +181,7 @@ class SearchReport(Shown):
                 "epochs_trained": self.epochs_trained,
                 "epochs_saved": self.epochs_saved,
                 "best": [one.to_dict() for one in self.best],
+                "status": self.status and self.status.to_dict(),
                 "repeats": [
                     {**vars(r), "mean": r.mean, "std": r.std} for r in self.repeats
                 ],
@@ -210,7 +215,10 @@ def make_report(
         )
     events, trials = store.events(), store.trials()
     epochs = {t.number: store.epochs(t) for t in trials} if importance else None
-    return report_of(settings, events, trials, epochs)
+    report = report_of(settings, events, trials, epochs)
+    if report.ended or report.aborted:
+        return report
+    return replace(report, status=read_status(store.directory))
 
 
 def report_of(

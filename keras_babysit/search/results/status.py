@@ -37,6 +37,9 @@ _TONES = {
     "aborted": "error",
 }
 
+#: The lines that change from minute to minute.
+_NOW = ("stage", "trials", "time left", "running", "open")
+
 
 @dataclass(frozen=True)
 class Status(Shown):
@@ -106,6 +109,15 @@ class Status(Shown):
             Heading(heading, tone=_TONES[self.state]),
             *([Text(more)] if more else []),
             Table(columns, lines),
+        ]
+
+    def now(self) -> list[Block]:
+        """Returns what a report does not say: how far it is, and what runs now."""
+        lines = [line for line in self._lines() if line[0] in _NOW]
+        rows = tuple(Row(((Span(name, "faint"),), text)) for name, text in lines)
+        return [
+            Heading(f"How far it is: {self.state}", 2, _TONES[self.state]),
+            Table((Column(""), Column("", wide=True)), rows),
         ]
 
     def _lines(self) -> Iterator[tuple[str, Words]]:

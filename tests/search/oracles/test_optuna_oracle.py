@@ -280,7 +280,7 @@ def test_the_study_has_each_trial_in_its_state(tmp_path):
     assert again.hyperparameters.values == invalid.hyperparameters.values
     end(oracle, again, math.nan)  # And not finite: no retries are left.
     oracle.create_trial("one")
-    study = oracle._study(optuna.storages.InMemoryStorage())
+    study = oracle._study().study
     assert [t.state.name for t in study.trials] == [
         "COMPLETE",
         "COMPLETE",
@@ -290,6 +290,40 @@ def test_the_study_has_each_trial_in_its_state(tmp_path):
     ]
     assert study.trials[0].value == oracle.trials["00"].score
     assert study.trials[0].params == oracle.trials["00"].hyperparameters.values
+
+
+@pytest.mark.parametrize("space", [conditional_space, flat_space, small_space])
+def test_the_live_study_is_what_a_new_one_would_be(tmp_path, space, rng):
+    oracle = made(tmp_path, space, max_trials=None, max_consecutive_failed_trials=99)
+    kept = 0
+    for _ in range(40):
+        if len(oracle.ongoing_trials) < 3 and rng.random() < 0.7:
+            oracle.create_trial(f"worker {len(oracle.trials)}")
+        elif oracle.ongoing_trials:
+            trial = rng.choice(list(oracle.ongoing_trials.values()))
+            if rng.random() < 0.1:
+                trial.hyperparameters.Float(f"late {len(oracle.trials)}", 0, 1)
+            if rng.random() < 0.2:
+                trial.status = "FAILED"
+                oracle.end_trial(trial)
+            else:
+                end(oracle, trial)
+        before = oracle._live
+        live = oracle._study()
+        kept += live is before
+        oracle._live = None
+        new = oracle._study()
+        oracle._live = live if before is live else None
+        fields = ("number", "state", "values", "params", "distributions")
+        assert [
+            [getattr(t, f) for f in (*fields, "system_attrs", "intermediate_values")]
+            for t in live.study.trials
+        ] == [
+            [getattr(t, f) for f in (*fields, "system_attrs", "intermediate_values")]
+            for t in new.study.trials
+        ]
+        assert live.notes == new.notes
+    assert kept > 5
 
 
 def test_too_many_failures_in_a_row(tmp_path):
@@ -491,7 +525,7 @@ def test_a_folder_of_keras_tuners_own_oracle_goes_on(tmp_path):
     go(plain)
     resumed = made(tmp_path, flat_space, max_trials=15, reload=True)
     assert len(go(resumed)) == 3
-    assert len(resumed._study(optuna.storages.InMemoryStorage()).trials) == 15
+    assert len(resumed._study().study.trials) == 15
 
 
 @pytest.mark.slow

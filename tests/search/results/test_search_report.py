@@ -7,6 +7,7 @@ import re
 import statistics
 import sys
 
+import filelock
 import pytest
 from support import made_up_search as made
 
@@ -16,7 +17,7 @@ from keras_babysit.document.plots import Figure
 from keras_babysit.search.results.ranking import Repeats
 from keras_babysit.search.results.report import make_report, report_of
 from keras_babysit.search.results.summaries import Reason
-from keras_babysit.search.store import Store
+from keras_babysit.search.store import LOCK, Store
 
 
 @pytest.fixture(scope="module")
@@ -253,6 +254,14 @@ def test_a_search_that_goes_on(tmp_path):
     assert not report.ended
     assert "2 trials, 1 running, not finished." in str(report).replace("\n", " ")
     assert "needs at least" in str(report)
+    assert report.to_dict()["status"]["state"] == "interrupted"
+    with filelock.FileLock(store.directory / LOCK):
+        report = make_report(store)
+    page = report.save(tmp_path / "running.html").read_text()
+    assert report.status.seconds_left
+    for said in ("How far it is: running", "time left", "1 running", "trial 1: "):
+        assert said in page
+        assert said in " ".join(str(report).split())
     empty = make_report(made.stored(tmp_path / "b", events=[]))
     assert str(empty).splitlines()[0] == ("mlp: 0 trials, not finished.")
     assert "No trial has a score." in str(empty)

@@ -1,0 +1,1 @@
+"""Bayesian optimization: an oracle over a Gaussian process in the unit cube."""
