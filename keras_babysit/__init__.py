@@ -38,6 +38,7 @@ _PUBLIC = {
     "rules": "",
     "schedules": "",
     "search": "",
+    "sinks": "",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])
