@@ -129,4 +129,5 @@ def _allowed(name: str) -> str:
     shown = _FORBIDDEN.sub("_", name)
     if shown == name and len(name) <= _LONGEST:
         return name
-    return f"{shown[:_LONGEST]}-{hashlib.blake2s(name.encode(), digest_size=4).hexdigest()}"
+    mark = hashlib.blake2s(name.encode(), digest_size=4).hexdigest()
+    return f"{shown[:_LONGEST]}-{mark}"

@@ -3,7 +3,6 @@
 import copy
 import json
 import math
-import os
 import pickle
 import struct
 import sys
@@ -80,7 +79,8 @@ def of_wandb(folder, name):
         for item in record.summary.update:
             name = item.key or "/".join(item.nested_key)
             summary[name] = json.loads(item.value_json)
-    table = file.parent / "files" / summary["babysit/findings"]["path"]
+    last = next(row for row in reversed(rows) if "babysit/findings" in row)
+    table = file.parent / "files" / last["babysit/findings"]["path"]
     found = json.loads(table.read_text())["data"]
     return Logged(rows, config, found, summary["babysit/verdict"])
 
@@ -360,13 +360,12 @@ def test_a_tracker_without_an_answer_holds_nobody_up(monkeypatch):
     client = Slow(ConnectionError("gone"))
     one = tracker.Tracker(client, base.Run("logs"))
     one.emit(EpochRecord(0, 0, {"loss": 1.0}))
-    with pytest.raises((ConnectionError, TimeoutError), match="gone|did not answer"):
+    with pytest.raises((ConnectionError, TimeoutError), match=r"gone|did not answer"):
         one.close()
 
 
 def test_every_sink_is_documented():
     assert set(sinks.available()) == {"tensorboard", *TRACKERS}
-    assert os.path.commonprefix(TRACKERS) == ""
     for sink in sinks.available().values():
         assert "Example:" in sink.__doc__
         assert getattr(sinks, sink.__name__) is sink
