@@ -22,6 +22,8 @@ from keras_babysit.report import make_report
 from keras_babysit.sinks import sink as base
 from keras_babysit.sinks import tracker
 
+#: Where the log of Weights & Biases says what file a table is in.
+TABLE = "babysit/findings/path"
 TRACKERS = ("wandb", "mlflow", "trackio")
 
 
@@ -56,13 +58,9 @@ class Logged:
 
 
 def of_wandb(folder, name):
-    """Reads the log: a record of LevelDB for each message."""
-    from wandb.proto import wandb_internal_pb2
-
     runs = {}
     for file in folder.glob("wandb/offline-run-*/*.wandb"):
-        read = map(wandb_internal_pb2.Record.FromString, levels(file.read_bytes()))
-        records = list(read)
+        records = messages(file)
         started = next(r.run for r in records if r.HasField("run"))
         runs[started.display_name] = file, records
     rows, config, summary = [], {}, {}
@@ -79,10 +77,26 @@ def of_wandb(folder, name):
         for item in record.summary.update:
             name = item.key or "/".join(item.nested_key)
             summary[name] = json.loads(item.value_json)
-    last = next(row for row in reversed(rows) if "babysit/findings" in row)
-    table = file.parent / "files" / last["babysit/findings"]["path"]
+    path = [row[TABLE] for row in rows if TABLE in row][-1]
+    table = file.parent / "files" / path
     found = json.loads(table.read_text())["data"]
     return Logged(rows, config, found, summary["babysit/verdict"])
+
+
+def messages(file):
+    """Reads a log, a record of LevelDB for each message, once it is whole.
+
+    W&B's own process writes it.
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    for _ in range(600):
+        read = map(wandb_internal_pb2.Record.FromString, levels(file.read_bytes()))
+        records = list(read)
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.1)
+    raise TimeoutError(file)
 
 
 def levels(data, block=1 << 15, head=7):
