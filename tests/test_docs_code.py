@@ -80,6 +80,7 @@ LEFT = {
         "snapshots",
         "student.keras",
     ],
+    "docs/integrations.md": [],
     "docs/search.md": ["searches/mlp"],
     "docs/second_order.md": [],
     "docs/updates.md": ["logs/compared", "compared.png"],
