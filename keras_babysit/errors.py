@@ -83,7 +83,7 @@ def importing_keras() -> Iterator[None]:
         advice = (
             f"Install it with {installing(name)}."
             if name == "tensorflow"
-            else "The environment variable KERAS_BACKEND and ~/.keras/keras.json say so."
+            else "KERAS_BACKEND or ~/.keras/keras.json say that it is to."
         )
         raise ImportError(
             f"Keras computes with {name}, which is not installed. {advice}"
