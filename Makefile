@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
 
-.PHONY: demo test fuzz lint bench docs zoo chromium clean
+.PHONY: demo test test-lowest fuzz lint bench docs zoo chromium clean
 
 demo: $(VENV)/installed
 	$(SETTINGS) $(BIN)/python examples/quickstart.py
@@ -22,6 +22,23 @@ fuzz: $(VENV)/installed
 	done
 	KERAS_BABYSIT_FUZZ=1 $(SETTINGS) $(BIN)/python -m pytest -q \
 	  tests/callbacks/test_injected_faults.py
+
+# The lowest versions that setup.py allows, in an environment of its own; Python 3.11 or
+# 3.12.
+LOWEST := .venv-lowest
+test-lowest: $(LOWEST)/installed
+	$(SETTINGS) $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider \
+	  tests/document tests/report/test_report.py tests/event_files/test_tables.py \
+	  tests/schedules tests/search/results/test_table.py \
+	  tests/search/results/test_importance.py tests/search/space \
+	  tests/optimizers/test_lbfgs.py tests/sinks/test_tensorboard.py \
+	  "tests/step/test_exact.py::test_models"
+
+$(LOWEST)/installed: setup.py constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt \
+	  --editable '.[tensorflow,plot,search]' hypothesis pytest pytest-timeout
+	touch $@
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -58,4 +75,4 @@ chromium:
 	  fi || echo "No chromium: the browser test will be skipped."
 
 clean:
-	rm -rf $(VENV) logs build *.egg-info
+	rm -rf $(VENV) $(LOWEST) logs build *.egg-info
