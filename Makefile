@@ -7,7 +7,7 @@ SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
 .PHONY: demo test test-lowest fuzz lint bench docs zoo chromium clean
 
 demo: $(VENV)/installed
-	$(SETTINGS) $(BIN)/python examples/quickstart.py
+	MPLBACKEND=agg $(BIN)/python examples/quickstart.py
 
 test: $(VENV)/installed chromium
 	$(SETTINGS) $(BIN)/python -m pytest -n auto --dist worksteal
@@ -58,6 +58,7 @@ docs: $(VENV)/installed
 	mv docs/rules.md.new docs/rules.md
 
 $(VENV)/installed: setup.py constraints.txt
+	@echo "Installing into $(VENV), once: about 4 GB, mostly TensorFlow, and some minutes."
 	$(PYTHON) -m venv $(VENV) || { $(MAKE) venv-package && $(PYTHON) -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
