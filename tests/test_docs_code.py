@@ -169,7 +169,7 @@ def test_options_are_options(tmp_path):
 # Commands.
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-TARGETS = set(re.findall(r"^(\w+):", MAKEFILE, re.M))
+TARGETS = set(re.findall(r"^([\w-]+):", MAKEFILE, re.M))
 EXTRAS = importlib.metadata.metadata("keras_babysit").get_all("Provides-Extra")
 
 

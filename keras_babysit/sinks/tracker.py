@@ -7,6 +7,7 @@ The numbers have the tags of TensorBoard's charts, those of validation with
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
 import queue
 import threading
@@ -143,12 +144,15 @@ class Tracker:
 
     def close(self) -> None:
         """Waits for what is queued, and ends the tracker's run."""
-        if self._thread.is_alive():
+        if self._error is None:
             self._put(None)
             self._thread.join(MAX_WAIT_SECONDS)
-            self._check()
             if self._thread.is_alive():
-                raise TimeoutError(f"it did not answer for {MAX_WAIT_SECONDS:.0f} s")
+                raise self._no_answer()
+        else:
+            # Nobody waits for what has failed.
+            with contextlib.suppress(queue.Full):
+                self._calls.put_nowait(None)
         self._client.close()
         self._check()
 
@@ -171,9 +175,11 @@ class Tracker:
         try:
             self._calls.put(call, timeout=MAX_WAIT_SECONDS)
         except queue.Full:
-            raise TimeoutError(
-                f"it did not answer for {MAX_WAIT_SECONDS:.0f} s"
-            ) from None
+            raise self._no_answer() from None
+
+    def _no_answer(self) -> Exception:
+        self._error = TimeoutError(f"it did not answer for {MAX_WAIT_SECONDS:.0f} s")
+        return self._error
 
     def _check(self) -> None:
         if self._error is not None:
