@@ -23,11 +23,13 @@ fuzz: $(VENV)/installed
 	KERAS_BABYSIT_FUZZ=1 $(SETTINGS) $(BIN)/python -m pytest -q \
 	  tests/callbacks/test_injected_faults.py
 
-# The lowest versions that setup.py allows, in an environment of its own; Python 3.11 or
-# 3.12.
+# The lowest versions that setup.py allows, in an environment of its own: Python 3.11 or
+# 3.12. Not a part of CI, which has no time left for it. One test is left out: on these
+# data scikit-learn 1.5 does not find the minimum that ours is compared with.
 LOWEST := .venv-lowest
 test-lowest: $(LOWEST)/installed
 	$(SETTINGS) $(LOWEST)/bin/python -m pytest -q -p no:cacheprovider \
+	  --deselect "tests/optimizers/test_lbfgs.py::test_logistic_regression_of_scikit_learn[wine]" \
 	  tests/document tests/report/test_report.py tests/event_files/test_tables.py \
 	  tests/schedules tests/search/results/test_table.py \
 	  tests/search/results/test_importance.py tests/search/space \
