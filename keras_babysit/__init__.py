@@ -6,7 +6,9 @@ import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__version__ = "0.1.0.dev0"
+from keras_babysit.errors import importing_keras
+
+__version__ = "0.1.0"
 
 # Loaded when asked for, so that importing the package costs next to nothing.
 _PUBLIC = {
@@ -40,6 +42,7 @@ _PUBLIC = {
     "schedules": "",
     "search": "",
     "try_fixes": "checks.try_fixes",
+    "sinks": "",
 }
 
 __all__ = sorted([*_PUBLIC, "__version__"])
@@ -59,7 +62,8 @@ def _lazy(
     def getattribute(name: str) -> Any:
         if name not in public:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        module = importlib.import_module(f"{package}.{public[name] or name}")
+        with importing_keras():
+            module = importlib.import_module(f"{package}.{public[name] or name}")
         return getattr(module, name) if public[name] else module
 
     return getattribute, lambda: names

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
+
+#: What Keras may compute with.
+_FRAMEWORKS = ("tensorflow", "jax", "torch")
 
 #: Colours in messages of Keras, names of its own functions in those of TensorFlow.
 _NOISE = re.compile(r"\x1b\[[0-9;]*m|\{\{.*?\}\} ?|\[Op:\w*\]( name:)?")
@@ -30,10 +34,60 @@ def first_line(error: BaseException) -> str:
 def installing(extra: str) -> str:
     """Returns the command that installs an extra of this package, for messages.
 
+    It installs from where the package came from, which may be no index: a clone, a
+    wheel, a repository.
+
     Args:
         extra: its name in setup.py: `"search"`.
     """
+    # Only for a message: these take a while to import.
+    from urllib.parse import urlparse
+    from urllib.request import url2pathname
+
+    came = _origin()
+    url, repository = came.get("url", ""), came.get("vcs_info", {})
+    if repository:
+        return f"`pip install 'keras_babysit[{extra}] @ {repository['vcs']}+{url}'`"
+    if url.startswith("file:"):
+        path = url2pathname(urlparse(url).path)
+        editable = "-e " if came.get("dir_info", {}).get("editable") else ""
+        return f"`pip install {editable}'{path}[{extra}]'`"
     return f"`pip install 'keras_babysit[{extra}]'`"
+
+
+def _origin() -> dict[str, Any]:
+    """What pip has noted of a package that is not from an index (PEP 610)."""
+    import json
+    from importlib import metadata
+
+    try:
+        noted = metadata.distribution("keras_babysit").read_text("direct_url.json")
+        return json.loads(noted or "{}")
+    except (metadata.PackageNotFoundError, ValueError):
+        return {}
+
+
+@contextlib.contextmanager
+def importing_keras() -> Iterator[None]:
+    """Says what to install where Keras finds no framework to compute with.
+
+    Raises:
+        ImportError: in place of Keras's own error, which says only what is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as e:
+        name = (e.name or "").partition(".")[0]
+        if name not in _FRAMEWORKS:
+            raise
+        advice = (
+            f"Install it with {installing(name)}."
+            if name == "tensorflow"
+            else "KERAS_BACKEND or ~/.keras/keras.json say that it is to."
+        )
+        raise ImportError(
+            f"Keras computes with {name}, which is not installed. {advice}"
+        ) from None
 
 
 def warn(message: str) -> None:

@@ -91,6 +91,7 @@ LEFT = {
     ],
     "docs/index.md": ["logs/run1"],
     "docs/hyperparameter_search.md": ["searches/mlp", "moved"],
+    "docs/integrations.md": [],
     "docs/second_order.md": [],
     "docs/tutorials/first_run.md": ["logs/first_run", "report.html"],
     "docs/updates.md": ["logs/compared", "compared.png"],
@@ -171,7 +172,7 @@ def test_options_are_options(tmp_path):
     """README's table of options: each with the value that is shown."""
     table = PAGES["README.md"].partition("## Options")[2].partition("\n\nFor one")[0]
     options = re.findall(r"^\| `(\w+=.*?)` \|", table, re.M)
-    assert len(options) == 9
+    assert len(options) == 10
     for option in options:
         babysitter = eval(f"keras_babysit.Babysitter({str(tmp_path)!r}, {option})")
         assert isinstance(babysitter, keras_babysit.Babysitter)

@@ -1,5 +1,10 @@
 """Arguments that are numbers: one way to check them, and one to say what is wrong."""
 
+import json
+import subprocess
+import sys
+from importlib import metadata
+
 import numpy as np
 import pytest
 
@@ -44,3 +49,57 @@ def test_numbers(value):
 @pytest.mark.parametrize("value", [True, "1", None, np.nan, -np.inf, np.ones(1)])
 def test_no_numbers(value):
     assert not errors.is_number(value)
+
+
+@pytest.mark.parametrize(
+    ("noted", "command"),
+    [
+        (None, "pip install 'keras_babysit[plot]'"),
+        (
+            {"url": "file:///home/me/a%20clone", "dir_info": {}},
+            "pip install '/home/me/a clone[plot]'",
+        ),
+        (
+            {"url": "file:///clone", "dir_info": {"editable": True}},
+            "pip install -e '/clone[plot]'",
+        ),
+        (
+            {"url": "file:///w/k-1-py3-none-any.whl", "archive_info": {}},
+            "pip install '/w/k-1-py3-none-any.whl[plot]'",
+        ),
+        (
+            {"url": "https://host/k.git", "vcs_info": {"vcs": "git"}},
+            "pip install 'keras_babysit[plot] @ git+https://host/k.git'",
+        ),
+    ],
+)
+def test_what_to_install_depends_on_where_it_came_from(monkeypatch, noted, command):
+    class Installed:
+        def read_text(self, name):
+            return name == "direct_url.json" and noted and json.dumps(noted)
+
+    monkeypatch.setattr(metadata, "distribution", lambda name: Installed())
+    assert errors.installing("plot") == f"`{command}`"
+
+
+def test_what_to_install_where_it_is_only_on_the_path(monkeypatch):
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "distribution", missing)
+    assert errors.installing("plot") == "`pip install 'keras_babysit[plot]'`"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import keras_babysit.schedules", "from keras_babysit import Babysitter"],
+)
+def test_without_a_framework(code):
+    hidden = f"import sys; sys.modules['tensorflow'] = None; {code}"
+    done = subprocess.run(
+        [sys.executable, "-c", hidden], capture_output=True, text=True
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: Keras computes with tensorflow, which is not")
+    assert "[tensorflow]'" in last
+    assert "ModuleNotFoundError" not in done.stderr

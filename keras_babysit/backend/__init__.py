@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from keras_babysit.errors import installing
+from keras_babysit.errors import importing_keras
 
 SUPPORTED = ("tensorflow",)
 
@@ -32,12 +32,5 @@ def load(part: str) -> ModuleType:
             f"backend so far. Received: keras.backend.backend()={name!r}. Set the "
             "environment variable KERAS_BACKEND=tensorflow before importing keras."
         )
-    try:
+    with importing_keras():
         return importlib.import_module(f"keras_babysit.backend.{name}.{part}")
-    except ModuleNotFoundError as e:
-        if e.name != name:
-            raise
-        raise ImportError(
-            f"The Keras backend is {name!r}, but the package {name} is not "
-            f"installed. Install it with {installing(name)}."
-        ) from e

@@ -14,6 +14,7 @@ import keras
 
 from keras_babysit import probes as all_probes
 from keras_babysit import rules as all_rules
+from keras_babysit import sinks as all_sinks
 from keras_babysit.backend import load
 from keras_babysit.errors import number, warn, whole_or_none, wrong
 from keras_babysit.fixes.trained import Trained
@@ -23,13 +24,11 @@ from keras_babysit.report import Report, make_report
 from keras_babysit.rules.diagnosis import Diagnosis
 from keras_babysit.rules.rule import Rule
 from keras_babysit.sinks.console import ConsoleSink
+from keras_babysit.sinks.opened import OpenedSinks
+from keras_babysit.sinks.sink import Run, Sink, UnwritableError
 from keras_babysit.step import budget, watch
 
 _SEE = "Training continues without it."
-
-
-class UnwritableError(ValueError):
-    """`log_dir` cannot be written: said before training, not in the middle of it."""
 
 
 class Babysitter(keras.callbacks.Callback):
@@ -72,6 +71,10 @@ class Babysitter(keras.callbacks.Callback):
         ignore: names of rules to leave out.
         thresholds: rule name to its thresholds,
             `{"update-ratio-too-high": {"limit": 3e-2}}`.
+        sinks: where to write what is recorded: `"tensorboard"`, `"wandb"`, `"mlflow"`,
+            `"trackio"`, or objects such as `keras_babysit.sinks.WandB(project="p")`.
+            Trackers join the run that is active, or start one. `sinks=[]` writes
+            nothing, and keeps `report` and `history` in memory.
         on_finding: `"warn"` reports each finding once; `"stop"` also stops training
             after the batch of the first finding of severity `"error"`; a function is
             called with each new `Finding`, and what it raises stops training.
@@ -85,6 +88,7 @@ class Babysitter(keras.callbacks.Callback):
             before training.
 
     Raises:
+        ImportError: if a sink needs a package that is not installed.
         ValueError: for arguments out of range; at the start of `fit`, if `log_dir`
             cannot be written or the Keras backend is not supported.
 
@@ -106,6 +110,7 @@ class Babysitter(keras.callbacks.Callback):
         rules: Sequence[str | Rule] | None = None,
         ignore: Iterable[str] = (),
         thresholds: Mapping[str, Mapping[str, Any]] | None = None,
+        sinks: Sequence[str | Sink] = ("tensorboard",),
         on_finding: str | Callable[[Finding], Any] = "warn",
         verbose: int = 1,
     ):
@@ -123,6 +128,7 @@ class Babysitter(keras.callbacks.Callback):
         self.selected = all_probes.select(probes)
         self.image_shape = _checked_image_shape(image_shape)
         self.rules = all_rules.select(rules, ignore, thresholds)
+        self.sinks = all_sinks.select(sinks)
         self.on_finding = _checked_on_finding(on_finding)
         self.verbose = _checked_verbose(verbose)
         self.history = RunHistory()
@@ -374,26 +380,24 @@ class Babysitter(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _open_sink(self) -> Any:
-        return _open_sink(self.log_dir, self.model)
+        from keras_babysit.inspection.layers import outline
+        from keras_babysit.inspection.settings import hyperparameters
+
+        model = self.model
+        run = Run(self.log_dir, lambda: outline(model), hyperparameters(model))
+        return OpenedSinks(self.sinks, run, self._leave_out)
+
+    def _leave_out(self, sink: str, error: Exception) -> None:
+        """Says that a sink has failed."""
+        self.warn(
+            f'the sink "{sink}" is left out from now on, because it failed: '
+            f"{type(error).__name__}: {error}"
+        )
 
     def _close_sink(self) -> None:
         sink, self._sink = self._sink, None
         if sink is not None:
             sink.close()
-
-
-def _open_sink(log_dir: str, model: Any) -> Any:
-    from keras_babysit.inspection.layers import outline
-    from keras_babysit.sinks.tensorboard import TensorBoardSink
-
-    try:
-        return TensorBoardSink(log_dir, lambda: outline(model))
-    except OSError as e:
-        raise UnwritableError(
-            "`log_dir` cannot be written: expected a directory, or a path where one "
-            f"can be made. {type(e).__name__}: {e.strerror or e}. "
-            f"Received: log_dir={log_dir!r}"
-        ) from e
 
 
 def _checked_log_dir(log_dir: Any) -> str:

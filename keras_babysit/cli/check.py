@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -20,6 +21,11 @@ from keras_babysit.cli import loading
     help="The data, or a function that returns them.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON instead of a table.")
+@click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the results to this file too, as JUnit's XML.",
+)
 @click.option(
     "--ignore",
     multiple=True,
@@ -44,6 +50,7 @@ def check(
     model: str,
     data: str,
     as_json: bool,
+    junit: Path | None,
     ignore: tuple[str],
     seconds: float,
     try_fixes: bool,
@@ -81,4 +88,8 @@ def check(
             )
     if as_json:
         click.echo(found.to_json())
+    if junit is not None:
+        from keras_babysit.cli import junit as xml
+
+        loading.write(junit, xml.document(found), "--junit")
     context.exit(0 if found.ok else 1)

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from keras_babysit.document.words import cut
-from keras_babysit.errors import first_line, installing
+from keras_babysit.errors import first_line, importing_keras
 
 _PACKAGE = Path(__file__).parents[1]
 
@@ -39,12 +39,10 @@ class TheirFailure(Failure):
 def framework() -> Iterator[None]:
     """Says what to install where importing Keras fails."""
     try:
-        yield
+        with importing_keras():
+            yield
     except ImportError as e:
-        raise Failure(
-            f"Keras finds no framework to compute with: {e}. Install one with "
-            f"{installing('tensorflow')}."
-        ) from None
+        raise Failure(str(e)) from None
 
 
 @contextlib.contextmanager
@@ -58,6 +56,21 @@ def failures() -> Iterator[None]:
         if isinstance(e, ValueError | TypeError | ImportError | OSError):
             raise Failure(str(e)) from None
         raise
+
+
+def write(file: Path, text: str, option: str) -> None:
+    """Writes the file that an option names.
+
+    Raises:
+        click.BadParameter: if it cannot be written.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.BadParameter(
+            f"{str(file)!r} cannot be written: {error.strerror or error}.",
+            param_hint=option,
+        ) from error
 
 
 def find(target: str) -> Any:

@@ -13,7 +13,7 @@ from rich.markdown import Markdown
 
 from keras_babysit import rules as all_rules
 from keras_babysit.cli import check as check_command
-from keras_babysit.cli import compare, search
+from keras_babysit.cli import compare, loading, search
 from keras_babysit.document.blocks import Column, Row, Table
 from keras_babysit.document.console import write
 from keras_babysit.document.shown import WIDTH
@@ -122,23 +122,13 @@ def report(
             param_hint="LOG_DIR",
         )
     if html is not None:
-        _write(html, page_of(_named(found, log_dir)))
+        loading.write(html, page_of(_named(found, log_dir)), "--html")
     if as_json:
         click.echo(_json(found, single=str(log_dir) in found))
     elif html is None:
         _print_reports(found)
     if check and (unread or any(r.problems or r.damaged for r in found.values())):
         context.exit(1)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.BadParameter(
-            f"{str(file)!r} cannot be written: {error.strerror or error}.",
-            param_hint="--html",
-        ) from error
 
 
 def _named(found: dict[str, Report], log_dir: Path) -> list[tuple[str, Report]]:

@@ -72,7 +72,7 @@ def _training(names: Mapping[str, Any]) -> dict[str, Any]:
     weights = (names.get("sample_weight"), names.get("class_weight"))
     common = {
         "steps": _steps(names),
-        "batch_size": _whole(getattr(_adapter(iterator), "batch_size", None)),
+        "batch_size": batch_size(iterator),
         "weighted": any(is_uneven(weight) for weight in weights),
     }
     x = names.get("x")
@@ -86,6 +86,11 @@ def _training(names: Mapping[str, Any]) -> dict[str, Any]:
         # "batch" shuffles the batches, not the samples.
         "shuffled": None if isinstance(shuffle, str) else bool(shuffle),
     }
+
+
+def batch_size(iterator: Any) -> int | None:
+    """Returns the size of the batches of Keras's iterator over an epoch, if known."""
+    return _whole(getattr(_adapter(iterator), "batch_size", None))
 
 
 def _is_arrays(x: Any) -> bool:

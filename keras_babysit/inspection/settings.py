@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_babysit.borrowing import learning_rate
+from keras_babysit.document.values import plain
 from keras_babysit.facts import CallbackFacts, FitFacts, ScheduleFacts
-from keras_babysit.inspection.fit import arguments_of, is_uneven
+from keras_babysit.inspection.compiled import name_of
+from keras_babysit.inspection.fit import arguments_of, batch_size, is_uneven
 
 #: A schedule is evaluated at so many updates of the run, and up to so many times its
 #: length beyond it.
@@ -60,6 +62,44 @@ def callbacks() -> tuple[CallbackFacts, ...]:
         return _callbacks(arguments_of() or {})
     except Exception:
         return ()
+
+
+def hyperparameters(model: Any) -> dict[str, Any]:
+    """Returns what the running `fit` of a model and its optimizer are set to, by name.
+
+    To be called inside a callback's `on_train_begin`. Values are numbers, strings and
+    booleans; what is nested has names such as `"learning_rate.decay_steps"`.
+    """
+    try:
+        names = arguments_of(model) or {}
+        optimizer = getattr(model, "optimizer", None)
+        config = dict(optimizer.get_config()) if optimizer is not None else {}
+        iterator = names.get("epoch_iterator")
+        found = {
+            "model": model.name,
+            "parameters": model.count_params() if model.built else None,
+            "loss": keras.tree.map_structure(_name, getattr(model, "loss", None)),
+            "optimizer": optimizer and type(optimizer).__name__,
+            **{key: value for key, value in config.items() if key != "name"},
+            "epochs": _epochs(names),
+            "steps_per_epoch": getattr(iterator, "num_batches", None),
+            "batch_size": batch_size(iterator),
+        }
+        return dict(_flat(plain(found)))
+    except Exception:  # A model's optimizer may be anything.
+        return {}
+
+
+def _name(loss: Any) -> str | None:
+    return loss if isinstance(loss, str | None) else name_of(loss)
+
+
+def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            yield from _flat(value, f"{name}.{key}" if name else key)
+    elif values is not None:
+        yield name, str(values) if isinstance(values, list) else values
 
 
 def _updates(model: Any) -> int:

@@ -18,16 +18,19 @@ loaded; where Keras has the same curve, `schedule.to_keras()` returns Keras's ow
 object, which needs nothing.
 """
 
-from keras_babysit.schedules.composed import Chain, WarmUp
-from keras_babysit.schedules.cycles import CosineCycles, OneCycle
-from keras_babysit.schedules.decays import (
-    Constant,
-    ExponentialDecay,
-    InverseTimeDecay,
-    StepDecay,
-)
-from keras_babysit.schedules.figure import plot
-from keras_babysit.schedules.schedule import Schedule
+from keras_babysit.errors import importing_keras
+
+with importing_keras():
+    from keras_babysit.schedules.composed import Chain, WarmUp
+    from keras_babysit.schedules.cycles import CosineCycles, OneCycle
+    from keras_babysit.schedules.decays import (
+        Constant,
+        ExponentialDecay,
+        InverseTimeDecay,
+        StepDecay,
+    )
+    from keras_babysit.schedules.figure import plot
+    from keras_babysit.schedules.schedule import Schedule
 
 __all__ = [
     "Chain",

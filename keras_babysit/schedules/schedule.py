@@ -63,7 +63,8 @@ class Schedule(keras.optimizers.schedules.LearningRateSchedule, abc.ABC):
                 raise ValueError(
                     f"`step` must not be negative: steps count from 0. Received: {step}"
                 )
-            return np.float64(self._rate(np.asarray(step), np))
+            # Not `np.float64(...)`: of an array of one, NumPy 2.0 makes a number.
+            return np.asarray(self._rate(np.asarray(step), np), np.float64)[()]
         return self._rate(ops.convert_to_tensor(step), ops)
 
     def __repr__(self) -> str:

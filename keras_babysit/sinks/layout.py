@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from keras_babysit.event_files import summaries
-from keras_babysit.sinks.charts import BAND, BATCH, RATIO, RATIOS
+from keras_babysit.sinks.charts import BAND
+from keras_babysit.sinks.scalars import BATCH, RATIO, RATIOS
 
 #: Lines of kernels in one chart. TensorBoard scales a chart by its points without the
 #: outermost 5 %: among so few lines a single one is more, with two runs as well.

@@ -11,6 +11,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import ClassVar
 
 from keras_babysit.document import markdown
 from keras_babysit.document.values import plain
@@ -30,9 +31,39 @@ from keras_babysit.records import (
 )
 from keras_babysit.report import Report
 from keras_babysit.report.groups import cards
-from keras_babysit.sinks import charts
+from keras_babysit.sinks import charts, scalars
 from keras_babysit.sinks.layout import layout
 from keras_babysit.sinks.names import Names
+from keras_babysit.sinks.sink import Run, Sink, UnwritableError
+
+
+class TensorBoard(Sink):
+    """Writes event files to the `log_dir`: what the *Babysit* tab and reports read.
+
+    This is the default. Without it there is no tab, and `keras-babysit report` has
+    nothing to read.
+
+    Example:
+    ```python
+    keras_babysit.Babysitter("logs/run1", sinks=["tensorboard"])
+    ```
+    """
+
+    name: ClassVar[str] = "tensorboard"
+
+    def open(self, run: Run) -> TensorBoardSink:
+        """Opens the event files."""
+        try:
+            return TensorBoardSink(run.log_dir, run.outline)
+        except OSError as e:
+            raise UnwritableError(
+                "`log_dir` cannot be written: expected a directory, or a path where "
+                f"one can be made. {type(e).__name__}: {e.strerror or e}. "
+                f"Received: log_dir={run.log_dir!r}"
+            ) from e
+
+
+SINK = TensorBoard
 
 
 class TensorBoardSink:
@@ -72,7 +103,8 @@ class TensorBoardSink:
         elif isinstance(record, ValidationRecord):
             if record.losses:
                 index = int(record.epoch) - 1
-                self._of_validation().add(lambda: charts.of_losses(record), index)
+                found = scalars.of_losses(record)
+                self._of_validation().add(lambda: charts.points(found), index)
         else:
             text = _cost_text(record)
             self._train.add(
@@ -139,7 +171,7 @@ class TensorBoardSink:
     def _emit_step(self, record: StepRecord, made: charts.Charts) -> None:
         if not self._has_layout and record.variables:
             self._train.add(
-                lambda: [layout(made.kernels(record), made.names.model)],
+                lambda: [layout(scalars.kernels(record, made.names), made.names.model)],
                 record.step,
                 "layout",
             )
@@ -155,9 +187,10 @@ class TensorBoardSink:
         # Keras numbers the finished epoch from zero; pictures and histograms also
         # have the state before the first epoch.
         index = record.epoch - 1
-        self._train.add(lambda: charts.of_epoch(record), index)
+        self._train.add(lambda: charts.points(scalars.of_epoch(record)), index)
         if any(name.startswith("val_") for name in record.logs):
-            self._of_validation().add(lambda: charts.of_validation(record), index)
+            found = scalars.of_validation(record)
+            self._of_validation().add(lambda: charts.points(found), index)
         if record.weight_histograms or record.images or record.notes:
             made = self._charts
             self._train.add(lambda: made.of_weights(record), record.epoch)

@@ -127,8 +127,8 @@ def expected_state():
         "keras_babysit.step.watch.Watch.end",
         "keras_babysit.step.watch.join",
         "keras_babysit.history.RunHistory.append",
-        "keras_babysit.sinks.tensorboard.TensorBoardSink.emit",
-        "keras_babysit.sinks.tensorboard.TensorBoardSink.close",
+        "keras_babysit.sinks.opened.OpenedSinks.emit",
+        "keras_babysit.sinks.opened.OpenedSinks.close",
     ],
 )
 def test_its_own_failure_is_one_warning(tmp_path, monkeypatch, place):

@@ -88,7 +88,8 @@ def test_an_error_of_an_interrupted_fit_is_not_the_next_ones(tmp_path, plain):
     stop = keras.callbacks.LambdaCallback(on_train_batch_begin=interrupt)
     with pytest.raises(KeyboardInterrupt):
         fit([babysitter, stop])
-    babysitter._sink._train._stream.errors.append(OSError("the disk was full"))
+    ((_, sink),) = babysitter._sink._writers.values()
+    sink._train._stream.errors.append(OSError("the disk was full"))
     same(fit([babysitter]), plain)
     assert babysitter.history.last_step is not None
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import keras
 import pytest
@@ -142,6 +143,29 @@ def test_json(call):
     assert found["findings"][0]["rule"] == "inputs-not-scaled"
     # What the project prints does not get in between.
     assert "making the model" in result.stderr
+
+
+def test_junit(call, tmp_path):
+    def suite(data, *more):
+        file = tmp_path / f"{data}.xml"
+        arguments = ("project:make_model", "--data", f"project:{data}")
+        call(*arguments, "--junit", str(file), *more)
+        (found,) = ElementTree.parse(file).getroot()
+        return found, [[child.tag for child in case] for case in found]
+
+    found, children = suite("make_data")
+    assert (found.get("tests"), found.get("failures"), children) == ("2", "0", [[], []])
+    assert [case.get("name") for case in found] == ["model and data", "one"]
+    assert found[0].get("classname").startswith("sequential")
+    found, children = suite("large", "--json")
+    assert (found.get("failures"), children) == ("1", [["failure"], []])
+    (failure,) = found[0]
+    assert failure.get("type") == "worrying"
+    assert "divide by" in failure.text or "Likely" in failure.text
+    arguments = ("project:make_model", "--data", "project:make_data", "--junit")
+    result = call(*arguments, str(tmp_path / "none" / "file.xml"))
+    assert result.exit_code == 2
+    assert "cannot be written: No such file or directory" in result.output
 
 
 def test_saved_model(call, tmp_path):

@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from importlib import resources
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
 from support import findings as made
@@ -98,6 +100,9 @@ def test_report_as_json(call, logs):
     assert one["run"] == str(logs / "bad")
     assert len(one["findings"]) == len(made.findings())
     several = json.loads(call("report", logs, "--json").output)
+    schema = resources.files("keras_babysit.report") / "schema.json"
+    for printed in (one, several):
+        jsonschema.validate(printed, json.loads(schema.read_text("utf-8")))
     assert [each["run"] for each in several] == [str(logs / "bad"), str(logs / "good")]
 
 

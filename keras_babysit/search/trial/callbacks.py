@@ -19,6 +19,7 @@ from keras_babysit.records import (
     scalars,
 )
 from keras_babysit.search.trial import record_file
+from keras_babysit.sinks.sink import UnwritableError
 
 #: In a trial, the first step of each epoch is observed, and one in so many.
 EVERY = 100
@@ -61,13 +62,17 @@ class TrialBabysitter(Babysitter):
 
     def _open_sink(self) -> Any:
         try:
-            return _Forgiving(super()._open_sink(), self._on_trouble)
-        except ValueError as error:
-            cause = error.__cause__
-            if not isinstance(cause, OSError):
-                raise
-            self._on_trouble(cause)
+            return super()._open_sink()
+        except UnwritableError as error:
+            self._leave_out("tensorboard", error.__cause__)
             return None
+
+    def _leave_out(self, sink: str, error: Any) -> None:
+        # Files that cannot be written are no reason to lose what a trial finds.
+        if isinstance(error, OSError):
+            self._on_trouble(error)
+        else:
+            super()._leave_out(sink, error)
 
     def is_due(self, position: Any, times: Any) -> str | None:
         """Fully, if a step is the first of its epoch or a hundredth one."""
@@ -103,24 +108,6 @@ class TrialBabysitter(Babysitter):
             self._diagnose("recorded", record)
         self._replayed = True
         return damaged
-
-
-class _Forgiving:
-    """A sink whose files may fail without an end to the watching."""
-
-    def __init__(self, sink: Any, on_trouble: Callable[[OSError], None]):
-        self._sink, self._on_trouble = sink, on_trouble
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._sink, name)
-
-        def call(*args: Any) -> Any:
-            try:
-                return method(*args)
-            except OSError as error:
-                self._on_trouble(error)
-
-        return call
 
 
 def _ended_at(record: StepRecord | EpochRecord) -> int:

@@ -305,5 +305,5 @@ def test_promoted_trials_and_repeats_count_once():
 
 def test_without_scikit_learn(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
-    with pytest.raises(ImportError, match=r"pip install 'keras_babysit\[search\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[search\]'"):
         importance_of(trials_of(lambda a, b, c, d: a, 30), made.LOSS, UNIT)

@@ -217,5 +217,5 @@ def test_nothing_to_draw(report):
 
 def test_without_matplotlib(report, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install 'keras_babysit\[plot\]'"):
+    with pytest.raises(ImportError, match=r"pip install .*\[plot\]'"):
         report.plot()
