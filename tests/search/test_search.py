@@ -569,11 +569,11 @@ class TestEnds:
             return Outcome("failed", reason="ValueError: no layer (model.py, line 3)")
 
         executor = Pretend(outcome=outcome)
-        message = r"first 3 trials all failed: ValueError: no layer .*begins anew"
+        message = r"first 3 trials all failed: ValueError: no layer .*starts over"
         with pytest.raises(RuntimeError, match=message):
             searched(tmp_path, executor)
         assert len(executor.trained) == 3
-        one = searched(tmp_path)  # It was mended: nothing of it counts.
+        one = searched(tmp_path)  # The program was fixed: nothing of it counts.
         assert list(one.results()["status"]) == ["completed"] * 5
 
     def test_all_of_the_only_trials_fail(self, tmp_path):
