@@ -94,7 +94,7 @@ def learning_rate_too_low(
             alternatives=("Adam in place of plain SGD", "more epochs"),
             evidence={"update_ratio": most, "skill": p.skill, "learning_rate": rate},
             since=(0.0, 0.0),
-            fixes=rate_fixes(history, 10, 100),
+            fixes=rate_fixes(history, 10, 100, 1000),
         )
 
 
