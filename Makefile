@@ -33,6 +33,7 @@ test-lowest: $(LOWEST)/installed
 	  tests/document tests/report/test_report.py tests/event_files/test_tables.py \
 	  tests/schedules tests/search/results/test_table.py \
 	  tests/search/results/test_importance.py tests/search/space \
+	  tests/search/oracles/test_optuna_oracle.py::test_a_resumed_search_is_the_unbroken_one \
 	  tests/optimizers/test_lbfgs.py tests/sinks/test_tensorboard.py \
 	  "tests/step/test_exact.py::test_models"
 

@@ -11,7 +11,7 @@ SCIPY = ["scipy>=1.13"]
 SEARCH = [
     "filelock>=3.16",
     "keras-tuner>=1.4.6",
-    "optuna>=4.0",
+    "optuna>=4.9",
     "pandas>=2.2",
     "scikit-learn>=1.5",
     *SCIPY,
