@@ -8,7 +8,6 @@ zero. A model that cannot do so cannot learn the whole either.
 from __future__ import annotations
 
 import tempfile
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from keras_babysit.borrowing.optimizers import (
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.check import Check, CheckResult
 from keras_babysit.checks.fitting.attempt import Attempt, Goal, goal_of, tried
+from keras_babysit.checks.fitting.deadline import EndsAfter
 from keras_babysit.checks.fitting.subset import balanced, fitting
 from keras_babysit.checks.fitting.verdict import Told, evidence, furthest, judged, table
 from keras_babysit.document.progress_line import Progress, shown
@@ -239,7 +239,7 @@ def _diagnosed(
     ):
         warnings.simplefilter("ignore")
         babysitter = Babysitter(place, verbose=0, every=1)
-        ended = _EndsAfter(seconds)
+        ended = EndsAfter(seconds)
         callbacks = [babysitter, ended]
         try:
             keras.Model.fit(
@@ -258,13 +258,3 @@ def _diagnosed(
                 raise
         found = [f for f in babysitter.report.problems if f.rule not in _OF_A_FEW]
     return tuple(sorted(found, key=lambda f: rules.get(f.rule).is_symptom))
-
-
-class _EndsAfter(keras.callbacks.Callback):
-    def __init__(self, seconds: float):
-        super().__init__()
-        self._end = time.monotonic() + seconds
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if time.monotonic() > self._end:
-            self.model.stop_training = True

@@ -16,6 +16,7 @@ from keras_babysit.borrowing import borrowed, random_numbers_kept
 from keras_babysit.borrowing.optimizers import fresh_optimizers, rate_of
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.data import facts_of
+from keras_babysit.checks.fitting.deadline import EndsAfter
 from keras_babysit.checks.model_and_data import make_ready
 from keras_babysit.document.progress_line import shown
 from keras_babysit.errors import whole, wrong
@@ -152,19 +153,9 @@ def _watched(model: Any, sample: Sample, known: Terms) -> tuple[Finding, ...]:
                 shuffle=known.shuffled,
                 epochs=max(epochs, 3),
                 verbose=0,
-                callbacks=[babysitter, _EndsAfter(known.seconds / 3)],
+                callbacks=[babysitter, EndsAfter(known.seconds / 3)],
             )
         except Exception:
             # It cannot be trained as it is; what was found before says why.
             babysitter.on_train_end()
         return babysitter.report.findings
-
-
-class _EndsAfter(keras.callbacks.Callback):
-    def __init__(self, seconds: float):
-        super().__init__()
-        self._end = time.monotonic() + seconds
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if time.monotonic() > self._end:
-            self.model.stop_training = True
