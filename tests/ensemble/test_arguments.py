@@ -35,7 +35,7 @@ def test_inputs():
     for x, words in (
         (None, "x=None"),
         ([np.ones((2, 1)), np.ones((0, 1))], "at least one sample"),
-        ((i for i in ()), "anew in each pass, and a generator can be read only once"),
+        ((i for i in ()), "again in each pass, and a generator can be read only once"),
         (SimpleNamespace(cardinality=lambda: 0), "at least one batch"),
     ):
         with pytest.raises(ValueError, match=words):

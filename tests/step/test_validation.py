@@ -4,6 +4,7 @@ The batches that Keras's own test function gets, and everything that a run leave
 compared bit for bit, with each kind of validation data, model and setting.
 """
 
+import os
 import random
 import warnings
 
@@ -177,11 +178,18 @@ COMBINATIONS = pairwise(
 )
 
 
-#: To compile with XLA takes most of the time.
+#: To compile with XLA takes most of the time: of those with it, one for each model is in
+#: the suite, and all are tried by `make fuzz`. Six run always.
+COMPILED = [c for c in COMBINATIONS if c["jit"]]
 ALWAYS = [
     *[c for c in COMBINATIONS if not c["jit"]][:5],
-    *[c for c in COMBINATIONS if c["jit"] and c["model"] == "dropout"][:1],
+    *[c for c in COMPILED if c["model"] == "dropout"][:1],
 ]
+TRIED = [c for c in COMBINATIONS if not c["jit"]] + (
+    COMPILED
+    if os.environ.get("KERAS_BABYSIT_FUZZ")
+    else [next(c for c in COMPILED if c["model"] == model) for model in MODELS]
+)
 
 
 def name(choice):
@@ -192,7 +200,7 @@ def name(choice):
     "choice",
     [
         pytest.param(c, id=name(c), marks=[] if c in ALWAYS else [pytest.mark.slow])
-        for c in COMBINATIONS
+        for c in TRIED
     ],
 )
 def test_validated_is_as_plain(tmp_path, choice):
