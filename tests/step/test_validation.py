@@ -178,8 +178,8 @@ COMBINATIONS = pairwise(
 )
 
 
-#: To compile with XLA takes most of the time: of those with it, one for each model is in
-#: the suite, and all are tried by `make fuzz`. Six run always.
+#: To compile with XLA takes most of the time: the suite has one of those for each
+#: model, and `make fuzz` tries all. Six run always.
 COMPILED = [c for c in COMBINATIONS if c["jit"]]
 ALWAYS = [
     *[c for c in COMBINATIONS if not c["jit"]][:5],
