@@ -21,7 +21,8 @@ fuzz: $(VENV)/installed
 	    --hypothesis-profile fuzz || exit 1; \
 	done
 	KERAS_BABYSIT_FUZZ=1 $(SETTINGS) $(BIN)/python -m pytest -q \
-	  tests/callbacks/test_injected_faults.py tests/step/test_validation.py
+	  tests/callbacks/test_injected_faults.py tests/step/test_validation.py \
+	  tests/step/test_differential.py
 
 # The lowest versions that setup.py allows, in an environment of its own: Python 3.11 or
 # 3.12. Not a part of CI, which has no time left for it. One test is left out: on these

@@ -1,9 +1,11 @@
 """A watched run against the plain one, bit for bit, for combinations of everything.
 
 Every two choices of different factors meet in one of the combinations at least. Eight
-of them run always, all of them with the slow tests.
+of them run always, with the slow tests all of them but most of those under XLA, which
+takes the time: `make fuzz` has all.
 """
 
+import os
 import random
 import warnings
 
@@ -198,11 +200,23 @@ def name(combination):
     return ", ".join(str(choice) for choice in combination.values())
 
 
+def tried():
+    """With XLA one for each model and one for each optimizer, or all of them."""
+    compiled = [c for c in COMBINATIONS if c["jit"]]
+    firsts = [
+        next(c for c in compiled if c[factor] == choice)
+        for factor, choices in (("model", MODELS), ("optimizer", OPTIMIZERS))
+        for choice in choices
+    ]
+    everything = bool(os.environ.get("KERAS_BABYSIT_FUZZ"))
+    return [c for c in COMBINATIONS if everything or not c["jit"] or c in firsts]
+
+
 @pytest.mark.parametrize(
     "combination",
     [
         pytest.param(c, id=name(c), marks=[pytest.mark.slow] if i >= 8 else [])
-        for i, c in enumerate(COMBINATIONS)
+        for i, c in enumerate(tried())
     ],
 )
 def test_watched_is_as_plain(tmp_path, monkeypatch, combination):
