@@ -13,7 +13,7 @@ from keras_babysit.search.store import started
 from keras_babysit.search.trials import outcome_of
 
 #: Events of the driver's own: a worker's process died, a trial raised an error and is
-#: to be trained again, it was interrupted itself, or saw no sense in going on.
+#: to be trained again, it was interrupted itself, or saw no sense in continuing.
 LOST, RAISED, INTERRUPTED, ABORTED = "lost", "raised", "interrupted", "aborted"
 
 

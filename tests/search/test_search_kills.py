@@ -113,7 +113,7 @@ def worker_of(number, folder):
 
 
 def workers_that_train(store, folder):
-    """Processes of trials that have trained an epoch and go on, looked at once."""
+    """Processes of trials that have trained an epoch and continue, looked at once."""
     going = [t.number for t in store.trials() if not t.outcome and store.epochs(t)]
     workers = [worker_of(number, folder) for number in going]
     return [pid for pid in workers if pid is not None]

@@ -13,13 +13,13 @@ class Brackets(optuna.pruners.BasePruner):
     """Asynchronous successive halving in the brackets of KerasTuner's Hyperband.
 
     The first trials are in the bracket that ends most of them soonest, the last ones in
-    one that ends none; then it begins anew. After the epochs of a round a trial goes on
+    one that ends none; then it starts over. After the epochs of a round a trial continues
     if it is in the best `1 / factor` of those of its bracket that got there, by the
     best value so far; it keeps no notes.
 
     Args:
         max_epochs: how long a trial is trained at most.
-        factor: one in so many goes on; at least 2.
+        factor: one in so many continues; at least 2.
 
     Raises:
         ValueError: for numbers out of range.

@@ -278,7 +278,7 @@ class OptunaOracle(KeepsValues):
     def _told(
         self, axes: Sequence[optuna_space.Axis], trial: Any
     ) -> FrozenTrial | None:
-        """Returns what the study is told of a trial; `None` for nothing."""
+        """Returns what the study gets of a trial; `None` for nothing."""
         point = self._point(axes, trial.hyperparameters.values)
         if point is None:
             return None  # It is no point of the grid as it is now.

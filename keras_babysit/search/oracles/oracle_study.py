@@ -13,7 +13,7 @@ class OracleStudy:
     """An Optuna study in memory, kept from one suggestion to the next.
 
     To tell a new study of 300 trials takes longer than TPE takes to suggest values. So
-    the study is told only of what has changed. It stays what a new one would be: where
+    the study gets only what has changed. It stays what a new one would be: where
     it cannot, `follow` says so, and the oracle makes a new one.
 
     Args:
@@ -58,7 +58,7 @@ class OracleStudy:
 
         Args:
             order: ids of all trials of the oracle, as they were started.
-            told: what a new study is told of a trial; `None` for nothing.
+            told: what a new study gets of a trial; `None` for nothing.
         """
         known = len(self._known)
         if self._known != order[:known]:

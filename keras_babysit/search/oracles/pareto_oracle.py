@@ -20,7 +20,7 @@ Status = keras_tuner.engine.trial.TrialStatus
 class ParetoOracle(OptunaOracle):
     """`OptunaOracle` whose sampler looks for the Pareto front of several objectives.
 
-    The study is made anew for each suggestion from the trials and their values.
+    The study is made again for each suggestion from the trials and their values.
 
     Args:
         directions: of the objectives: `"min"` or `"max"` each.

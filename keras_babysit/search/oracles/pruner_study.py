@@ -34,7 +34,7 @@ Known = tuple[Trial, Sequence[EpochResult]]
 
 @dataclass
 class Curve:
-    """What the study has been told of one trial.
+    """What the study has got of one trial.
 
     Attributes:
         told: the trial in the study.
@@ -92,7 +92,7 @@ class PrunerStudy:
         self._size = 0
 
     def news(self, known: Mapping[int, Known], asked: int) -> list[int] | None:
-        """Returns which trials have news; `None` if the study cannot be told of them.
+        """Returns which trials have news; `None` if the study cannot take them.
 
         Args:
             known: the trials that are compared, by number.
@@ -102,7 +102,7 @@ class PrunerStudy:
             return None
         found = [n for n, one in known.items() if not self._knows(n, *one)]
         curve = self.curves.get(asked)
-        # Some pruners go on to the next rung when they are asked again.
+        # Some pruners continue to the next rung when they are asked again.
         if curve is not None and len(known[asked][1]) == curve.count:
             return None
         can = all(self._can_tell(number, *known[number]) for number in found)

@@ -29,7 +29,7 @@ class Stopper:
     """Says after each epoch whether a trial is worth going on with.
 
     It asks a pruner of Optuna's, with a study that follows what the search has recorded
-    and is made anew of the records where it cannot. So the answer follows from what has
+    and is made again from the records where it cannot. So the answer follows from what has
     happened: the same search stops the same trials, and so does one that was
     interrupted and resumed.
 

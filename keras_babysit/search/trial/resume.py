@@ -61,7 +61,7 @@ class Left:
 def left_by(
     store: Store, trial: Trial, objective: Objective, first_only: bool = True
 ) -> Left | None:
-    """Returns what there is of a trial in its folder; `None` if it must begin anew.
+    """Returns what there is of a trial in its folder; `None` if it must start over.
 
     Args:
         store: of the search.

@@ -84,7 +84,7 @@ def _process(**given: Any) -> Callable[..., keras_tuner.Oracle]:
             objective, max_trials, seed=seed, hyperparameters=hyperparameters, **given
         )
 
-    # By this, searches with other arguments are told apart.
+    # By this, searches with other arguments are kept apart.
     told = ", ".join(f"{name}={value!r}" for name, value in given.items())
     method.__qualname__ = f"BayesianOptimization({told})"
     return method

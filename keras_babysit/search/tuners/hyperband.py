@@ -14,14 +14,14 @@ class Hyperband(Tuner):
     """Hyperband with KerasTuner's arguments; see `Tuner` and `Search`.
 
     It has KerasTuner's brackets: as many sets of values in each, and the same numbers
-    of epochs after which the best go on. A trial that goes on does so at once, with its
+    of epochs after which the best continue. A trial that does so continues at once, with its
     own state, and not when its whole round has ended (asynchronous successive halving);
     so it is one trial here, where KerasTuner has one for each round.
 
     Args:
         max_epochs: how long a trial is trained at most. `epochs` of `search` is not
             used.
-        factor: one in so many goes on.
+        factor: one in so many continues.
         hyperband_iterations: how often all brackets are gone through.
 
     References:

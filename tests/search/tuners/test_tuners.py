@@ -23,7 +23,7 @@ NAMES = ("RandomSearch", "BayesianOptimization", "GridSearch", "Hyperband")
 
 @pytest.fixture(autouse=True)
 def _fresh_keras(monkeypatch):
-    """Instead of conftest's: hardly anything here makes a model."""
+    """Instead of conftest's: few tests here make a model."""
     monkeypatch.setattr(isolation.gc, "collect", lambda: 0)
 
 

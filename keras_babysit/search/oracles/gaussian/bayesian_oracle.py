@@ -31,7 +31,7 @@ class StagedBayesian(KeepsValues):
     """Oracle that suggests where a Gaussian process expects the most improvement.
 
     Its random numbers come from the seed and the trial's number, and the Gaussian
-    process is fitted anew for each suggestion, so what it suggests follows from the
+    process is fitted again for each suggestion, so what it suggests follows from the
     trials that it knows. Of these,
 
     - what has failed counts as the worst that was seen (left out, its like would be
@@ -147,7 +147,7 @@ class StagedBayesian(KeepsValues):
         return {name: self._tame(trial, worst) for name, trial in data.items()}
 
     def _worst(self, scores: Sequence[float]) -> float:
-        """Returns the worst score that is told."""
+        """Returns the worst score that it learns from."""
         sign = -1 if self.objective.direction == "max" else 1
         losses = [sign * score for score in scores]
         median, best = statistics.median(losses), min(losses)

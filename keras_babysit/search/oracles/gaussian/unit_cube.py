@@ -15,7 +15,7 @@ _DENSE = 100
 _DRAWN, _AROUND, _BEST = 1000, 50, 5
 #: How far the points around lie, one after the other.
 _NEARNESS = (0.1, 0.03, 0.01, 0.003, 0.001)
-#: How often a value that has no neighbours is drawn anew.
+#: How often a value that has no neighbours is redrawn.
 _REDRAWN = 0.2
 
 
