@@ -13,9 +13,9 @@ class Brackets(optuna.pruners.BasePruner):
     """Asynchronous successive halving in the brackets of KerasTuner's Hyperband.
 
     The first trials are in the bracket that ends most of them soonest, the last ones in
-    one that ends none; then it starts over. After the epochs of a round a trial continues
-    if it is in the best `1 / factor` of those of its bracket that got there, by the
-    best value so far; it keeps no notes.
+    one that ends none; then it starts over. After the epochs of a round a trial
+    continues if it is in the best `1 / factor` of those of its bracket that got there,
+    by the best value so far; it keeps no notes.
 
     Args:
         max_epochs: how long a trial is trained at most.

@@ -26,11 +26,11 @@ _REDUCTION = 3
 
 
 class Stopper:
-    """Says after each epoch whether a trial is worth going on with.
+    """Says after each epoch whether a trial is worth continuing.
 
     It asks a pruner of Optuna's, with a study that follows what the search has recorded
-    and is made again from the records where it cannot. So the answer follows from what has
-    happened: the same search stops the same trials, and so does one that was
+    and is made again from the records where it cannot. So the answer follows from what
+    has happened: the same search stops the same trials, and so does one that was
     interrupted and resumed.
 
     Curves are compared within one stage only, where all trials may train equally long,

@@ -14,9 +14,9 @@ class Hyperband(Tuner):
     """Hyperband with KerasTuner's arguments; see `Tuner` and `Search`.
 
     It has KerasTuner's brackets: as many sets of values in each, and the same numbers
-    of epochs after which the best continue. A trial that does so continues at once, with its
-    own state, and not when its whole round has ended (asynchronous successive halving);
-    so it is one trial here, where KerasTuner has one for each round.
+    of epochs after which the best continue. A trial that does so continues at once,
+    with its own state, and not when its whole round has ended (asynchronous successive
+    halving); so it is one trial here, where KerasTuner has one for each round.
 
     Args:
         max_epochs: how long a trial is trained at most. `epochs` of `search` is not
