@@ -14,9 +14,9 @@ from keras_babysit.facts import WeightFacts
 #: Weights with more elements are sampled: reading a gigabyte takes seconds.
 MAX_ELEMENTS = 1_000_000
 #: So many elements tell one distribution from another.
-KS_SAMPLE = 2_000
-#: Kolmogorov's 0.1 % point: of a thousand fresh weights one is called changed.
-KS_LIMIT = 1.95
+KS_SAMPLE = 4_000
+#: Kolmogorov's point for one in a million: a large model has hundreds of weights.
+KS_LIMIT = 2.7
 #: Fewer elements than this look like anything.
 KS_LEAST = 100
 #: Above this, checking a matrix for orthogonality costs more than it tells.

@@ -9,6 +9,7 @@ from support import models
 from keras_babysit.facts import LossFacts
 from keras_babysit.inspection import compiled
 from keras_babysit.inspection.model import model_facts
+from keras_babysit.inspection.weights import as_initialized
 
 KINDS = [
     "mlp",
@@ -358,26 +359,28 @@ def test_optimizers():
     assert facts(Own()).name == "Adam"
 
 
-INITIALIZERS = [
-    "glorot_uniform",
-    "glorot_normal",
-    "he_normal",
-    "he_uniform",
-    "lecun_normal",
-    "orthogonal",
-    keras.initializers.RandomNormal(1.0, 0.3),
-    keras.initializers.RandomUniform(-1, 3),
-    keras.initializers.TruncatedNormal(0.0, 0.2),
-    keras.initializers.VarianceScaling(0.3, "fan_out", "untruncated_normal"),
-    "zeros",
-    "ones",
-    keras.initializers.Constant(0.3),
-]
+def initializers():
+    """One of each; made when called, as an object draws its seed when it is made."""
+    return [
+        "glorot_uniform",
+        "glorot_normal",
+        "he_normal",
+        "he_uniform",
+        "lecun_normal",
+        "orthogonal",
+        keras.initializers.RandomNormal(1.0, 0.3),
+        keras.initializers.RandomUniform(-1, 3),
+        keras.initializers.TruncatedNormal(0.0, 0.2),
+        keras.initializers.VarianceScaling(0.3, "fan_out", "untruncated_normal"),
+        "zeros",
+        "ones",
+        keras.initializers.Constant(0.3),
+    ]
 
 
 def test_as_initialized():
     keras.utils.set_random_seed(0)
-    for given in INITIALIZERS:
+    for given in initializers():
         layer = L.Dense(30, kernel_initializer=given)
         model = compiled_head(layer, inputs=(40,))
 
@@ -390,6 +393,14 @@ def test_as_initialized():
         assert kernel().as_initialized is False, given
     small = compiled_head(L.Dense(3), inputs=(4,))
     assert model_facts(small).layers[-1].weights[0].as_initialized is None
+
+
+def test_fresh_weights_are_not_called_changed():
+    rng = np.random.default_rng(0)
+    kernels = rng.uniform(-1, 3, (10_000, 1200))
+    given = keras.initializers.RandomUniform(-1, 3)
+    assert all(as_initialized(given, kernel, (40, 30)) for kernel in kernels)
+    assert not any(as_initialized(given, 1.3 * k - 0.3, (40, 30)) for k in kernels)
 
 
 def test_fans():
