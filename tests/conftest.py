@@ -10,36 +10,19 @@ import hypothesis
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from keras_babysit.backend.tensorflow.memory import gradients_forgotten
+from keras_babysit.backend import load
+
+BACKEND = keras.backend.backend()
+if BACKEND == "tensorflow":
+    from support import on_tensorflow
+
+gradients_forgotten = load("memory").gradients_forgotten
 
 # What fails, fails each time and everywhere; `make fuzz` tries other examples.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
-
-# Two devices for the tests of distribution; it has to come before any other use.
-_CPU = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(
-    _CPU, [tf.config.LogicalDeviceConfiguration() for _ in range(2)]
-)
-
-
-def _without_autotune(dataset):
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return dataset.with_options(options)
-
-
-# Each iterator over data has a thread that tunes it, and waits for it when it is freed:
-# under load for up to a minute and a half, with the GIL held (TensorFlow 2.21). Tests
-# have none. This is the one place through which all datasets go on their way.
-tf.data.Dataset._apply_debug_options = _without_autotune
-# A fifth of the time of most tests went into making graphs fast that run ten times.
-# What is exact to the last bit has to be so with it: see `optimized_graphs`.
-GRAPHS = {"disable_meta_optimizer": True}
-tf.config.optimizer.set_experimental_options(GRAPHS)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -68,9 +51,12 @@ def _fresh_keras():
 @pytest.fixture(scope="module")
 def optimized_graphs():
     """TensorFlow optimizes graphs before it runs them, as it does for users."""
-    tf.config.optimizer.set_experimental_options(dict.fromkeys(GRAPHS, False))
+    if BACKEND != "tensorflow":
+        yield
+        return
+    on_tensorflow.optimize_graphs(optimize=True)
     yield
-    tf.config.optimizer.set_experimental_options(GRAPHS)
+    on_tensorflow.optimize_graphs(optimize=False)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from types import ModuleType
 
 from keras_babysit.errors import importing_keras
 
-SUPPORTED = ("tensorflow",)
+SUPPORTED = ("tensorflow", "jax", "torch")
 
 
 def load(part: str) -> ModuleType:
@@ -28,9 +28,9 @@ def load(part: str) -> ModuleType:
     name = keras.backend.backend()
     if name not in SUPPORTED:
         raise ValueError(
-            f"keras_babysit works with the {', '.join(SUPPORTED)} "
-            f"backend so far. Received: keras.backend.backend()={name!r}. Set the "
-            "environment variable KERAS_BACKEND=tensorflow before importing keras."
+            f"keras_babysit works with the backends {', '.join(SUPPORTED)}. Received: "
+            f"keras.backend.backend()={name!r}. Set the environment variable "
+            "KERAS_BACKEND to one of them before importing keras."
         )
     with importing_keras():
         return importlib.import_module(f"keras_babysit.backend.{name}.{part}")

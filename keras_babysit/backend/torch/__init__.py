@@ -1,0 +1,1 @@
+"""What keras_babysit needs of PyTorch."""
