@@ -1,4 +1,4 @@
-"""How TensorFlow is set up for the tests: two devices, no threads that tune, few passes."""
+"""How TensorFlow is set up for the tests: two devices, and what saves time."""
 
 import tensorflow as tf
 
