@@ -22,6 +22,23 @@ ON_HOST = 1 << 23
 Shape = tuple[int | None, ...] | None
 
 
+@dataclass(frozen=True)
+class Target:
+    """Something that a step computes and that is to be described.
+
+    Attributes:
+        tensors: of it; more than one are added up (gradients of replicas).
+        describer: a `probes.Describer`; `None` for the value itself.
+        units: how many units its description is of.
+        shape: its shape, where more is known of it than the tensors know.
+    """
+
+    tensors: tuple[Any, ...]
+    describer: Any = None
+    units: int = 0
+    shape: Shape = None
+
+
 @dataclass
 class Layout:
     """Where in the outputs of a function the rows of each item are.
@@ -90,15 +107,28 @@ class _Item:
     dtype: Any = None
 
 
-class OnHost:
-    """Describes arrays with NumPy.
+def _float32(x: Any) -> np.ndarray:
+    return np.asarray(x, np.float32)
+
+
+class Describing:
+    """Describes arrays, by default with NumPy.
 
     Args:
         shapes: of each, as far as they are known.
         describers: of each.
+        stack: makes one array of several, as `np.stack` does.
+        wide: makes an array of float32.
     """
 
-    def __init__(self, shapes: Sequence[Shape], describers: Sequence[Any]):
+    def __init__(
+        self,
+        shapes: Sequence[Shape],
+        describers: Sequence[Any],
+        stack: Callable = np.stack,
+        wide: Callable = _float32,
+    ):
+        self._stack, self._wide = stack, wide
         items = [
             _Item((i,), shape, describer)
             for i, (shape, describer) in enumerate(zip(shapes, describers, strict=True))
@@ -108,7 +138,7 @@ class OnHost:
             [(2 * i, 2 * i + 1, group) for i, (group, _) in enumerate(self._groups)]
         )
 
-    def __call__(self, *arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, *arrays: Sequence[Any]) -> list[Any]:
         """Returns tables and units, to be read with `layout`.
 
         Args:
@@ -117,21 +147,26 @@ class OnHost:
         found = []
         with np.errstate(all="ignore"):
             for group, describer in self._groups:
-                packed = [_packed([some[i] for i in group]) for some in arrays]
+                packed = [self._packed([some[i] for i in group]) for some in arrays]
                 table, *units = described(describer, *packed)
                 found += [table, units[0].reshape(-1) if units else table[:0]]
         return found
 
+    def _packed(self, arrays: Sequence[Any]) -> Any:
+        wide = [self._wide(x) for x in arrays]
+        return wide[0][None] if len(wide) == 1 else self._stack(wide)
 
-def _packed(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
-
-def described(describer: Any, *packed: np.ndarray) -> list[np.ndarray]:
-    """Describes arrays of one shape, packed along the first axis."""
+def described(describer: Any, *packed: Any) -> list[Any]:
+    """Describes arrays of float32 of one shape, packed along the first axis."""
     shape = LAYOUTS[describer.layout]
-    arrays = (np.asarray(x, np.float32) for x in packed)
-    return describer.function(*(x.reshape(shape(x.shape, _product)) for x in arrays))
+    return describer.function(*(x.reshape(shape(x.shape, _product)) for x in packed))
+
+
+def fit_on_host(shapes: Sequence[Shape]) -> bool:
+    """Whether tensors of these shapes are small enough for NumPy."""
+    sizes = [size_of(shape) for shape in shapes]
+    return None not in sizes and sum(size or 0 for size in sizes) <= ON_HOST
 
 
 def _product(sizes: Sequence[int]) -> int:

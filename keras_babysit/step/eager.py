@@ -50,10 +50,10 @@ class Eagerly:
     def around(self, plain: Callable) -> Callable:
         """Returns a train function that describes while it runs."""
 
-        def run(iterator: Any) -> Any:
+        def run(*args: Any) -> Any:
             recorder = Recorder(self._model, self._backend, Recorded(), self._look)
             with recorder.recording():
-                return plain(iterator)
+                return plain(*args)
 
         return run
 
@@ -61,6 +61,7 @@ class Eagerly:
         """Describes something; an error of ours must not end the user's step."""
         try:
             with self._backend.unrecorded():
+                value = keras.tree.map_structure(self._backend.primal, value)
                 self._describe(kind, of, value)
         except Exception as e:
             self.error = e

@@ -19,18 +19,21 @@ class Execution:
     Args:
         plain: the user's own train function.
         iterator: Keras's epoch iterator, which it is called with.
+        state: what it is called with before that: nothing, or the values of all
+            variables, where a step is a function of them.
 
     Attributes:
+        state: likewise; after a step what that returned.
         raised: what the user's code has raised, if it has.
         seconds: how long the user's code took.
     """
 
-    def __init__(self, plain: Callable, iterator: Any):
-        self.plain, self.iterator = plain, iterator
+    def __init__(self, plain: Callable, iterator: Any, state: tuple = ()):
+        self.plain, self.iterator, self.state = plain, iterator, state
         self.raised: BaseException | None = None
         self.seconds = 0.0
         self._left: list[Any] = []
-        self._logs: Any = None
+        self._result: Any = None
         self._is_made = False
 
     def users(self, function: Callable, *args: Any) -> Any:
@@ -70,9 +73,12 @@ class Execution:
         """
         began = now()
         try:
-            self._logs = function(iterator)
+            self._result = logs = function(*self.state, iterator)
             self._left, self._is_made = list(left), not left
-            return self._logs
+            if self.state:
+                logs, state = self._result
+                self.state = (state,)
+            return logs
         except BaseException as e:
             self.raised = e
             raise
@@ -80,11 +86,12 @@ class Execution:
             self.seconds += now() - began
 
     def finish(self) -> Any:
-        """Makes what is left of the step; returns the logs."""
+        """Makes what is left of the step; returns what the user's function returns."""
         if self._is_made:
-            return self._logs
+            return self._result
         # Batches that were taken are nowhere else: Keras takes them like this too.
-        return self.plain(iter(self._left) if self._left else self.iterator)
+        taken = self._left and not isinstance(self.iterator, Sequence)
+        return self.plain(*self.state, iter(self._left) if taken else self.iterator)
 
 
 def standing_in(
@@ -101,10 +108,11 @@ def standing_in(
     """
 
     @functools.wraps(plain)
-    def stand_in(iterator: Any) -> Any:
+    def stand_in(*args: Any) -> Any:
         execution = None
         try:
-            execution = Execution(plain, iterator)
+            *state, iterator = args
+            execution = Execution(plain, iterator, tuple(state))
             observe(execution)
         except StopIteration:
             raise  # The data have ended.
@@ -113,7 +121,7 @@ def standing_in(
                 raise
             with contextlib.suppress(Exception):
                 failed(e)
-        return plain(iterator) if execution is None else execution.finish()
+        return plain(*args) if execution is None else execution.finish()
 
     stand_in.instead_of = plain  # type: ignore[attr-defined]
     return stand_in

@@ -16,18 +16,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_babysit.borrowing import learning_rate, random_numbers_kept
+from keras_babysit.borrowing import learning_rate
 from keras_babysit.probes.probe import Described, Probe, View, unique
+from keras_babysit.step.derived import Derived
 from keras_babysit.step.eager import Eagerly
 from keras_babysit.step.execution import Execution, now
-from keras_babysit.step.plan import MISSING, WORDS, Plan, Slot, described, make_plan
+from keras_babysit.step.plan import MISSING, WORDS, Slot, described, of_probes
 from keras_babysit.step.recorder import (
-    Recorded,
-    Recorder,
     built_for_frozen,
     loss_tracker,
     optimizers_of,
 )
+from keras_babysit.step.repeated import Repeated
 
 #: Which kinds of tensors take a pass of the model.
 _FULL = ("gradients", "layers", "losses")
@@ -82,6 +82,8 @@ class Observation:
 class _Seen:
     """What is known of a step before it is fetched."""
 
+    key: str = ""
+    built: bool = False
     before: list[Any] | None = None
     updates: list[Any] | None = None
     measured: list[Any] | None = None
@@ -122,35 +124,41 @@ class ObservedStep:
         self._updates = [p for p in self.probes if p.of == "updates"]
         self._closed = backend.why_closed(model, plain, kind)
         self._eager = not self._closed and backend.is_eager(model)
+        # Where a step is a function of the values of all variables, nothing else has
+        # them while the epoch lasts.
+        self._unreadable = bool(self._closed) and backend.STATELESS
+        self._inside: Derived | Repeated | None = None
+        if self._passes and not self._closed and not self._eager:
+            make = Repeated if backend.STATELESS else Derived
+            self._inside = make(model, plain, backend, self._passes, kind)
         # What Keras compiled before does what the model was like then.
         self._compiled = kind == "train" and not self._closed and not self._eager
         self._stale = self._compiled and bool(backend.traces_of(plain))
         self._iterators = backend.Iterators(model)
-        self._plans: dict[Any, Plan] = {}
         self._variables: dict[str, Any] = {}
         self._compared: dict[str, Any] = {}
         self._comparisons: list[tuple[Any, Probe]] = []
         self._tracker: Any = None
         self._calls = 0
-        self._error = ""
         self._last: tuple[str, Any] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What is not observed, with the reason."""
-        found = [note for plan in self._plans.values() for note in plan.notes]
-        if self._closed and self._passes:
-            found.append(f"{MISSING}{_kinds(self._passes)}: {self._closed}")
+        found = [] if self._inside is None else self._inside.notes
+        missing = self.probes if self._unreadable else self._passes
+        if self._closed and missing:
+            found.append(f"{MISSING}{of_probes(missing)}: {self._closed}")
         if self._closed and self.model.steps_per_execution > 1:
             found.append(f"{MISSING}updates of single steps: {self._closed}")
-        if self._error:
-            found.append(self._error)
         return tuple(dict.fromkeys(found))
 
     @property
     def looks_inside(self) -> bool:
         """Whether a full observation shows more than a light one."""
-        return bool(self._passes) and not self._closed and not self._error
+        if self._inside is not None:
+            return not self._inside.error
+        return bool(self._passes) and self._eager
 
     def fits(self, model: Any, plain: Callable, probes: tuple[Probe, ...]) -> bool:
         """Whether this was made for the model and the train function that it has.
@@ -161,7 +169,7 @@ class ObservedStep:
         same = self.model is model and self.plain is plain
         if not same or self.probes != measuring(probes):
             return False
-        traced = not self._eager and not self._closed
+        traced = not self._eager and not self._closed and not self._backend.STATELESS
         return traced or self._calls < 2 or self._has(model.trainable_variables)
 
     def _has(self, variables: list[Any]) -> bool:
@@ -187,95 +195,53 @@ class ObservedStep:
             StopIteration: if there is no batch left.
         """
         began = now()
-        spec = _spec(execution.iterator)
-        recorded = self._traced(execution)
-        built = recorded is not None or self._calls == 0
-        self._prepare(execution.iterator, recorded)
+        traced = None if self._inside is None else self._inside.trace(execution)
+        built = traced is not None or self._calls == 0
+        self._calls += 1
+        # Where nothing was traced before the first step, that one may have built more.
+        if self._calls == 1 or (
+            self._calls == 2
+            and not isinstance(self._inside, Derived)
+            and not self._has(self.model.trainable_variables)
+        ):
+            self._know_variables()
+        if traced is not None and self._inside is not None:
+            self._inside.derive(execution.iterator, traced, self._variables)
         seen, steps = self._step(execution, full, look)
         return Observation(
             logs=seen.logs,
             full=full,
             steps=steps,
             paths=tuple(self._variables),
-            built=built,
+            built=built or seen.built,
             seconds=now() - began - execution.seconds,
-            fetch=lambda: self._fetch(spec, seen),
+            fetch=lambda: self._fetch(seen),
         )
 
     def take_last(self) -> tuple[str, Any] | None:
-        """Hands over the batch of the last full observation, with what it is like."""
+        """Hands over the batch of the last full observation, with its key."""
         last, self._last = self._last, None
         return last
 
-    def measure(self, spec: str, batch: Any) -> Callable[[], Fetched] | None:
+    def measure(
+        self, key: str, batch: Any, state: tuple = ()
+    ) -> Callable[[], Fetched] | None:
         """Measures a batch as if it were in such a step; makes no step.
 
         Args:
-            spec: what it is like; nothing is traced for what no step was like.
+            key: of the step that it was in; nothing is traced for what no step was
+                like.
             batch: the batch.
+            state: as an `Execution` has it.
 
         Returns:
             What fetches the results; `None` if it cannot be measured.
         """
-        plan = self._plans.get(spec)
-        measured = self._measure(plan, batch) if plan and plan.measuring else None
-        seen = _Seen(measured=measured)
-        return None if measured is None else lambda: self._fetch(spec, seen)
-
-    # Before the first step.
-
-    def _traced(self, execution: Execution) -> tuple[Any, Recorded] | None:
-        """Has Keras's function traced under recorders, if it is not yet.
-
-        Returns:
-            The train function that was traced and what was noted; `None` if there is
-            nothing to do.
-        """
-        if not self._passes or self._closed or self._eager or self._error:
+        if self._inside is None or self._inside.is_new(key):
             return None
-        if _spec(execution.iterator) in self._plans:
-            return None
-        recorded = Recorded()
-        tracing = self._backend.Tracing(self.plain)
-        with Recorder(self.model, self._backend, recorded).recording():
-            # Keras would trace its function anyway.
-            execution.users(tracing.run, execution.iterator)
-        recorded.check()
-        return (self.plain if tracing.is_new else None), recorded
-
-    def _prepare(self, iterator: Any, traced: Any) -> None:
-        # Where nothing was traced before the first step, that one may have built more.
-        self._calls += 1
-        if self._calls == 1 or (
-            self._calls == 2
-            and not self._plans
-            and not self._has(self.model.trainable_variables)
-        ):
-            self._know_variables()
-        if traced is None:
-            return
-        function, recorded = traced
-        paths = {id(v): path for path, v in self._variables.items()}
-        try:
-            concrete = self._concrete(function, recorded, iterator)
-            plan = make_plan(
-                self._backend,
-                concrete,
-                recorded,
-                self._passes,
-                paths,
-                raw=self._wants_values,
-            )
-            spec = getattr(iterator, "element_spec", None)
-            plan.weights_unread = self._backend.leaves_weights_out(concrete, spec)
-        except self._backend.NotDerivableError as e:
-            plan = Plan(notes=[f"{MISSING}{_kinds(self._passes)}: {e}"])
-        self._plans[_spec(iterator)] = plan
-
-    @property
-    def _wants_values(self) -> bool:
-        """Whether targets and outputs themselves are wanted, where they are few."""
-        return any(probe.of == "losses" for probe in self._passes)
+        measured = self._inside.measure(key, state, batch, self._variables)
+        seen = _Seen(measured=measured, key=key)
+        return None if measured is None else lambda: self._fetch(seen)
 
     def _know_variables(self) -> None:
         trained = self.model.trainable_variables
@@ -292,57 +258,6 @@ class ObservedStep:
         counted = hasattr(tracker, "total") and hasattr(tracker, "count")
         self._tracker = tracker if counted else None
 
-    def _concrete(self, function: Any, recorded: Recorded, iterator: Any) -> Any:
-        """Returns the trace of one step that the recorded tensors are of.
-
-        Where Keras's function was traced before, a trace of our own is made; it serves
-        if it consists of the same operations.
-        """
-        own = None
-        if function is None and self._kind == "test":
-            # To trace the whole model once more would take longer than it is worth.
-            raise self._backend.NotDerivableError(
-                "the model had been evaluated before this training"
-            )
-        if function is None:
-            own = self._backend.new_function(self.model, self._kind)
-            run = self._backend.Tracing(own).run
-            recorder = Recorder(self.model, self._backend, recorded)
-            with random_numbers_kept(), recorder.recording():
-                try:
-                    run(iterator)
-                except Exception as e:  # The user's code, as it would be now.
-                    raise self._backend.NotDerivableError(
-                        f"tracing the step once more failed ({explain(e)}); compile "
-                        "the model again if it was changed since"
-                    ) from e
-            recorded.check()
-        graphs = {
-            id(self._backend.graph_of(tensor))
-            for tensor in [
-                *(g for _, _, _, g in recorded.gradients),
-                *(v for _, v in recorded.losses),
-                *(x for _, _, out in recorded.outputs for x in keras.tree.flatten(out)),
-            ]
-            if tensor is not None
-        }
-        traces = self._backend.traces_of(function or own)
-        fitting = [t for t in traces if id(t.graph) in graphs]
-        if not fitting:
-            raise self._backend.NotDerivableError(
-                "the step computes them where they cannot be read, such as in a "
-                "tf.function"
-            )
-        concrete = fitting[-1]
-        if own is not None:
-            known = self._backend.traces_of(self.plain)
-            if not any(self._backend.are_alike(concrete, other) for other in known):
-                raise self._backend.NotDerivableError(
-                    f"the {self._kind} function was compiled before the model was "
-                    "changed; compile the model again to observe what it does now"
-                )
-        return concrete
-
     # The step.
 
     def _step(
@@ -351,15 +266,16 @@ class ObservedStep:
         per_execution = self.model.steps_per_execution
         inside = full and self.looks_inside
         iterator = execution.iterator
-        plan = self._plans.get(_spec(iterator))
         seen, run = _Seen(), self.plain
+        if self._inside is not None:
+            seen.key = self._inside.key(iterator)
         if inside and self._eager:
             seen.eagerly = Eagerly(
                 self.model,
                 self._backend,
                 self._passes,
                 self._variables,
-                raw=self._wants_values,
+                raw=any(probe.of == "losses" for probe in self._passes),
             )
             run = seen.eagerly.around(self.plain)
         takes = (inside and not self._eager) or look is not None or per_execution > 1
@@ -377,21 +293,17 @@ class ObservedStep:
             execution.train(self.plain, rest, left=[batch])
         if look is not None:
             look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
-        if inside and plan is not None and plan.measuring:
-            seen.measured = self._measure(plan, batch)
-            self._last = (_spec(iterator), batch)
+        if inside and self._inside is not None:
+            seen.key = self._inside.key(iterator, batch)
+            seen.built = self._inside.is_new(seen.key)
+            seen.measured = self._inside.measure(
+                seen.key, execution.state, batch, self._variables
+            )
+            if seen.measured is not None:
+                self._last = (seen.key, batch)
         alone = self._iterators.over([batch], iterator)
         self._around(execution, run, alone, seen, True)
         return seen, len(batches)
-
-    def _measure(self, plan: Plan, batch: Any) -> list[Any] | None:
-        try:
-            return plan.run(self._backend.leaves(batch))
-        except (self._backend.NotDerivableError, self._backend.RUNTIME_ERROR) as e:
-            # If the data or the user's code are at fault, the step raises it too.
-            kinds = _kinds(self._passes)
-            self._error = f"{MISSING}{kinds}: measuring them failed: {explain(e)}"
-            return None
 
     def _around(
         self,
@@ -402,20 +314,16 @@ class ObservedStep:
         compare: bool,
     ) -> None:
         """Makes the step, and compares what was before it with what is after it."""
-        self._look_before(seen, compare)
+        if self._unreadable:
+            seen.logs = execution.train(run, iterator)
+            return
+        with self._backend.reading(self.model, execution.state):
+            self._look_before(seen, compare)
         seen.logs = execution.train(run, iterator)
         if seen.eagerly is not None and seen.eagerly.error is not None:
             raise seen.eagerly.error
-        if seen.before is not None:
-            seen.updates = [
-                comparison.updates(before)
-                for (comparison, _), before in zip(
-                    self._comparisons, seen.before, strict=True
-                )
-            ]
-            seen.before = None
-        if seen.tracked is not None:
-            seen.tracked = (seen.tracked, self._track())
+        with self._backend.reading(self.model, execution.state):
+            self._look_after(seen)
 
     def _look_before(self, seen: _Seen, compare: bool) -> None:
         if compare:
@@ -436,6 +344,18 @@ class ObservedStep:
                 value = seen.scales[id(optimizer)] = self._backend.value_of(scale)
                 seen.scales.setdefault(id(None), value)  # For eager steps.
 
+    def _look_after(self, seen: _Seen) -> None:
+        if seen.before is not None:
+            seen.updates = [
+                comparison.updates(before)
+                for (comparison, _), before in zip(
+                    self._comparisons, seen.before, strict=True
+                )
+            ]
+            seen.before = None
+        if seen.tracked is not None:
+            seen.tracked = (seen.tracked, self._track())
+
     def _track(self) -> tuple[Any, Any] | None:
         if self._tracker is None:
             return None
@@ -444,13 +364,13 @@ class ObservedStep:
 
     # After the step.
 
-    def _fetch(self, spec: str, seen: _Seen) -> Fetched:
+    def _fetch(self, seen: _Seen) -> Fetched:
         found: list[tuple[Slot, Any, Any]] = []
-        plan = self._plans.get(spec)
+        inside = self._inside
         if seen.eagerly is not None:
             found = seen.eagerly.read()
-        elif seen.measured is not None and plan is not None:
-            found = plan.read(seen.measured)
+        elif seen.measured is not None and inside is not None:
+            found = inside.read(seen.key, seen.measured)
         losses = [float(np.mean(row)) for s, row, _ in found if s.kind == "loss"]
         raw: dict[str, list[np.ndarray]] = {}
         for slot, array, _ in found:
@@ -462,8 +382,7 @@ class ObservedStep:
         for (comparison, probe), outputs in zip(
             self._comparisons, seen.updates or [], strict=False
         ):
-            arrays = [self._backend.numpy_of(x) for x in outputs]
-            rows = comparison.layout.read(arrays, {})
+            rows = comparison.read(outputs)
             results[probe.name] = [
                 Described(View(path, ()), rows[i][0][None])
                 for i, path in enumerate(paths)
@@ -474,7 +393,7 @@ class ObservedStep:
             described=results,
             raw=raw,
             frozen=seen.frozen,
-            weights_unread=plan is not None and plan.weights_unread,
+            weights_unread=inside is not None and inside.weights_unread(seen.key),
         )
 
     def _number(self, tensor: Any) -> float:
@@ -499,11 +418,6 @@ class ObservedStep:
         return self._tracker is not None and seen.tracked is None
 
 
-def _spec(iterator: Any) -> str:
-    """What Keras's function is traced for."""
-    return repr(getattr(iterator, "element_spec", None))
-
-
 def looked_at(probes: Iterable[Probe]) -> str:
     """What full observations look at, in words; what losses get if it is nothing else.
 
@@ -514,17 +428,6 @@ def looked_at(probes: Iterable[Probe]) -> str:
     return " and ".join(inside or [WORDS[kind] for kind in _FULL[2:] if kind in asked])
 
 
-def _kinds(probes: list[Probe]) -> str:
-    words = [WORDS[kind] for kind in dict.fromkeys(p.of for p in probes)]
-    return " and ".join(words)
-
-
 def measuring(probes: tuple[Probe, ...]) -> tuple[Probe, ...]:
     """Those probes that look at steps."""
     return tuple(p for p in probes if p.of)
-
-
-def explain(error: BaseException) -> str:
-    """The first line of an error, with its kind."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_babysit.backend.packing import Target
 from keras_babysit.probes.probe import Described, Probe, View, unique
 from keras_babysit.records import LOSS_ROLES
 from keras_babysit.step.loss_calls import LossCall
@@ -17,6 +18,7 @@ from keras_babysit.step.recorder import Recorded
 
 #: How the kinds of tensors are called where something is not observed.
 WORDS = {
+    "updates": "updates",
     "gradients": "gradients",
     "layers": "activations",
     "losses": "what the loss gets",
@@ -99,25 +101,16 @@ def make_plan(
         paths: id of a variable to its path.
         raw: whether to hand out targets and outputs of losses too, where they are few.
     """
-    plan = Plan()
-    targets, slots = _targets(backend, concrete.graph, recorded, probes, paths)
-    if raw:
-        for number, view, tensor in losses_of(backend, concrete.graph, recorded):
-            if is_small(view):
-                targets.append(backend.Target((tensor,)))
-                slots.append(Slot("raw", view, replica=number))
-    for kind in dict.fromkeys(p.of for p in probes):
-        # A custom step need not call any loss of Keras's.
-        if kind != "losses" and not any(slot.kind == kind for slot in slots):
-            plan.notes.append(f"{MISSING}{WORDS[kind]}: {_nothing(kind, recorded)}")
-    effects = backend.effects(targets)
+    found, slots = targets(backend, concrete.graph, recorded, probes, paths, raw)
+    plan = Plan(notes=missing(slots, recorded, probes))
+    effects = backend.effects(found)
     good = [
         i
         for i, e in enumerate(effects)
         # A loss of other numbers is not the step's; its tracker has that one.
         if not e.reason and not (slots[i].kind == "loss" and e.draws)
     ]
-    plan.notes += _missing(slots, effects)
+    plan.notes += _with_effects(slots, effects)
     if any(effects[i].draws for i in good):
         plan.notes.append(_REDRAWN + _TF_RANDOM)
     xla = backend.is_xla(concrete) and any(effects[i].random for i in good)
@@ -129,11 +122,27 @@ def make_plan(
         ((others, True), (outputs, False)) if xla else ((good, False),)
     ):
         if chosen:
-            function = backend.Measuring(
-                concrete, [targets[i] for i in chosen], with_xla
-            )
+            function = backend.Measuring(concrete, [found[i] for i in chosen], with_xla)
             plan.measuring.append((function, [slots[i] for i in chosen]))
     return plan
+
+
+def missing(
+    slots: Sequence[Slot], recorded: Recorded, probes: Sequence[Probe]
+) -> list[str]:
+    """Says of which kinds of tensors there are none.
+
+    Args:
+        slots: of all that there are.
+        recorded: what was noted.
+        probes: those that look at gradients, layers or losses.
+    """
+    return [
+        f"{MISSING}{WORDS[kind]}: {_nothing(kind, recorded)}"
+        for kind in dict.fromkeys(p.of for p in probes)
+        # A custom step need not call any loss of Keras's.
+        if kind != "losses" and not any(slot.kind == kind for slot in slots)
+    ]
 
 
 def _nothing(kind: str, recorded: Recorded) -> str:
@@ -145,7 +154,7 @@ def _nothing(kind: str, recorded: Recorded) -> str:
     return "they are computed where they cannot be read, such as in a tf.function"
 
 
-def _missing(slots: Sequence[Slot], effects: Sequence[Any]) -> list[str]:
+def _with_effects(slots: Sequence[Slot], effects: Sequence[Any]) -> list[str]:
     """Says which tensors come with a side effect."""
     by_reason: dict[str, list[str]] = {}
     for kind in ("gradients", "layers"):
@@ -163,14 +172,26 @@ def _missing(slots: Sequence[Slot], effects: Sequence[Any]) -> list[str]:
     return [f"{MISSING}{' and '.join(w)}: {r}" for r, w in by_reason.items()]
 
 
-def _targets(
+def targets(
     backend: ModuleType,
     graph: Any,
     recorded: Recorded,
     probes: Sequence[Probe],
     paths: dict[int, str],
+    raw: bool = False,
 ) -> tuple[list[Any], list[Slot]]:
-    targets, slots = [], []
+    """Returns what of a step is measured, and what each is.
+
+    Args:
+        backend: the backend's module.
+        graph: the graph, or the trace, that tensors have to be of.
+        recorded: what was noted while it was traced.
+        probes: those that look at gradients, layers or losses.
+        paths: id of a variable to its path.
+        raw: whether to hand out targets and outputs of losses too, where they are few.
+    """
+    found: list[Any] = []
+    slots: list[Slot] = []
 
     def add(tensors: Sequence[Any], slot: Slot) -> None:
         describer, units = None, 0
@@ -180,7 +201,7 @@ def _targets(
             units = slot.probe.units(slot.view)
         # A gradient has its variable's shape, also where its own graph forgot it.
         shape = slot.view.shape if slot.view and slot.kind == "gradients" else None
-        targets.append(backend.Target(tuple(tensors), describer, units, shape))
+        found.append(Target(tuple(tensors), describer, units, shape))
         slots.append(slot)
 
     for probe in probes:
@@ -197,7 +218,11 @@ def _targets(
     for replica, value in last.items():
         if np.prod(value.shape) == 1:
             add([value], Slot("loss", replica=replica))
-    return targets, slots
+    if raw:
+        for number, view, tensor in losses_of(backend, graph, recorded):
+            if is_small(view):
+                add([tensor], Slot("raw", view, replica=number))
+    return found, slots
 
 
 def _gradients(
@@ -280,11 +305,29 @@ def _known(backend: ModuleType, tensors: dict[str, Any], graph: Any) -> bool:
     return is_number(backend, tensors["outputs"], graph)
 
 
+def of_probes(probes: Iterable[Probe]) -> str:
+    """What probes look at, in words."""
+    return " and ".join(WORDS[kind] for kind in dict.fromkeys(p.of for p in probes))
+
+
+def explain(error: BaseException) -> str:
+    """The first line of an error, with its kind."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else 'no message'}"
+
+
 def is_number(backend: ModuleType, tensor: Any, graph: Any) -> bool:
     """Whether a loss's tensor can be described: integers and booleans too."""
-    if not backend.is_in(tensor, graph) or tensor.shape.rank is None:
+    if not backend.is_in(tensor, graph):
         return False
-    return tensor.shape.rank > 0 and backend.is_number(tensor)
+    return bool(rank_of(tensor)) and backend.is_number(tensor)
+
+
+def rank_of(tensor: Any) -> int | None:
+    """The rank of a tensor, as far as it is known."""
+    # A shape of TensorFlow's need not have a length.
+    shape = tensor.shape
+    return shape.rank if hasattr(shape, "rank") else len(shape)
 
 
 def is_small(view: View) -> bool:
@@ -295,7 +338,7 @@ def is_small(view: View) -> bool:
 
 def is_describable(tensor: Any) -> bool:
     """Whether a tensor has a known rank and a floating dtype."""
-    if tensor.shape.rank is None:
+    if rank_of(tensor) is None:
         return False
     return "float" in keras.backend.standardize_dtype(tensor.dtype)
 

@@ -94,6 +94,10 @@ class Recorder:
             for optimizer in optimizers_of(self._model):
                 wrapper = self._watch_apply(optimizer, optimizer.apply)
                 stack.enter_context(_attribute(optimizer, "apply", wrapper))
+                if self._backend.STATELESS:
+                    name = "stateless_apply"
+                    wrapper = self._watch_stateless(optimizer, getattr(optimizer, name))
+                    stack.enter_context(_attribute(optimizer, name, wrapper))
             tracker = loss_tracker(self._model)
             if tracker is not None:
                 wrapper = self._watch_loss(tracker.update_state)
@@ -150,9 +154,24 @@ class Recorder:
 
         return watched
 
+    def _watch_stateless(self, optimizer: Any, apply: Callable) -> Callable:
+        @functools.wraps(apply)
+        def watched(
+            optimizer_variables: Any, grads: Any, trainable_variables: Any
+        ) -> Any:
+            grads = list(grads)
+            try:
+                self._note_gradients(optimizer, grads, None)
+            except Exception as e:
+                self._into.error = e
+            return apply(optimizer_variables, grads, trainable_variables)
+
+        return watched
+
     def _note_gradients(self, optimizer: Any, grads: list, variables: Any) -> None:
         if variables is None:
-            variables = list(optimizer._trainable_variables)
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            variables = list(inner._trainable_variables)
         replica = self._backend.replica()
         for gradient, variable in zip(grads, variables, strict=False):
             if gradient is not None:

@@ -94,7 +94,7 @@ class Validations:
             self._results.append(observed(execution, True, self.batches.append))
             last = training()
             if last is not None:
-                self._training = observed.measure(*last)
+                self._training = observed.measure(*last, execution.state)
             if sum(map(_samples, self.batches)) >= SAMPLES:
                 left = 0
                 self.end()

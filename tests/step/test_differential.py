@@ -18,7 +18,7 @@ from support.combinations import pairs_of, pairwise
 from tensorflow.python.eager import context
 
 from keras_babysit import Babysitter
-from keras_babysit.backend.tensorflow import describing
+from keras_babysit.backend import packing
 
 O = keras.optimizers  # noqa: E741
 
@@ -221,7 +221,7 @@ def tried():
 )
 def test_watched_is_as_plain(tmp_path, monkeypatch, combination):
     if combination["described by"] == "graph":
-        monkeypatch.setattr(describing, "ON_HOST", 0)
+        monkeypatch.setattr(packing, "ON_HOST", 0)
     expected = trained(combination, [])
     callback = Babysitter(tmp_path, verbose=0, **WATCHING[combination["watching"]])
     found = trained(combination, [callback])

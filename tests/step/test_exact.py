@@ -6,7 +6,7 @@ import pytest
 from support import models
 
 import keras_babysit
-from keras_babysit.backend.tensorflow import describing
+from keras_babysit.backend import packing
 from keras_babysit.records import StepRecord
 
 O = keras.optimizers  # noqa: E741
@@ -15,7 +15,7 @@ O = keras.optimizers  # noqa: E741
 @pytest.fixture(autouse=True)
 def _described_in_the_graph(monkeypatch):
     """As large tensors are, which changes more than what NumPy does."""
-    monkeypatch.setattr(describing, "ON_HOST", 0)
+    monkeypatch.setattr(packing, "ON_HOST", 0)
 
 
 def fit(

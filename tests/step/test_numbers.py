@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support import models
 
 import keras_babysit
-from keras_babysit.backend.tensorflow import describing
+from keras_babysit.backend import packing
 
 O = keras.optimizers  # noqa: E741
 
@@ -19,7 +19,7 @@ def _described_by(request):
     """Small tensors are described by NumPy; large ones by what runs in the graph."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "graph":
-            patch.setattr(describing, "ON_HOST", 0)
+            patch.setattr(packing, "ON_HOST", 0)
         yield
 
 

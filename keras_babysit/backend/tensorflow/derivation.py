@@ -9,13 +9,12 @@ at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_babysit.backend.packing import Layout
+from keras_babysit.backend.packing import Layout, Target
 from keras_babysit.backend.tensorflow import pruning
 from keras_babysit.backend.tensorflow.describing import (
     Item,
@@ -35,26 +34,9 @@ class NotDerivableError(Exception):
     """A step's trace cannot be taken apart."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """Something that a step computes and that is to be described.
-
-    Attributes:
-        tensors: of its graph; more than one are added up (gradients of replicas).
-        describer: a `probes.Describer`; `None` for the value of a scalar itself.
-        units: how many units its description is of.
-        shape: its shape, where more is known of it than the tensors know.
-    """
-
-    tensors: tuple[Tensor, ...]
-    describer: Any = None
-    units: int = 0
-    shape: tuple[int | None, ...] | None = None
-
-    @property
-    def parts(self) -> list[Tensor]:
-        """All dense tensors that it is made of."""
-        return [part for t in self.tensors for part in _dense_parts(t)]
+def _parts_of(target: Target) -> list[Tensor]:
+    """All dense tensors that a target is made of."""
+    return [part for t in target.tensors for part in _dense_parts(t)]
 
 
 def _dense_parts(tensor: Tensor) -> list[Tensor]:
@@ -71,11 +53,11 @@ def is_of(graph: Any, tensor: Tensor) -> bool:
 
 def effects(targets: Sequence[Target]) -> list[pruning.Effects]:
     """Returns what comes with computing each target."""
-    found = iter(pruning.effects([p for t in targets for p in t.parts]))
+    found = iter(pruning.effects([p for t in targets for p in _parts_of(t)]))
     totals = []
     for target in targets:
         total = pruning.NONE
-        for _ in target.parts:
+        for _ in _parts_of(target):
             total |= next(found)
         totals.append(total)
     return totals
@@ -180,7 +162,7 @@ class _Part:
         self._graph = concrete.graph
         self._concrete = concrete
         self.into.keep(concrete)  # It keeps the functions alive that it calls.
-        self._closure = pruning.closure([p for t in targets for p in t.parts])
+        self._closure = pruning.closure([p for t in targets for p in _parts_of(t)])
         self._order = pruning.graph_order(self._graph)
         definition = concrete._inference_function.definition
         arguments = definition.signature.input_arg
@@ -311,7 +293,7 @@ class _Part:
             # What describes it is traced for float32 alone.
             node = self.into.add_node("Cast", [reference], SrcT=dtype, DstT=tf.float32)
             reference, dtype = f"{node}:y:0", tf.float32
-        order = max(self._order[part.op.name] for part in target.parts)
+        order = max(self._order[part.op.name] for part in _parts_of(target))
         known = shape if target.shape is None else target.shape
         return Item((reference,), dtype, known, target.describer, order)
 

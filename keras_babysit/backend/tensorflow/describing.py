@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_babysit.backend.packing import ON_HOST, Layout, OnHost, groups, size_of
+from keras_babysit.backend import packing
+from keras_babysit.backend.packing import Describing, Layout, groups
 from keras_babysit.backend.tensorflow.runtime import (
     Definition,
     Function,
@@ -105,10 +106,7 @@ def _joined(into: Definition, references: list[str]) -> str:
 
 def fit_on_host(shapes: Sequence[tuple[int | None, ...] | None]) -> bool:
     """Whether NumPy describes tensors of these shapes: they are there, and small."""
-    sizes = [size_of(shape) for shape in shapes]
-    if has_accelerator() or None in sizes:
-        return False
-    return sum(size for size in sizes if size is not None) <= ON_HOST
+    return not has_accelerator() and packing.fit_on_host(shapes)
 
 
 class Tensors:
@@ -130,7 +128,7 @@ class Tensors:
             on_host = fit_on_host([shape for _, shape in shapes])
         self._on_host = None
         if on_host:
-            self._on_host = OnHost([shape for _, shape in shapes], describers)
+            self._on_host = Describing([shape for _, shape in shapes], describers)
             self.layout = self._on_host.layout
             return
         into = Definition("tensors")
@@ -167,7 +165,7 @@ class Variables:
         self._copies = reading.finish()
         self._on_host = None
         if fit_on_host(shapes):
-            self._on_host = OnHost(shapes, [describer] * len(shapes))
+            self._on_host = Describing(shapes, [describer] * len(shapes))
             self.layout = self._on_host.layout
             return
         into = Definition("updates")
@@ -186,8 +184,12 @@ class Variables:
         """Returns the values, which later updates leave alone."""
         return self._copies(self._handles)
 
+    def read(self, outputs: Sequence[Tensor]) -> dict[int, tuple[np.ndarray, Any]]:
+        """Returns each variable's row, of what `updates` has returned."""
+        return self.layout.read([np.asarray(x) for x in outputs], {})
+
     def updates(self, before: Sequence[Tensor]) -> list[Tensor]:
-        """Returns the descriptions, to be read with `layout`."""
+        """Returns the descriptions, to be read with `read`."""
         if self._on_host is None:
             return self._updates([*self._handles, *before])
         pair = before, self.copies()

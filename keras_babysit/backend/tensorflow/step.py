@@ -12,7 +12,6 @@ from keras_babysit.backend import packing
 from keras_babysit.backend.tensorflow.derivation import (
     Measuring,
     NotDerivableError,
-    Target,
     effects,
     is_of,
 )
@@ -38,6 +37,8 @@ from keras_babysit.backend.tensorflow.trainer import (
     is_value,
     is_xla,
     new_function,
+    primal,
+    reading,
     replica,
     traces_of,
     unrecorded,
@@ -46,10 +47,10 @@ from keras_babysit.backend.tensorflow.trainer import (
 
 __all__ = [
     "RUNTIME_ERROR",
+    "STATELESS",
     "Iterators",
     "Measuring",
     "NotDerivableError",
-    "Target",
     "Tensors",
     "Tracing",
     "Variables",
@@ -73,6 +74,8 @@ __all__ = [
     "new_function",
     "numpy_of",
     "numpy_of_batch",
+    "primal",
+    "reading",
     "replica",
     "traces_of",
     "unrecorded",
@@ -82,6 +85,8 @@ __all__ = [
 
 Tensor = Any
 
+#: Whether a step is a function of the values of all variables.
+STATELESS = False
 #: What running a function raises.
 RUNTIME_ERROR = tf.errors.OpError
 
@@ -96,7 +101,8 @@ def describe_value(tensor: Tensor, describer: Any) -> list[Tensor]:
     x = tf.convert_to_tensor(tensor)[None]
     if fit_on_host([tuple(tensor.shape)]):
         with np.errstate(all="ignore"):
-            return [result[0] for result in packing.described(describer, np.asarray(x))]
+            wide = np.asarray(x, np.float32)
+            return [result[0] for result in packing.described(describer, wide)]
     if describer.layout == "samples":
         x = tf.cast(x, tf.float32)
     known = described(describer.function, describer.layout, (x.dtype,))

@@ -125,6 +125,16 @@ def are_alike(a: Any, b: Any) -> bool:
     return kinds[0] == kinds[1]
 
 
+def reading(model: Any, state: tuple) -> contextlib.AbstractContextManager[None]:
+    """Has variables read as they are in a training; they are that anyway."""
+    return contextlib.nullcontext()
+
+
+def primal(tensor: Tensor) -> Tensor:
+    """A tensor itself, of one that is differentiated."""
+    return tensor
+
+
 def replica() -> int:
     """The number of the replica whose step is being traced or run."""
     known = tf.distribute.get_replica_context()
