@@ -140,6 +140,7 @@ class Babysitter(keras.callbacks.Callback):
         self._sink: Any = None
         self._is_aside = False
         self._users_error: BaseException | None = None
+        self._waits, self._waiting = False, list[Finding]()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy gets; it has no part in the `fit` that this one is in."""
@@ -184,6 +185,7 @@ class Babysitter(keras.callbacks.Callback):
         """Opens the event files and joins the other callbacks of ours."""
         began = time.perf_counter()
         self._is_aside, self._users_error, self._stopped = False, None, ""
+        self._waits, self._waiting = False, []
         # What an interrupted `fit` left behind; its errors were of that one.
         with contextlib.suppress(Exception):
             self._close_sink()
@@ -260,6 +262,9 @@ class Babysitter(keras.callbacks.Callback):
 
     def _raise_users_error(self) -> None:
         """Raises what `on_finding` has raised: it is the user's, and ends the `fit`."""
+        waiting, self._waiting = self._waiting, []
+        for finding in waiting:
+            self._act_on(finding)
         error, self._users_error = self._users_error, None
         if error is not None:
             raise error
@@ -298,10 +303,14 @@ class Babysitter(keras.callbacks.Callback):
 
     def see_batch(self, batch: Any) -> None:
         """Takes a batch that is about to be trained on: nested NumPy arrays."""
+        # What a user's function assigns now, no step would be made with.
+        self._waits = load("step").STATELESS
         try:
             self._diagnose("batch", self.model, batch)
         except Exception as e:
             self.step_aside(e)
+        finally:
+            self._waits = False
 
     def wants_validation(self) -> bool:
         """Whether the diagnosis wants to see some of the validation data."""
@@ -371,6 +380,9 @@ class Babysitter(keras.callbacks.Callback):
 
     def _act_on(self, finding: Finding) -> None:
         if callable(self.on_finding):
+            if self._waits:
+                self._waiting.append(finding)
+                return
             try:
                 self.on_finding(finding)
             except Exception as e:

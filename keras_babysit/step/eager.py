@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import ModuleType
@@ -13,6 +14,9 @@ from keras_babysit.probes.probe import Probe, View, unique
 from keras_babysit.records import LOSS_ROLES
 from keras_babysit.step.plan import Slot, is_describable, is_number, is_small
 from keras_babysit.step.recorder import Recorded, Recorder
+
+#: Of so many layers' outputs one is looked for that a loss gets.
+LAST = 16
 
 
 class Eagerly:
@@ -46,6 +50,8 @@ class Eagerly:
         self._losses: dict[int, Any] = {}
         self._calls: dict[tuple[int, str], int] = {}
         self._updated: set[tuple[int, int]] = set()
+        # The last outputs of layers: one of them is what the loss gets.
+        self._outputs: deque[tuple[Any, str]] = deque(maxlen=LAST)
 
     def around(self, plain: Callable) -> Callable:
         """Returns a train function that describes while it runs."""
@@ -60,11 +66,19 @@ class Eagerly:
     def _look(self, kind: str, of: Any, value: Any) -> None:
         """Describes something; an error of ours must not end the user's step."""
         try:
+            if kind == "layers":
+                name = of.path or of.name
+                self._outputs.extend((x, name) for x in keras.tree.flatten(value))
+            elif kind == "losses":
+                of = replace(of, layer=self._layer_of(value["outputs"]))
             with self._backend.unrecorded():
                 value = keras.tree.map_structure(self._backend.primal, value)
                 self._describe(kind, of, value)
         except Exception as e:
             self.error = e
+
+    def _layer_of(self, output: Any) -> str:
+        return next((n for x, n in reversed(self._outputs) if x is output), "")
 
     def _describe(self, kind: str, of: Any, value: Any) -> None:
         replica = self._backend.replica()
@@ -111,6 +125,7 @@ class Eagerly:
 
     def read(self) -> list[tuple[Slot, Any, Any]]:
         """Fetches what was described: slots with rows, and values of units."""
+        self._outputs.clear()
         found, numpy_of = self.found, self._backend.numpy_of
         results: list[tuple[Slot, Any, Any]] = [
             (Slot("loss", replica=replica), numpy_of(value), None)

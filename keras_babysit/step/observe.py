@@ -292,7 +292,8 @@ class ObservedStep:
             rest = self._iterators.over(others, iterator)
             execution.train(self.plain, rest, left=[batch])
         if look is not None:
-            look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
+            with self._backend.reading(self.model, execution.state):
+                look(keras.tree.map_structure(self._backend.numpy_of_batch, batch))
         if inside and self._inside is not None:
             seen.key = self._inside.key(iterator, batch)
             seen.built = self._inside.is_new(seen.key)

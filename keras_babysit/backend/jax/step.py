@@ -7,7 +7,7 @@ empty while an epoch lasts.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -110,15 +110,17 @@ class Iterators:
         return iter(batches)
 
 
-def reading(model: Any, state: tuple) -> contextlib.AbstractContextManager[Any]:
-    """Has variables read as they are in a training.
+@contextlib.contextmanager
+def reading(model: Any, state: tuple) -> Iterator[None]:
+    """Has variables read as they are in a training; what is assigned is forgotten.
 
     Args:
         model: the model.
         state: what its train or test function gets before the iterator.
     """
     if not state:
-        return contextlib.nullcontext()
+        yield
+        return
     values = list(state[0])
     variables = [model.trainable_variables, model.non_trainable_variables]
     if len(values) == 4:
@@ -129,7 +131,14 @@ def reading(model: Any, state: tuple) -> contextlib.AbstractContextManager[Any]:
         for some, theirs in zip(variables, values, strict=True)
         for pair in zip(some, theirs, strict=True)
     ]
-    return keras.StatelessScope(state_mapping=pairs)
+    synced = model._jax_state_synced
+    try:
+        # A callback's `model` would put the state before the last step into it.
+        model._jax_state_synced = True
+        with keras.StatelessScope(state_mapping=pairs):
+            yield
+    finally:
+        model._jax_state_synced = synced
 
 
 def compiled(function: Callable) -> Callable:
