@@ -80,9 +80,10 @@ class Objective:
         self._inference = {"training": False} if model._call_has_training_arg else {}
         self._backend = load("autodiff")
         self._loss: Any = None
-        self._build_loss()
         self.samples = 0.0
-        self._count()
+        with self._backend.in_float64():
+            self._build_loss()
+            self._count()
         self._gradient = self._compiled(self._value_and_gradient)
         self._curvature = self._compiled(self._value_gradient_and_hessian)
 
@@ -212,6 +213,10 @@ class Objective:
         return Point(np.array(weights, float), float(value), gradient)
 
     def _added(self, function: Callable, weights: np.ndarray) -> list[np.ndarray]:
+        with self._backend.in_float64():
+            return self._added_up(function, weights)
+
+    def _added_up(self, function: Callable, weights: np.ndarray) -> list[np.ndarray]:
         at = ops.convert_to_tensor(weights, "float64")
         scale = ops.convert_to_tensor(self._scale, "float64")
         added: list[Any] | None = None

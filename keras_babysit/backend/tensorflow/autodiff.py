@@ -14,33 +14,40 @@ from tensorflow.python.eager import context
 Tensor = Any
 
 
-def compiled(function: Callable) -> Callable:
+def compiled(function: Callable, reads: Sequence[Any] = ()) -> Callable:
     """Compiles a side-effect-free function of (structures of) tensors.
 
     It is traced again for another dtype or rank, but not for another size.
+
+    Args:
+        function: the function.
+        reads: the Keras variables that it reads.
     """
     return tf.function(function, autograph=False, reduce_retracing=True)
 
 
 def value_and_gradients(
-    function: Callable[[list[Tensor]], Tensor], at: Sequence[Tensor]
+    function: Callable[[list[Tensor]], Tensor],
+    at: Sequence[Tensor],
+    reads: Sequence[Any] = (),
 ) -> tuple[Tensor, list[Tensor]]:
     """Returns a scalar function's value and its gradients.
 
     Args:
         function: of a list of tensors, returns a scalar.
-        at: the tensors, all of a float dtype; or variables of the backend, if that is
-            what the function reads.
+        at: the tensors, all of a float dtype.
+        reads: Keras variables that it reads, to have gradients for too.
 
     Returns:
-        The value; a gradient for each tensor, zeros where the value doesn't depend
-        on it. Sparse gradients (of embeddings) are made dense.
+        The value; a gradient for each tensor and each variable, zeros where the value
+        doesn't depend on it. Sparse gradients (of embeddings) are made dense.
     """
     at = list(at)
+    everything = [*at, *(vars(v)["_value"] for v in reads)]
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(at)
+        tape.watch(everything)
         value = function(at)
-    found = tape.gradient(value, at, unconnected_gradients="zero")
+    found = tape.gradient(value, everything, unconnected_gradients="zero")
     return value, [tf.convert_to_tensor(g) for g in found]
 
 
@@ -109,7 +116,7 @@ def evaluation_batches(model: Any, data: tuple, batch_size: int) -> Any:
 
 
 @contextlib.contextmanager
-def stand_ins(variables: Sequence[Any], dtype: str) -> Iterator[list[Tensor]]:
+def stand_ins(variables: Sequence[Any], dtype: str) -> Iterator[None]:
     """Lends Keras variables values in another float dtype, which may be assigned.
 
     A layer then reads a variable of the backend, as in training, not a tensor: custom
@@ -118,9 +125,6 @@ def stand_ins(variables: Sequence[Any], dtype: str) -> Iterator[list[Tensor]]:
     Args:
         variables: Keras variables, each once, whose `dtype` is already the other one.
         dtype: of the values.
-
-    Yields:
-        A variable of the backend for each, with its value.
     """
     own = [vars(variable)["_value"] for variable in variables]
     lent = [
@@ -129,10 +133,15 @@ def stand_ins(variables: Sequence[Any], dtype: str) -> Iterator[list[Tensor]]:
     try:
         for variable, value in zip(variables, lent, strict=True):
             vars(variable)["_value"] = value
-        yield lent
+        yield
     finally:
         for variable, value in zip(variables, own, strict=True):
             vars(variable)["_value"] = value
+
+
+def in_float64() -> contextlib.AbstractContextManager[None]:
+    """Float64 can be computed with inside: as it can be anyway."""
+    return contextlib.nullcontext()
 
 
 def is_concrete(tensor: Tensor) -> bool:

@@ -339,23 +339,20 @@ def _alone(twin: Twin, piece: _Piece, random: np.random.Generator) -> Function:
     numpy_of = twin.backend.numpy_of
 
     def value_and_gradients(inputs: list) -> tuple:
-        return twin.backend.value_and_gradients(
-            lambda at: piece.function(at[:count]), [*inputs, *twin.stand_ins(variables)]
-        )
+        return twin.backend.value_and_gradients(piece.function, inputs, variables)
 
     compiled = twin.compiled(value_and_gradients)
 
     def derive(values: list[np.ndarray]) -> tuple:
-        tensors = twin.stand_ins(variables)
-        for tensor, value in zip(tensors, values[count:], strict=True):
-            tensor.assign(value)
+        for variable, value in zip(variables, values[count:], strict=True):
+            variable.assign(value)
         try:
             value, gradients = compiled(
                 [keras.ops.convert_to_tensor(v, twin.dtype) for v in values[:count]]
             )
         finally:
-            for tensor, k in zip(tensors, piece.weights, strict=True):
-                tensor.assign(twin.values[k])
+            for variable, k in zip(variables, piece.weights, strict=True):
+                variable.assign(twin.values[k])
         return np.array([float(numpy_of(value))]), [[numpy_of(g) for g in gradients]]
 
     values = [*piece.inputs, *(twin.values[k] for k in piece.weights)]

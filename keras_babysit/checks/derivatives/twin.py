@@ -73,25 +73,23 @@ class Twin:
         self.variables = trainable(model)
         self.values: list[np.ndarray] = []
         self._all = _floats([*model.variables, *model.metrics_variables])
-        self._lent: dict[int, Any] = {}
 
     @contextlib.contextmanager
     def _ready(self) -> Iterator[Twin]:
-        with self.backend.stand_ins(self._all, self.dtype) as lent:
-            self._lent = {id(v): t for v, t in zip(self._all, lent, strict=True)}
-            self.values = [np.array(self.backend.numpy_of(t)) for t in self.stand_ins()]
+        with self.backend.stand_ins(self._all, self.dtype):
+            self.values = [np.array(self._value(v)) for v in self.variables]
             self._losses = self.compiled(self._loss_parts)
             self._gradients = self.compiled(self._gradient_parts)
             yield self
 
-    def stand_ins(self, variables: Sequence[Any] | None = None) -> list[Any]:
-        """The backend's variables that stand in for Keras's."""
-        chosen = self.variables if variables is None else variables
-        return [self._lent[id(v)] for v in chosen]
+    def _value(self, variable: Any) -> np.ndarray:
+        return self.backend.numpy_of(variable._value)
 
     def compiled(self, function: Callable) -> Callable:
         """Compiles a function as training would; it always sees the same chance."""
-        inner = function if self.eager else self.backend.compiled(function)
+        inner = function
+        if not self.eager:
+            inner = self.backend.compiled(function, reads=self._all)
         traced: list[bool] = []
 
         def run(*args: Any) -> Any:
@@ -109,15 +107,18 @@ class Twin:
 
         Then nothing traces who reads a variable: for forward passes only.
         """
-        values = [(v, self.backend.numpy_of(self._lent[id(v)])) for v in self._all]
+        values = [
+            (v, keras.ops.convert_to_tensor(self._value(v), self.dtype))
+            for v in self._all
+        ]
         return keras.StatelessScope(values, collect_losses=True)
 
     def move(self, values: Sequence[np.ndarray]) -> None:
         """Sets the weights."""
         before, self.values = self.values, list(values)
-        for tensor, old, value in zip(self.stand_ins(), before, values, strict=True):
+        for variable, old, value in zip(self.variables, before, values, strict=True):
             if value is not old:  # Mostly a single one has changed.
-                tensor.assign(value)
+                variable.assign(value)
 
     def losses(self) -> np.ndarray:
         """Returns the parts of the loss, shape (2,), see `PARTS`."""
@@ -148,8 +149,7 @@ class Twin:
                 with Reading():
                     return self._parts()[part]
 
-            at = self.stand_ins()
-            found.append(self.backend.value_and_gradients(loss, at))
+            found.append(self.backend.value_and_gradients(loss, [], self.variables))
         return found
 
     def _parts(self) -> list:
@@ -208,6 +208,7 @@ def twin_of(model: Any, sample: Sample) -> Iterator[Twin]:
         Exception: whatever the model raises when it is called to train.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(load("autodiff").in_float64())
         stack.enter_context(borrowed(model))
         if global_state.get_global_attribute("global_seed_generator") is None:
             global_seed_generator()  # A variable can't be made within a scope.
