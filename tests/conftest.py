@@ -1,5 +1,6 @@
 import gc
 import os
+import re
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -23,6 +24,19 @@ gradients_forgotten = load("memory").gradients_forgotten
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
+
+
+#: Modules of ours that need TensorFlow, and those that import it by name.
+OF_TENSORFLOW = re.compile(
+    r"^(import tensorflow|from tensorflow|from support.*gradient_bugs)", re.MULTILINE
+)
+
+
+def pytest_ignore_collect(collection_path):
+    """With another backend, what needs TensorFlow is left out."""
+    if BACKEND != "tensorflow" and collection_path.suffix == ".py":
+        return bool(OF_TENSORFLOW.search(collection_path.read_text())) or None
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,6 +35,10 @@ _SET_BY_TRAINING = (
     "_eval_epoch_iterator",
     "_jit_compile",
     "_run_eagerly",
+    # With JAX:
+    "_jax_state",
+    "_jax_state_synced",
+    "_losses_override",
 )
 #: Layers that do something else in training than later, to make fitting harder.
 _NOISE = (
@@ -96,6 +100,8 @@ def borrowed(model: keras.Model) -> Iterator[keras.Model]:
 def _added_losses_kept(model: keras.Model) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for layer in layers_of(model):
+            # Modules of PyTorch know whether they train.
+            stack.enter_context(attributes_kept(layer, "training"))
             _set(stack, layer, "_losses", [])
             _set(stack, layer, "_loss_ids", set())
         yield

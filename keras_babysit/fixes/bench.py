@@ -150,7 +150,7 @@ class Bench:
         stack.enter_context(self._optimizer(setup))
         self._reset(setup, seed)
         before = self._judged(setup, setup.data.held)
-        follower = _Follower(steps, until)
+        follower = _Follower(steps, until, seed)
         _fit(model, setup.data, seed, follower)
         losses = tuple(follower.losses)
         if not losses:
@@ -235,7 +235,10 @@ class Bench:
                     return keras.tree.flatten(model(x, training=True))
 
             eager = model.run_eagerly
-            known.predict = predict if eager else load("autodiff").compiled(predict)
+            known.predict = predict
+            if not eager:
+                compiled = load("autodiff").compiled
+                known.predict = compiled(predict, reads=model.variables)
         parts = [
             [_numpy(t) for t in known.predict(part.tensors.x)]
             for part in sample.batches(_AT_ONCE)
@@ -266,10 +269,14 @@ def _fit(model: Any, data: Split, seed: int, follower: _Follower) -> None:
 class _Follower(keras.callbacks.Callback):
     """Notes the loss of each step, and ends the training when it is time."""
 
-    def __init__(self, steps: int, until: float):
+    def __init__(self, steps: int, until: float, seed: int):
         super().__init__()
-        self.steps, self._until = steps, until
+        self.steps, self._until, self._seed = steps, until, seed
         self.losses: list[float] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        # The first `fit` of a structure builds more, and may have drawn for it.
+        keras.utils.set_random_seed(self._seed)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         # Metrics are means over an epoch; this makes the loss that of one batch.

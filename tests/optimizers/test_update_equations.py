@@ -59,7 +59,7 @@ def by_keras(optimizer, seed):
     variables = [keras.Variable(x, dtype="float64") for x in start]
     for dx in gradients:
         optimizer.apply([keras.ops.convert_to_tensor(g) for g in dx], variables)
-        yield [np.array(v.value) for v in variables]
+        yield [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
 
 
 def by_equation(update, seed, clip=lambda dx: dx):

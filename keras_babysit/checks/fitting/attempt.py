@@ -332,9 +332,12 @@ def _measuring(
         # As in training: the averages of batch normalization lag far behind.
         return keras.tree.flatten(model(x, training=True))
 
+    backend = load("autodiff")
     if not model.run_eagerly:
-        predict = load("autodiff").compiled(predict)
-    return lambda: goal.accuracy([np.asarray(t, float) for t in predict(x)])
+        predict = backend.compiled(predict, reads=model.variables)
+    return lambda: goal.accuracy(
+        [backend.numpy_of(t).astype(float) for t in predict(x)]
+    )
 
 
 class _Follower(keras.callbacks.Callback):

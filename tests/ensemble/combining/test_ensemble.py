@@ -29,14 +29,14 @@ for name in sys.argv[2:]:
     model = keras.saving.load_model(f"{sys.argv[1]}/{name}.keras")
     x = pickle.load(open(f"{sys.argv[1]}/{name}.x", "rb"))
     made = keras.tree.flatten(model(x))
-    found[name] = [np.asarray(one) for one in made], type(model).__name__
+    found[name] = [keras.ops.convert_to_numpy(one) for one in made], type(model).__name__
 assert not any(name.startswith("keras_babysit") for name in sys.modules)
 pickle.dump(found, open(f"{sys.argv[1]}/found", "wb"))
 """
 
 
 def arrays(structure):
-    return [np.asarray(one) for one in keras.tree.flatten(structure)]
+    return [keras.ops.convert_to_numpy(one) for one in keras.tree.flatten(structure)]
 
 
 def softmax(z):
@@ -91,7 +91,7 @@ def x(rng):
 def test_averages_of_classifiers_are_numpys(average, kinds, x):
     for make, squash in ((classifier, softmax), (binary, sigmoid)):
         members = [make(logits) for logits in kinds]
-        raw = [np.asarray(m(x), float) for m in members]
+        raw = [keras.ops.convert_to_numpy(m(x)).astype(float) for m in members]
         p = [squash(z) if logits else z for z, logits in zip(raw, kinds, strict=True)]
         z = [
             one if logits else logarithm(chance, make)
@@ -103,7 +103,9 @@ def test_averages_of_classifiers_are_numpys(average, kinds, x):
             "geometric": squash(np.average(z, axis=0, weights=weights)),
         }.get(average, np.average(p, axis=0, weights=weights))
         ensemble = Ensemble(members, weights, average=average)
-        assert np.asarray(ensemble(x)) == pytest.approx(expected, abs=2e-6, rel=1e-5)
+        assert keras.ops.convert_to_numpy(ensemble(x)) == pytest.approx(
+            expected, abs=2e-6, rel=1e-5
+        )
 
 
 @settings(max_examples=10, deadline=None)
@@ -114,28 +116,36 @@ def test_weighted_averages_are_numpys(raw):
     x = np.random.default_rng(1).normal(size=(5, 4)).astype("float32")
     members = [dense(), dense(), dense()]
     weights = np.array(raw) / sum(raw)
-    expected = np.average([np.asarray(m(x), float) for m in members], 0, weights)
-    made = np.asarray(Ensemble(members, weights)(x))
+    expected = np.average(
+        [keras.ops.convert_to_numpy(m(x)).astype(float) for m in members], 0, weights
+    )
+    made = keras.ops.convert_to_numpy(Ensemble(members, weights)(x))
     assert made == pytest.approx(expected, abs=2e-6, rel=1e-5)
 
 
 def test_values_are_averaged_as_they_are(x):
     members = [dense(2, loss="mse"), dense(2, loss="mse"), dense(2)]
-    expected = np.mean([np.asarray(m(x), float) for m in members], axis=0)
-    assert np.asarray(Ensemble(members)(x)) == pytest.approx(expected, abs=1e-6)
+    expected = np.mean(
+        [keras.ops.convert_to_numpy(m(x)).astype(float) for m in members], axis=0
+    )
+    assert keras.ops.convert_to_numpy(Ensemble(members)(x)) == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_what_nothing_is_known_of_is_values_or_as_told(x):
     members = [dense(), dense()]
-    raw = [np.asarray(m(x), float) for m in members]
-    assert np.asarray(Ensemble(members)(x)) == pytest.approx(np.mean(raw, 0), abs=1e-6)
+    raw = [keras.ops.convert_to_numpy(m(x)).astype(float) for m in members]
+    assert keras.ops.convert_to_numpy(Ensemble(members)(x)) == pytest.approx(
+        np.mean(raw, 0), abs=1e-6
+    )
     told = Ensemble(members, from_logits=True)
-    assert np.asarray(told(x)) == pytest.approx(
+    assert keras.ops.convert_to_numpy(told(x)) == pytest.approx(
         np.mean(softmax(np.array(raw)), 0), abs=1e-6
     )
     # What is beside a member whose loss tells is what that one is.
     beside = Ensemble([classifier(), members[0]])
-    assert np.asarray(beside(x)).sum(1) == pytest.approx(1)
+    assert keras.ops.convert_to_numpy(beside(x)).sum(1) == pytest.approx(1)
 
 
 def test_averages_half_precision_in_float32(x):
@@ -144,7 +154,7 @@ def test_averages_half_precision_in_float32(x):
     keras.config.set_dtype_policy("float32")
     made = Ensemble(members, [0.3, 0.7])(x)
     assert keras.backend.standardize_dtype(made.dtype) == "float32"
-    raw = [np.asarray(m(x)) for m in members]
+    raw = [keras.ops.convert_to_numpy(m(x)) for m in members]
     assert raw[0].dtype == np.float16
     expected = np.average(np.array(raw, float), 0, [0.3, 0.7])
     # To more digits than half precision has.
@@ -156,7 +166,9 @@ def test_a_member_of_weight_0_has_no_part(x):
     broken.set_weights([w * np.nan for w in broken.get_weights()])
     good = dense()
     ensemble = Ensemble([broken, good, good], [0, 0.4, 0.6])
-    assert np.asarray(ensemble(x)) == pytest.approx(np.asarray(good(x)), abs=1e-6)
+    assert keras.ops.convert_to_numpy(ensemble(x)) == pytest.approx(
+        keras.ops.convert_to_numpy(good(x)), abs=1e-6
+    )
     assert len(ensemble.members) == 2
     assert ensemble.member_weights.tolist() == [0.4, 0.6]
 
@@ -168,7 +180,7 @@ def test_members_are_copied_and_left_alone(x):
     members = [classifier(), classifier()]
     before = [m.get_config() for m in members], [m.get_weights() for m in members]
     ensemble = Ensemble(members)
-    kept = np.asarray(ensemble(x))
+    kept = keras.ops.convert_to_numpy(ensemble(x))
     ensemble.compile("sgd", "sparse_categorical_crossentropy")
     ensemble.fit(x, np.zeros(16), verbose=0)
     assert [m.get_config() for m in members] == before[0]
@@ -177,7 +189,7 @@ def test_members_are_copied_and_left_alone(x):
             assert (a == b).all()
     again = Ensemble(members)
     members[0].set_weights([w * 0 for w in members[0].get_weights()])
-    assert (np.asarray(again(x)) == kept).all()
+    assert (keras.ops.convert_to_numpy(again(x)) == kept).all()
 
 
 def test_is_a_keras_model(x):
@@ -193,10 +205,13 @@ def test_is_a_keras_model(x):
         keras.models.model_from_json(ensemble.to_json()),
     ):
         other.set_weights(ensemble.get_weights())
-        assert (np.asarray(other(x)) == np.asarray(ensemble(x))).all()
+        assert (
+            keras.ops.convert_to_numpy(other(x))
+            == keras.ops.convert_to_numpy(ensemble(x))
+        ).all()
     # As a member too: what it puts out is known.
     nested = Ensemble([ensemble, Ensemble([classifier()], average="logits")])
-    assert np.asarray(nested(x)).sum(1) == pytest.approx(1)
+    assert keras.ops.convert_to_numpy(nested(x)).sum(1) == pytest.approx(1)
 
 
 def test_penalties_do_not_add_up(x):
@@ -244,8 +259,8 @@ def test_functions_that_refer_to_something_are_copied(x):
     model = keras.Sequential(
         [keras.Input((4,)), L.Lambda(lambda t: t * factor), L.Dense(2, "softmax")]
     )
-    made = np.asarray(Ensemble([model, model])(x))
-    assert made == pytest.approx(np.asarray(model(x)), abs=1e-6)
+    made = keras.ops.convert_to_numpy(Ensemble([model, model])(x))
+    assert made == pytest.approx(keras.ops.convert_to_numpy(model(x)), abs=1e-6)
 
 
 def test_operations_and_calls_of_the_users_are_kept(x):
@@ -262,8 +277,8 @@ def test_operations_and_calls_of_the_users_are_kept(x):
     for member in (model, outer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            made = np.asarray(Ensemble([member, member])(x))
-        assert made == pytest.approx(np.asarray(member(x)), abs=1e-6)
+            made = keras.ops.convert_to_numpy(Ensemble([member, member])(x))
+        assert made == pytest.approx(keras.ops.convert_to_numpy(member(x)), abs=1e-6)
 
 
 class NotMadeAgain(keras.Model):
@@ -278,12 +293,14 @@ class NotMadeAgain(keras.Model):
 def test_subclassed_members(rng):
     x = rng.normal(size=(16, 12)).astype("float32")
     members = [models.Subclassed(), models.Subclassed()]
-    expected = np.mean([softmax(np.asarray(m(x), float)) for m in members], 0)
+    expected = np.mean(
+        [softmax(keras.ops.convert_to_numpy(m(x)).astype(float)) for m in members], 0
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         ensemble = Ensemble(members, from_logits=True)
     members[0].set_weights([0 * w for w in members[0].get_weights()])
-    assert np.asarray(ensemble(x)) == pytest.approx(expected, abs=1e-6)
+    assert keras.ops.convert_to_numpy(ensemble(x)) == pytest.approx(expected, abs=1e-6)
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -300,20 +317,22 @@ class Sums(keras.Model):
 def test_subclassed_members_from_files(given, x, tmp_path):
     x = {"one": x, "list": [x, 2 * x], "dict": {"b": x, "a": 2 * x}}[given]
     members = [Sums(), Sums()]
-    expected = np.mean([np.asarray(m(x)) for m in members], 0)
+    expected = np.mean([keras.ops.convert_to_numpy(m(x)) for m in members], 0)
     for number, member in enumerate(members):
         member.save(tmp_path / f"{number}.keras")
     for known in (members, load_members(tmp_path)):
-        assert np.asarray(Ensemble(known)(x)) == pytest.approx(expected, abs=1e-6)
+        assert keras.ops.convert_to_numpy(Ensemble(known)(x)) == pytest.approx(
+            expected, abs=1e-6
+        )
 
 
 def test_subclassed_members_that_cannot_be_copied(x, tmp_path):
     members = [NotMadeAgain(lambda t: 2 * t), dense()]
     members[0](x)
-    expected = np.mean([np.asarray(m(x)) for m in members], 0)
+    expected = np.mean([keras.ops.convert_to_numpy(m(x)) for m in members], 0)
     with pytest.warns(UserWarning, match="cannot be copied .* `LazyEnsemble`"):
         ensemble = Ensemble(members)
-    assert np.asarray(ensemble(x)) == pytest.approx(expected, abs=1e-6)
+    assert keras.ops.convert_to_numpy(ensemble(x)) == pytest.approx(expected, abs=1e-6)
     with pytest.raises(NotImplementedError, match="get_config"):
         ensemble.save(tmp_path / "no.keras")
 
@@ -326,7 +345,10 @@ def test_dicts_of_inputs_and_outputs():
     members = [models.compile_model(model) for model, _ in made]
     x, y = made[0][1]
     ensemble = Ensemble(members)
-    raw = [{k: np.asarray(v, float) for k, v in m(x).items()} for m in members]
+    raw = [
+        {k: keras.ops.convert_to_numpy(v).astype(float) for k, v in m(x).items()}
+        for m in members
+    ]
     found = ensemble.predict(x, verbose=0)
     expected = np.mean([softmax(r["one"]) for r in raw], 0)
     assert found["one"] == pytest.approx(expected, abs=1e-6)
@@ -388,7 +410,7 @@ def test_is_evaluated_as_its_members_are(x, rng):
     assert found == pytest.approx(expected, rel=1e-4)
     both = Ensemble([member, binary()], average="logits")
     logs = both.evaluate(x, y, verbose=0, return_dict=True)
-    p = sigmoid(np.asarray(both(x), float))
+    p = sigmoid(keras.ops.convert_to_numpy(both(x)).astype(float))
     assert logs["loss"] == pytest.approx(
         metrics.negative_log_likelihood(p, y), rel=1e-4
     )
@@ -411,7 +433,7 @@ def test_losses_take_what_the_ensemble_puts_out(loss, average, x, rng):
     member = dense(3, None if is_logits else "softmax", loss=loss)
     other = dense(3, None if is_logits else "softmax", loss=loss)
     ensemble = Ensemble([member, other], average=average)
-    made = np.asarray(ensemble(x), float)
+    made = keras.ops.convert_to_numpy(ensemble(x)).astype(float)
     p = softmax(made) if average == "logits" else made
     found = float(ensemble.compute_loss(y=y, y_pred=ensemble(x)))
     # Of logits, Keras does not clip.
@@ -462,7 +484,9 @@ def test_spread_closed_forms():
 
 def test_spread_of_logits_is_of_probabilities(x):
     members = [binary(), binary()]
-    p = np.array([sigmoid(np.asarray(m(x), float)) for m in members])
+    p = np.array(
+        [sigmoid(keras.ops.convert_to_numpy(m(x)).astype(float)) for m in members]
+    )
     spread = Ensemble(members, average="logits").spread(x)
     assert spread.std == pytest.approx(p.std(0), abs=1e-6)
     mean = p.mean(0)[:, 0]

@@ -29,7 +29,7 @@ def saved(members, folder):
 
 
 def predict(model, x, batch_size=None):
-    return keras.tree.map_structure(np.asarray, model(x))
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(x))
 
 
 @pytest.fixture(autouse=True, scope="module")

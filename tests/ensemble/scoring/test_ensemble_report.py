@@ -23,7 +23,7 @@ def member(units, activation, loss):
 
 
 def predict(model, x, batch_size=None):
-    return keras.tree.map_structure(np.asarray, model(x))
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(x))
 
 
 @pytest.fixture(autouse=True, scope="module")
