@@ -6,6 +6,9 @@ from setuptools import find_packages, setup
 
 # Lower bounds are the lowest versions on which `make test-lowest` passes.
 TENSORFLOW = ["tensorflow>=2.18"]
+# These were tried on one version each.
+JAX = ["jax>=0.10"]
+TORCH = ["torch>=2.13"]
 PLOT = ["matplotlib>=3.9"]
 SCIPY = ["scipy>=1.13"]
 SEARCH = [
@@ -72,6 +75,8 @@ setup(
     },
     extras_require={
         "tensorflow": TENSORFLOW,
+        "jax": JAX,
+        "torch": TORCH,
         "plot": PLOT,
         "scipy": SCIPY,
         "search": SEARCH,

@@ -80,13 +80,10 @@ def importing_keras() -> Iterator[None]:
         name = (e.name or "").partition(".")[0]
         if name not in _FRAMEWORKS:
             raise
-        advice = (
-            f"Install it with {installing(name)}."
-            if name == "tensorflow"
-            else "KERAS_BACKEND or ~/.keras/keras.json say that it is to."
-        )
         raise ImportError(
-            f"Keras computes with {name}, which is not installed. {advice}"
+            f"Keras computes with {name}, which is not installed. Install it with "
+            f"{installing(name)}, or set the environment variable KERAS_BACKEND to "
+            "another backend."
         ) from None
 
 

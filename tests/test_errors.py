@@ -6,6 +6,7 @@ import sys
 from importlib import metadata
 
 import numpy as np
+import keras
 import pytest
 
 from keras_babysit import errors
@@ -95,11 +96,12 @@ def test_what_to_install_where_it_is_only_on_the_path(monkeypatch):
     ["import keras_babysit.schedules", "from keras_babysit import Babysitter"],
 )
 def test_without_a_framework(code):
-    hidden = f"import sys; sys.modules['tensorflow'] = None; {code}"
+    backend = keras.backend.backend()
+    hidden = f"import sys; sys.modules[{backend!r}] = None; {code}"
     done = subprocess.run(
         [sys.executable, "-c", hidden], capture_output=True, text=True
     )
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("ImportError: Keras computes with tensorflow, which is not")
-    assert "[tensorflow]'" in last
+    assert last.startswith(f"ImportError: Keras computes with {backend}, which is not")
+    assert f"[{backend}]'" in last
     assert "ModuleNotFoundError" not in done.stderr

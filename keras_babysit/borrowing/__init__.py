@@ -267,6 +267,8 @@ def in_precision(
     given = keras.config.floatx()
     policy = keras.DTypePolicy(dtype)
     with contextlib.ExitStack() as stack:
+        if dtype == "float64":
+            stack.enter_context(load("autodiff").in_float64())
         stack.callback(keras.config.set_floatx, given)
         keras.config.set_floatx(dtype)
         float32 = keras.DTypePolicy("float32")

@@ -151,7 +151,7 @@ def _nothing(kind: str, recorded: Recorded) -> str:
             "gradients": "no optimizer of the model was given any",
             "layers": "the step calls no layer of the model",
         }[kind]
-    return "they are computed where they cannot be read, such as in a tf.function"
+    return "they are computed where they cannot be read, such as in a compiled function"
 
 
 def _with_effects(slots: Sequence[Slot], effects: Sequence[Any]) -> list[str]:

@@ -12,6 +12,7 @@ import keras
 from keras.src.backend.jax.trainer import JAXEpochIterator
 
 from keras_babysit.backend.jax.describing import numpy_of
+from keras_babysit.backend.precision import float64_kept
 
 __all__ = [
     "batches_of",
@@ -163,9 +164,11 @@ def stand_ins(variables: Sequence[Any], dtype: str) -> Iterator[None]:
         yield
 
 
-def in_float64() -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
     """Float64 can be computed with inside; JAX makes it float32 otherwise."""
-    return jax.enable_x64(True)
+    with jax.enable_x64(True), float64_kept():
+        yield
 
 
 def is_concrete(tensor: Tensor) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from keras.src.backend.torch.trainer import TorchEpochIterator
 
+from keras_babysit.backend.precision import float64_kept
 from keras_babysit.backend.torch.step import numpy_of
 
 __all__ = [
@@ -161,8 +162,8 @@ def stand_ins(variables: Sequence[Any], dtype: str) -> Iterator[None]:
 
 
 def in_float64() -> contextlib.AbstractContextManager[None]:
-    """Float64 can be computed with inside: as it can be anyway."""
-    return contextlib.nullcontext()
+    """Float64 can be computed with inside."""
+    return float64_kept()
 
 
 def is_concrete(tensor: Tensor) -> bool:

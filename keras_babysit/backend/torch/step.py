@@ -195,7 +195,7 @@ def describe_values(
     Returns:
         A row for each, and what makes the next call fast.
     """
-    tensors = [getattr(value, "value", value) for value in values]
+    tensors: list[Any] = [getattr(value, "value", value) for value in values]
     if known is None:
         shapes = [tuple(x.shape) for x in tensors]
         known = Tensors(shapes, [describer] * len(shapes))
