@@ -4,13 +4,39 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS := TF_CPP_MIN_LOG_LEVEL=2 MPLBACKEND=agg
 
-.PHONY: demo test test-lowest fuzz lint bench docs docs-site zoo chromium clean
+.PHONY: demo test test-backends test-lowest fuzz lint bench docs docs-site zoo chromium clean
 
 demo: $(VENV)/installed
 	MPLBACKEND=agg $(BIN)/python examples/quickstart.py
 
 test: $(VENV)/installed chromium
 	$(SETTINGS) $(BIN)/python -m pytest -n auto --dist worksteal
+
+# What does not depend on TensorFlow, on the other backends: an environment for each, in
+# which TensorFlow is not installed. JAX compiles for seconds, so it runs a part.
+BACKENDS := jax torch
+NEUTRAL := tests/backend tests/test_borrowing.py tests/test_errors.py \
+  tests/step/test_numbers.py tests/step/test_differential.py tests/step/test_backends.py \
+  tests/probes tests/fixes/test_changes.py tests/checks/test_regularization.py \
+  tests/ensemble/averaging/test_batch_statistics.py tests/ensemble/members/test_swa.py
+NEUTRAL_torch := $(NEUTRAL) tests/test_statistics.py tests/rules tests/report/test_report.py \
+  tests/fixes tests/callbacks/test_babysitter.py tests/callbacks/test_nothing_of_ours.py \
+  tests/checks/test_overfit_subset.py tests/checks/test_try_fixes.py \
+  tests/checks/test_initial_loss.py tests/ensemble/averaging tests/ensemble/combining/test_lazy.py
+# Eight times seven structures to compile.
+NEUTRAL_jax := $(NEUTRAL) --deselect tests/step/test_numbers.py::test_updates
+
+test-backends: $(BACKENDS:%=test-%)
+
+$(BACKENDS:%=test-%): test-%: .venv-%/installed
+	KERAS_BACKEND=$* MPLBACKEND=agg .venv-$*/bin/python -m pytest -q -n auto \
+	  -p no:cacheprovider --dist worksteal $(NEUTRAL_$*)
+
+$(BACKENDS:%=.venv-%/installed): .venv-%/installed: setup.py constraints.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --constraint constraints.txt \
+	  --editable '.[$*,plot,search]' hypothesis pytest pytest-timeout pytest-xdist
+	touch $@
 
 # Property-based tests with examples that are new in each round; `make test` has always
 # the same ones. What this finds becomes an `@example` of its test.
@@ -90,4 +116,4 @@ chromium:
 	  fi || echo "No chromium: the browser test will be skipped."
 
 clean:
-	rm -rf $(VENV) $(LOWEST) logs build *.egg-info
+	rm -rf $(VENV) $(LOWEST) .venv-jax .venv-torch logs build *.egg-info

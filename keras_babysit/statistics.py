@@ -45,6 +45,7 @@ class _NumPy:
     """Those functions of `keras.ops` that describe tensors, for NumPy arrays."""
 
     cast = staticmethod(np.asarray)
+    convert_to_tensor = staticmethod(np.asarray)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(np, name)
@@ -130,12 +131,17 @@ def _sum(x: Tensor) -> Tensor:
 
 def _range(x: Tensor) -> tuple[Tensor, Tensor]:
     ops = namespace(x)
+    if 0 in tuple(x.shape):  # With PyTorch, Keras forgets how many rows there were.
+        none = _sum(x)
+        return none + np.inf, none - np.inf
     low = ops.min(x, 1, keepdims=True, initial=np.inf)
     return low, ops.max(x, 1, keepdims=True, initial=-np.inf)
 
 
 def _finite_range(x: Tensor, finite: Tensor) -> tuple[Tensor, Tensor]:
     ops = namespace(x)
+    if 0 in tuple(x.shape):
+        return _range(x)
     low = ops.min(ops.where(finite, x, np.inf), 1, keepdims=True, initial=np.inf)
     high = ops.max(ops.where(finite, x, -np.inf), 1, keepdims=True, initial=-np.inf)
     return low, high
@@ -243,7 +249,8 @@ def histogram_rows(x: Tensor) -> Tensor:
     ops = namespace(x)
 
     def sample() -> Tensor:
-        where = np.random.default_rng(0).random(SAMPLE_SIZE, dtype=np.float32)
+        drawn = np.random.default_rng(0).random(SAMPLE_SIZE, dtype=np.float32)
+        where = ops.convert_to_tensor(drawn)
         last = ops.maximum(_length(x) - 1, 0.0)
         return ops.take(x, ops.cast(where * last, "int32"), axis=1)
 

@@ -39,6 +39,15 @@ def pytest_ignore_collect(collection_path):
     return None
 
 
+def pytest_collection_modifyitems(config, items):
+    """Likewise single tests."""
+    if BACKEND == "tensorflow":
+        return
+    left_out = [item for item in items if item.get_closest_marker("tensorflow")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _modules_stay():
     """What is imported is no garbage; to look at it takes 0.3 s each time."""

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from importlib import metadata
 
-import numpy as np
 import keras
+import numpy as np
 import pytest
 
 from keras_babysit import errors

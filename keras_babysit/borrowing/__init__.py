@@ -64,6 +64,17 @@ def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
     return list(dict.fromkeys(model._flatten_layers(recursive=True)))
 
 
+def synced(model: keras.Model) -> keras.Model:
+    """Returns a model whose variables have their values, also within an epoch.
+
+    With JAX they are empty then, but for callbacks that ask for their `model`.
+    """
+    sync = getattr(model, "jax_state_sync", None)
+    if sync is not None:
+        sync()
+    return model
+
+
 @contextlib.contextmanager
 def borrowed(model: keras.Model) -> Iterator[keras.Model]:
     """Lends a built, compiled model out, and gives it back as it was.

@@ -12,12 +12,13 @@ from typing import Any
 
 import keras
 
+from keras_babysit import rules as all_rules
 from keras_babysit.borrowing import borrowed, random_numbers_kept
 from keras_babysit.borrowing.optimizers import fresh_optimizers, rate_of
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.data import facts_of
 from keras_babysit.checks.fitting.deadline import EndsAfter
-from keras_babysit.checks.model_and_data import make_ready
+from keras_babysit.checks.model_and_data import judged, make_ready
 from keras_babysit.document.progress_line import shown
 from keras_babysit.errors import whole, wrong
 from keras_babysit.fixes.experiment import tried_out
@@ -156,6 +157,9 @@ def _watched(model: Any, sample: Sample, known: Terms) -> tuple[Finding, ...]:
                 callbacks=[babysitter, EndsAfter(known.seconds / 3)],
             )
         except Exception:
-            # It cannot be trained as it is; what was found before says why.
+            # It cannot be trained as it is; what was found before says why. With some
+            # backends Keras builds the loss before it calls any callback.
+            if babysitter.history.model is None:
+                return judged(model, facts_of(sample), all_rules.select()).findings
             babysitter.on_train_end()
         return babysitter.report.findings

@@ -67,6 +67,7 @@ def test_other_backends_are_named(tmp_path, monkeypatch):
         Babysitter(tmp_path).on_train_begin()
 
 
+@pytest.mark.tensorflow
 def test_missing_tensorflow_names_the_extra(monkeypatch):
     from keras_babysit import backend
 
@@ -112,6 +113,7 @@ def expected_state():
     return models.state(fitted([], epochs=2))
 
 
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     "place",
     [
@@ -296,6 +298,7 @@ def test_observation_says_what_it_cost(tmp_path):
     assert cost.build_seconds > 0
 
 
+@pytest.mark.tensorflow
 def test_beside_the_callbacks_of_keras(tmp_path):
     best = tmp_path / "best.keras"
     callbacks = [

@@ -88,6 +88,7 @@ def test_what_was_tried_shows_itself(high_rate, tmp_path):
     assert found["findings"][0]["tried"] == tried.findings[0].tried
 
 
+@pytest.mark.tensorflow
 def test_a_missing_activation_has_two_remedies():
     x, y = blobs()
     tried = try_fixes(net(activation=None), x, y, **QUIET)
@@ -153,6 +154,7 @@ def test_preflight_tries_as_well(high_rate, monkeypatch):
     assert preflight(model, x, y, **arguments).tried is None
 
 
+@pytest.mark.tensorflow
 def test_from_a_dataset_and_with_weights():
     import tensorflow as tf
 

@@ -33,6 +33,8 @@ ARGUMENTS = {
 }
 ON_X, ON_Y = ("scale_inputs",), ("scale_targets", "labels_from_zero", "labels_as_signs")
 
+BACKEND = keras.backend.backend()
+
 
 def made(maker):
     name = maker.__name__
@@ -85,6 +87,10 @@ def test_each_kind_is_trained_put_in_words_and_undone(model, fix):
     with Bench(model, facts, sample(), 32, False) as bench:
         run = bench.train([fix], 0, 20)
         again = bench.train([fix], 0, 20)
+    if BACKEND == "torch" and fix.kind in ("scale_targets", "labels_as_signs"):
+        # PyTorch's own cross-entropy refuses such targets, as in any training.
+        assert "between 0 and 1" in run.failed
+        return
     assert run.failed == ""
     assert run.steps == 20
     np.testing.assert_array_equal(again.losses, run.losses)
@@ -165,7 +171,7 @@ def test_class_weights_make_classes_count_alike(setup):
 def test_a_layer_that_adapts(setup, model):
     fix = fixes.adapt("normalization")
     CHANGES[fix.kind](setup, fix)
-    found = model.layers[0](setup.data.train.x).numpy()
+    found = keras.ops.convert_to_numpy(model.layers[0](setup.data.train.x))
     np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(found.std(0), 1, atol=1e-4)
 

@@ -219,6 +219,7 @@ def test_custom_layers():
     assert model_facts(compiled_head(Awkward())).layers[-1].kind == "Awkward"
 
 
+@pytest.mark.tensorflow
 def test_reads_logits_is_what_keras_does():
     """Where it is said, a saturated softmax still has a loss above its clip."""
     y = keras.ops.convert_to_tensor(np.eye(3)[[0]])

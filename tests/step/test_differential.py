@@ -19,7 +19,6 @@ from keras_babysit import Babysitter
 from keras_babysit.backend import load, packing
 
 BACKEND = keras.backend.backend()
-only_tensorflow = pytest.mark.skipif(BACKEND != "tensorflow", reason="its own ways")
 
 O = keras.optimizers  # noqa: E741
 
@@ -302,7 +301,7 @@ def first_part(model):
 
 # The other backends train what is trainable now. Averages of the weights are left out:
 # with those, Keras's own `fit` raises at its end.
-@only_tensorflow
+@pytest.mark.tensorflow
 @pytest.mark.parametrize(
     ("make", "optimizer", "watching", "settings"),
     [
@@ -354,7 +353,7 @@ def test_the_combinations_have_every_pair():
     assert frozenset([("model", "recurrent"), ("data", "py dataset")]) in met
 
 
-@only_tensorflow  # Keras divides by the number of batches with the others.
+@pytest.mark.tensorflow  # Keras divides by the number of batches with the others.
 @pytest.mark.parametrize("watching", ["every step", "budget"])
 def test_data_of_no_length(tmp_path, watching):
     def run(callbacks):

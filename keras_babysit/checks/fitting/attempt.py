@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_babysit.backend import load
+from keras_babysit.borrowing import synced
 from keras_babysit.checks.fitting.subset import repeated
 from keras_babysit.checks.losses.loss_floor import Target, floor
 from keras_babysit.checks.losses.targets import (
@@ -335,9 +336,12 @@ def _measuring(
     backend = load("autodiff")
     if not model.run_eagerly:
         predict = backend.compiled(predict, reads=model.variables)
-    return lambda: goal.accuracy(
-        [backend.numpy_of(t).astype(float) for t in predict(x)]
-    )
+
+    def measure() -> tuple[float, float] | None:
+        synced(model)
+        return goal.accuracy([backend.numpy_of(t).astype(float) for t in predict(x)])
+
+    return measure
 
 
 class _Follower(keras.callbacks.Callback):

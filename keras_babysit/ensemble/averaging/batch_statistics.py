@@ -104,10 +104,22 @@ class _Moments(keras.Model):
             stack.enter_context(without_noise(self._model))
             for i, layer in enumerate(self._watched):
                 stack.enter_context(_watched(layer, i, found, self._by_batch))
-            stack.enter_context(keras.StatelessScope())
+            stack.enter_context(_Discarding())
             self._model(x, training=True)
         # Where no layer was to learn there must be an output all the same.
         return found or {"none": ops.zeros((1, 1))}
+
+
+class _Discarding(keras.StatelessScope):
+    """Discards what is assigned; what is read is what it is in the scope outside."""
+
+    def get_current_value(self, variable: Any) -> Any:
+        """The value set within this scope, or that of the scope it is in."""
+        found = super().get_current_value(variable)
+        outer = self.original_scope
+        if found is None and outer is not None:
+            return outer.get_current_value(variable)
+        return found
 
 
 @contextlib.contextmanager

@@ -29,7 +29,8 @@ for name in sys.argv[2:]:
     model = keras.saving.load_model(f"{sys.argv[1]}/{name}.keras")
     x = pickle.load(open(f"{sys.argv[1]}/{name}.x", "rb"))
     made = keras.tree.flatten(model(x))
-    found[name] = [keras.ops.convert_to_numpy(one) for one in made], type(model).__name__
+    arrays = [keras.ops.convert_to_numpy(one) for one in made]
+    found[name] = arrays, type(model).__name__
 assert not any(name.startswith("keras_babysit") for name in sys.modules)
 pickle.dump(found, open(f"{sys.argv[1]}/found", "wb"))
 """

@@ -256,6 +256,7 @@ def test_outputs_are_judged_with_their_own_targets():
     assert 'Dense(10, activation="softmax")' in finding.action
 
 
+@pytest.mark.tensorflow
 def test_logits_after_activation():
     late = [dense(10, "softmax"), L.Reshape((10,))]
     assert bad(told(mlp(*late, loss=LOGITS), X, TEN)) == {
