@@ -127,7 +127,8 @@ def test_float64():
         with scope:
             out = model(x.astype("float64"), training=False)
             loss = model._compute_loss(y=y, y_pred=out)
-    assert out.dtype == loss.dtype == "float64"
+    kinds = {keras.backend.standardize_dtype(x.dtype) for x in (out, loss)}
+    assert kinds == {"float64"}
     # By hand: the layers in NumPy, in double precision.
     weights = {
         v.path.split("/", 1)[-1] if v.path.startswith("part") else v.path: e
@@ -140,7 +141,7 @@ def test_float64():
     hidden = 2 * np.tanh(hidden @ kernels[1])
     np.testing.assert_allclose(out, hidden @ kernels[2], rtol=1e-12, atol=1e-14)
     assert [v.dtype for v in model.variables] == known
-    assert model(x[:1]).dtype == "float32"
+    assert keras.backend.standardize_dtype(model(x[:1]).dtype) == "float32"
     assert keras.config.floatx() == "float32"
 
 

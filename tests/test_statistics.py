@@ -31,10 +31,10 @@ def no_warnings():
 def described(x):
     """What is said of a tensor, which is also said of an array."""
     tensor = np.asarray(statistics.describe(ops.convert_to_tensor(x)))
-    array = statistics.describe(np.asarray(x, np.float32))
+    array = statistics.describe(ops.convert_to_numpy(ops.cast(x, "float32")))
     assert array.dtype == np.float32
     scale = np.nan_to_num(np.abs(array[4:6]), posinf=0).max()
-    close(tensor, array, scale, size=np.size(x))
+    close(tensor, array, scale, size=array[0])
     return records.TensorStats(*tensor.tolist())
 
 

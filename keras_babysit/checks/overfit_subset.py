@@ -25,7 +25,13 @@ from keras_babysit.borrowing.optimizers import (
 )
 from keras_babysit.callbacks.babysitter import Babysitter
 from keras_babysit.checks.check import Check, CheckResult
-from keras_babysit.checks.fitting.attempt import Attempt, Goal, goal_of, tried
+from keras_babysit.checks.fitting.attempt import (
+    Attempt,
+    Goal,
+    goal_of,
+    has_no_gradient,
+    tried,
+)
 from keras_babysit.checks.fitting.deadline import EndsAfter
 from keras_babysit.checks.fitting.subset import balanced, fitting
 from keras_babysit.checks.fitting.verdict import Told, evidence, furthest, judged, table
@@ -253,8 +259,8 @@ def _diagnosed(
                 verbose=0,
                 callbacks=callbacks,
             )
-        except ValueError as e:
-            if "No gradients" not in str(e):
+        except (ValueError, RuntimeError) as e:
+            if not has_no_gradient(e):
                 raise
         found = [f for f in babysitter.report.problems if f.rule not in _OF_A_FEW]
     return tuple(sorted(found, key=lambda f: rules.get(f.rule).is_symptom))

@@ -1,6 +1,7 @@
 """Fresh models are at chance whatever their loss; planted faults are named."""
 
 import random
+import re
 
 import keras
 import numpy as np
@@ -170,9 +171,9 @@ def test_weights_of_samples_and_losses():
         model.evaluate(X, y, verbose=0, batch_size=N, return_dict=True)["loss"], 1e-4
     )
     assert [row["Weight"] for row in found.rows] == ["2", "0.5"]
-    found = check_initial_loss(model, X, {"a": LABELS, "b": 30 * NUMBERS})
+    found = check_initial_loss(model, X, {"a": LABELS, "b": 60 * NUMBERS})
     assert found.verdict == "passed"
-    assert "output `b` makes 99" in found.notes[0]
+    assert re.match("output `b` makes (99|100)", found.notes[0])
 
 
 def test_large_weights():

@@ -320,7 +320,10 @@ def test_given_back_and_repeatable():
     model = small("l2", activity_regularizer="l1")
     model.fit(X, LABELS, verbose=0)
     model(X[:3])
-    state, losses = models.state(model), [np.array(v) for v in model.losses]
+    state, losses = (
+        models.state(model),
+        [keras.ops.convert_to_numpy(v) for v in model.losses],
+    )
     before = random.getstate(), np.random.get_state()[1].tolist()
     kept = [
         *(v.regularizer for v in model.variables),
@@ -333,7 +336,7 @@ def test_given_back_and_repeatable():
     assert str(first) == str(check_regularization(model, X, LABELS))
     for a, b in zip(state, models.state(model), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert losses == [np.array(v) for v in model.losses]
+    assert losses == [keras.ops.convert_to_numpy(v) for v in model.losses]
     assert before == (random.getstate(), np.random.get_state()[1].tolist())
     after = [
         *(v.regularizer for v in model.variables),

@@ -316,10 +316,17 @@ def _fit(
                 verbose=0,
                 callbacks=[follower],
             )
-        except ValueError as e:
-            if "No gradients provided" not in str(e):
+        except (ValueError, RuntimeError) as e:
+            if not has_no_gradient(e):
                 raise
             follower.attempt.problem = "no gradient of the loss reaches any weight"
+
+
+def has_no_gradient(error: Exception) -> bool:
+    """Whether a training ended because no weight has a gradient."""
+    # Keras says the first, PyTorch the second.
+    known = ("No gradients provided", "does not require grad")
+    return any(text in str(error) for text in known)
 
 
 def _measuring(

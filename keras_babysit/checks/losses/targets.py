@@ -74,7 +74,9 @@ def prefixes_of(
     half = (length + 1) // 2
     other = np.concatenate([x[:, :half], np.roll(x[:, half:], 1, axis=0)], axis=1)
     seen = (model(Sample(each).tensors.x, training=True) for each in (x, other))
-    first, second = (np.asarray(keras.tree.flatten(s)[0], float) for s in seen)
+    first, second = (
+        keras.ops.convert_to_numpy(keras.tree.flatten(s)[0]).astype(float) for s in seen
+    )
     if not np.allclose(first[:, :half], second[:, :half], rtol=1e-4, atol=1e-6):
         return None
     found, count = [], 0

@@ -9,6 +9,9 @@ from keras_babysit.ensemble import reestimate_batch_normalization
 
 N = 72  # Not a multiple of the batch size.
 
+#: With PyTorch the variance that Keras normalizes with is negative for more.
+OFFSET = 100.0 if keras.backend.backend() == "torch" else 1000.0
+
 
 def data(*shape, offset=0.0):
     rng = np.random.default_rng(0)
@@ -44,7 +47,7 @@ def close(found, expected, rtol=1e-5):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-6)
 
 
-@pytest.mark.parametrize(("batch_size", "offset"), [(32, 0.0), (7, 1000.0)])
+@pytest.mark.parametrize(("batch_size", "offset"), [(32, 0.0), (7, OFFSET)])
 def test_the_first_has_the_moments_of_all_rows(batch_size, offset):
     x, model = data(4, offset=offset), small()
     reestimate_batch_normalization(model, x, batch_size)

@@ -121,7 +121,9 @@ def test_what_layers_know_beside_their_variables_comes_along(tmp_path):
         mean, variance = (np.array(v)[None] for v in average.weights[:2])
         kernel, bias = average.get_weights()[3:]
         expected = np.maximum((x - mean) / np.sqrt(variance) * 2 @ kernel + bias, 0)
-        np.testing.assert_allclose(average(x), expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(average(x)), expected, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_numbers_that_keras_adds_to_names_do_not_matter():
@@ -248,12 +250,16 @@ def test_without_its_statistics_an_average_is_wrong():
         kernel, gamma, beta, mean, variance, *head = first.get_weights()
         scaled = [kernel * scale, gamma, beta, mean * scale, variance * scale**2]
         model.set_weights([*scaled, *head])
-        np.testing.assert_allclose(model(x), expected, atol=1e-5)
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(model(x)), expected, atol=1e-5
+        )
         same.append(model)
     with pytest.warns(UserWarning, match="has batch normalization"):
         wrong = average_weights(same)
     right = average_weights(same, x=x, batch_size=64)
-    np.testing.assert_allclose(right(x), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(right(x)), expected, atol=1e-5
+    )
     # Its variance is the mean of squares, not the square of the mean: 33.7, not 13.7.
     share = np.std(keras.ops.convert_to_numpy(wrong(x)) - expected) / np.std(expected)
     assert share > 0.3

@@ -59,7 +59,9 @@ def test_predicts_what_an_ensemble_does(weights, average, x, tmp_path):
     assert lazy.combination.numbers == ((1, 3) if average == "geometric" else (1, 2, 3))
     made = lazy.predict(x)
     assert made.dtype == np.float32
-    assert made == pytest.approx(np.asarray(whole(x)), abs=1e-6, rel=1e-6)
+    assert made == pytest.approx(
+        keras.ops.convert_to_numpy(whole(x)), abs=1e-6, rel=1e-6
+    )
 
 
 def test_spread_report_and_weights_are_those_of_an_ensemble(x, rng, tmp_path):
@@ -84,7 +86,7 @@ def test_several_inputs_and_outputs(tmp_path):
     expected = Ensemble(members)(x)
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        assert found[name] == pytest.approx(np.asarray(value), abs=1e-6)
+        assert found[name] == pytest.approx(keras.ops.convert_to_numpy(value), abs=1e-6)
 
 
 def test_one_member_at_a_time_is_in_memory(x, tmp_path, monkeypatch):
@@ -119,7 +121,7 @@ def test_a_loss_that_is_not_known_is_no_reason_not_to_predict(x, tmp_path):
 
     members = [member(loss=mine), member(loss=mine)]
     made = LazyEnsemble(saved(members, tmp_path)).predict(x)
-    expected = np.mean([np.asarray(m(x)) for m in members], 0)
+    expected = np.mean([keras.ops.convert_to_numpy(m(x)) for m in members], 0)
     assert made == pytest.approx(expected, abs=1e-6)
 
 
