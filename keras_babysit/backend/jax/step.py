@@ -77,7 +77,7 @@ def is_eager(model: Any) -> bool:
 
 
 def traces_of(plain: Callable) -> list[Any]:
-    """What Keras compiled before; it compiles anew for other trainable variables."""
+    """What Keras compiled before; for other trainable variables it compiles another."""
     return []
 
 
