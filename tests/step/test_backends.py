@@ -1,9 +1,13 @@
 """What a watched run is like on whichever backend is in use."""
 
+import json
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
-from support import models
+from support import agreement, models
 
 from keras_babysit import Babysitter, RollBack, gradient_check
 from keras_babysit.backend import SUPPORTED, load
@@ -129,3 +133,27 @@ def test_gradients_are_checked_in_float64():
 def test_the_backend_is_one_of_those_supported():
     assert keras.backend.backend() in SUPPORTED
     assert (keras.backend.backend() == "jax") == load("step").STATELESS
+
+
+@pytest.mark.parametrize("name", agreement.MODELS)
+def test_records_agree_between_backends(name):
+    expected = json.loads(agreement.FILE.read_text())[name]
+    found = agreement.numbers(agreement.MODELS[name])
+    assert set(found) == set(expected)
+    for number, value in expected.items():
+        # An update is a difference of two weights: float32 leaves fewer digits of it.
+        few = " update " in number or " ratio" in number
+        # Of values about one: each backend has a batch normalization of its own.
+        close = {"rel": 1e-3, "abs": 1e-7} if few else {"rel": 1e-5, "abs": 5e-6}
+        assert found[number] == pytest.approx(value, **close), number
+
+
+if BACKEND == "jax":
+
+    @pytest.mark.parametrize("kind", ["data", "model"])
+    def test_two_devices(tmp_path, kind):
+        program = agreement.FILE.with_name("two_devices.py")
+        ended = subprocess.run(
+            [sys.executable, program, kind, tmp_path], capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
