@@ -193,8 +193,11 @@ def test_ignoring_what_is_not_there(ignore):
     ids=lambda c: c.__name__,
 )
 def test_right_custom_gradients_pass(layer):
-    layer = layer(4) if layer is bugs.OwnDense else layer()
-    result = gradient_check(small(layer), *bugs.data())
+    model = small(layer(4) if layer is bugs.OwnDense else layer())
+    rng = np.random.default_rng(5)  # The same weights with every backend.
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape, scale=0.5))
+    result = gradient_check(model, *bugs.data())
     assert result.verdict == "passed"
     assert result.evidence["error"] < 1e-7
 
@@ -299,7 +302,7 @@ def test_mixed_precision_is_checked_in_float64():
     assert result.verdict == "passed"
     assert result.evidence["dtype"] == "float64"
     assert result.evidence["error"] < 1e-6
-    assert model(data[0][:1]).dtype == "float16"
+    assert keras.backend.standardize_dtype(model(data[0][:1]).dtype) == "float16"
 
 
 def single(x):
@@ -335,18 +338,15 @@ def test_float32_only_layers_are_checked_in_float32():
 
 
 def test_float32_inside_is_noticed():
-    def resized(*layers):
-        up = L.UpSampling2D(interpolation="bilinear")
-        conv = L.Conv2D(3, 3, activation="relu")
-        ends = [L.Flatten(), L.Dense(3)]
-        return bugs.stack(conv, up, *layers, *ends, shape=(6, 6, 2))
+    def inside(x):
+        return ops.cast(ops.tanh(ops.cast(x, "float32")), x.dtype)
 
-    data = bugs.data((6, 6, 2))
-    result = gradient_check(resized(), *data)
+    result = gradient_check(small(L.Lambda(inside)), *bugs.data())
     assert result.verdict == "passed"
     assert "computes in float32" in result.notes[-1]
     assert result.evidence["error"] < 1e-2
-    wrong = gradient_check(resized(bugs.Apply(bugs.half_square, name="bad")), *data)
+    bad = bugs.Apply(bugs.half_square, name="bad")
+    wrong = gradient_check(small(L.Lambda(inside), bad), *bugs.data())
     assert [layer.path.split("/")[1] for layer in wrong.layers] == ["bad"]
 
 
@@ -386,7 +386,8 @@ def test_vanishing_gradients_are_not_called_wrong():
 
 
 def test_gradients_that_are_not_finite():
-    root = L.Lambda(keras.ops.sqrt)
+    # The slope of the root is infinite at 0, and of its argument 0.
+    root = L.Lambda(lambda x: ops.sqrt((x - ops.stop_gradient(x)) ** 2))
     relu = L.Dense(6, activation="relu")
     result = gradient_check(bugs.stack(relu, root, L.Dense(3)), *bugs.data())
     assert result.verdict == "failed"
