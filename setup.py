@@ -17,6 +17,7 @@ SEARCH = [
     "optuna>=4.9",
     "pandas>=2.2",
     "scikit-learn>=1.5",
+    "six>=1.16",  # KerasTuner imports it and counts on TensorFlow to bring it.
     *SCIPY,
 ]
 RAY = [*SEARCH, "ray>=2.60"]

@@ -87,6 +87,17 @@ def importing_keras() -> Iterator[None]:
         ) from None
 
 
+def rereadable() -> str:
+    """Returns what data can be read again and again, for messages."""
+    import keras
+
+    own = {
+        "tensorflow": "a `tf.data.Dataset`",
+        "torch": "a `torch.utils.data.DataLoader`",
+    }.get(keras.backend.backend())
+    return f"arrays{f', {own}' if own else ''} or a `keras.utils.PyDataset`"
+
+
 def warn(message: str) -> None:
     """Warns, and never raises.
 

@@ -26,10 +26,8 @@ hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("suite")
 
 
-#: Modules of ours that need TensorFlow, and those that import it by name.
-OF_TENSORFLOW = re.compile(
-    r"^(import tensorflow|from tensorflow|from support.*gradient_bugs)", re.MULTILINE
-)
+#: Modules that need TensorFlow.
+OF_TENSORFLOW = re.compile(r"^(import tensorflow|from tensorflow)", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path):

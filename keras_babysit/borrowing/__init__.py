@@ -290,7 +290,7 @@ def in_precision(
                 _set(stack, layer, "call", _in_float32(layer.call))
             # Inputs are cast to the dtype of the layer, or the tensor, that stands for
             # them; a Sequential model has a graph inside that is no layer of its own.
-            graph = vars(layer).get("_functional") or layer
+            graph = getattr(layer, "_functional", None) or layer
             stand_ins = [*(getattr(graph, "_inputs", None) or ())]
             if isinstance(layer, keras.layers.InputLayer):
                 stand_ins.append(layer)

@@ -15,6 +15,8 @@ import keras
 import numpy as np
 from keras.src.utils.naming import to_snake_case
 
+from keras_babysit.errors import rereadable
+
 #: How far weights may be from a sum of one: written with six digits they are.
 _ROUNDING = 1e-5
 #: What to do with files instead.
@@ -86,8 +88,7 @@ def check_inputs(x: Any, again: str = "") -> None:
     if again and isinstance(x, Iterator):
         raise ValueError(
             f"`x` is read again {again}, and a generator can be read only once. "
-            "Expected: arrays, a tf.data.Dataset or a keras.utils.PyDataset. Received: "
-            f"x={type(x).__name__}"
+            f"Expected: {rereadable()}. Received: x={type(x).__name__}"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from keras.src.trainers.data_adapters import get_data_adapter
 
 from keras_babysit.backend import load
+from keras_babysit.errors import rereadable
 
 _ARRAYS = "ArrayDataAdapter"
 
@@ -43,8 +44,7 @@ def check_repeatable(x: Any) -> None:
     if isinstance(x, types.GeneratorType) or hasattr(x, "__next__"):
         raise ValueError(
             "`x` must be data that can be read again: every evaluation of the loss "
-            "reads all of it. Use arrays, a `tf.data.Dataset` or a "
-            f"`keras.utils.PyDataset`. Received: {type(x).__name__}"
+            f"reads all of it. Use {rereadable()}. Received: {type(x).__name__}"
         )
     if _is_endless(x):
         raise ValueError(

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 import rich.console
-import tensorflow as tf
 from keras import layers as L
 from rich.console import Console
 from support import models, untouched
+from support.batched import dataset
 
 import keras_babysit
 from keras_babysit import checks, rules
@@ -180,10 +180,6 @@ def test_an_interrupt_is_no_result(with_checks):
 
 
 # What it is fed with.
-
-
-def dataset(x, y):
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
 
 
 def generator(x, y):

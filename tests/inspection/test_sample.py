@@ -3,8 +3,8 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from support import models
+from support.batched import dataset
 
 from keras_babysit.inspection.sample import ready, sample_of
 
@@ -49,7 +49,7 @@ def test_fewer_than_wanted():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda x, y: tf.data.Dataset.from_tensor_slices((x, y)).batch(8),
+        lambda x, y: dataset(x, y, size=8),
         Sequence,
         batches,
         lambda x, y: list(batches(x, y)) and batches(x, y),
@@ -111,7 +111,7 @@ def nan():
         (changed(x=3), "must be an array.*x=3"),
         (changed(x=iter([]), y=None), "yields no data|must be something"),
         (
-            changed(x=tf.data.Dataset.from_tensors((nan(), data()[1]))),
+            changed(x=dataset(nan(), data()[1])),
             "must be None if `x` is a dataset",
         ),
     ],

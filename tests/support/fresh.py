@@ -1,4 +1,4 @@
-"""Fresh processes that need not import TensorFlow first: they are forked after that.
+"""Fresh processes that need not import the backend first: they are forked after that.
 
 One process imports it, and does nothing else; each call forks it. Importing takes four
 seconds of processor time, forking some milliseconds. What must not have been imported
@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import dataclasses
 import functools
+import importlib
 import json
 import os
 import random
@@ -118,7 +119,8 @@ def _serve() -> None:
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)  # Importing may print.
         import keras_tuner  # noqa: F401
-        import tensorflow  # noqa: F401
+
+        importlib.import_module(os.environ["KERAS_BACKEND"])
 
         for line in sys.stdin:
             request = json.loads(line)

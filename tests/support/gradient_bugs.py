@@ -10,37 +10,37 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers as L
+from keras import ops
 
 
 def with_gradient(value, slope):
     """A function of one tensor: what it computes, and what it says its slope is."""
 
-    @tf.custom_gradient
+    @ops.custom_gradient
     def function(x):
-        return value(x), lambda dy: dy * slope(x)
+        return value(x), lambda *args, upstream=None: of(args, upstream) * slope(x)
 
     return function
 
 
-@tf.custom_gradient
-def negated(x):
-    y = tf.tanh(x)
-    return y, lambda dy: -dy * (1 - y * y)
+def of(args, upstream):
+    """The gradient from behind, which backends hand over in two ways."""
+    return args[0] if upstream is None else upstream
 
 
-half_square = with_gradient(tf.square, lambda x: x)
+negated = with_gradient(ops.tanh, lambda x: ops.tanh(x) ** 2 - 1)
+half_square = with_gradient(ops.square, lambda x: x)
 leaky = with_gradient(
-    lambda x: tf.where(x < 0, 0.3 * x, x),
-    lambda x: tf.where(x < 0, 0.1 * tf.ones_like(x), 1.0),
+    lambda x: ops.where(x < 0, 0.3 * x, x),
+    lambda x: ops.where(x < 0, 0.1 * ops.ones_like(x), ops.ones_like(x)),
 )
 outside = with_gradient(  # Wrong where it is clipped: its slope is 0 there.
-    lambda x: tf.clip_by_value(x, -0.4, 0.4), tf.ones_like
+    lambda x: ops.clip(x, -0.4, 0.4), ops.ones_like
 )
-nearly = with_gradient(tf.tanh, lambda x: 0.998 / tf.cosh(x) ** 2)
-straight_through = with_gradient(lambda x: tf.round(x * 4) / 4, tf.ones_like)
-nothing = with_gradient(tf.sin, tf.zeros_like)
+nearly = with_gradient(ops.tanh, lambda x: 0.998 / ops.cosh(x) ** 2)
+straight_through = with_gradient(lambda x: ops.round(x * 4) / 4, ops.ones_like)
+nothing = with_gradient(ops.sin, ops.zeros_like)
 
 
 class Apply(L.Layer):
@@ -74,33 +74,33 @@ class OwnDense(L.Layer):
     def call(self, x):
         bug = self.bug
 
-        @tf.custom_gradient
+        @ops.custom_gradient
         def affine(x, w, b):
-            def grad(dy):
-                dx = tf.matmul(dy, w, transpose_b=True)
-                dw = tf.matmul(x, dy, transpose_a=True)
-                db = tf.reduce_sum(dy, 0)
+            def grad(*args, upstream=None):
+                dy = of(args, upstream)
+                dx = ops.matmul(dy, ops.transpose(w))
+                dw = ops.matmul(ops.transpose(x), dy)
+                db = ops.sum(dy, 0)
                 if bug == "bias zero":
-                    db = tf.zeros_like(db)
+                    db = ops.zeros_like(db)
                 if bug == "bias none":
                     db = None
                 if bug == "bias mean":
-                    db = tf.reduce_mean(dy, 0)
+                    db = ops.mean(dy, 0)
                 if bug == "input":
-                    dx = tf.matmul(tf.nn.relu(dy), w, transpose_b=True)
+                    dx = ops.matmul(ops.relu(dy), ops.transpose(w))
                 if bug == "kernel row":  # One row of the kernel.
-                    dw = (
-                        dw
-                        * tf.one_hot(0, tf.shape(w)[0], 0.0, 1.0, dtype=w.dtype)[
-                            :, None
-                        ]
-                    )
+                    first = ops.one_hot(0, w.shape[0], dtype=w.dtype)
+                    dw = dw * first[:, None]
                 return dx, dw, db
 
-            return tf.matmul(x, w) + b, grad
+            return ops.matmul(x, w) + b, grad
 
-        # As a user would: Keras's variables go in as they are.
-        return affine(x, self.kernel, self.bias)
+        # As a user would: where they may, Keras's variables go in as they are.
+        given = self.kernel, self.bias
+        if keras.backend.backend() == "torch":
+            given = [v.value for v in given]
+        return affine(x, *given)
 
 
 class Remembering(L.Layer):
@@ -110,6 +110,8 @@ class Remembering(L.Layer):
         self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="s")
 
     def call(self, x):
+        import tensorflow as tf
+
         @tf.custom_gradient
         def scaled(x):
             s = tf.convert_to_tensor(self.scale)
@@ -131,14 +133,14 @@ class Recomputed(L.Layer):
         self.inner.build(shape)
 
     def call(self, x):
-        return tf.recompute_grad(lambda x: self.inner(x))(x)
+        return keras.remat(lambda x: self.inner(x))(x)
 
 
 class Where(L.Layer):
     """Two branches in one layer, one of them wrong."""
 
     def call(self, x):
-        return tf.where(x > 0.1, tf.sin(x), half_square(x))
+        return ops.where(x > 0.1, ops.sin(x), half_square(x))
 
 
 class Composite(L.Layer):
@@ -202,17 +204,17 @@ class AddsLoss(L.Layer):
     """What it adds to the loss has a wrong gradient, its output a right one."""
 
     def call(self, x):
-        self.add_loss(0.1 * keras.ops.sum(half_square(x)))
+        self.add_loss(0.1 * ops.sum(half_square(x)))
         return x
 
 
 def wrong_loss(y_true, y_pred):
-    return keras.ops.mean(half_square(y_pred - y_true), axis=-1)
+    return ops.mean(half_square(y_pred - y_true), axis=-1)
 
 
 @keras.saving.register_keras_serializable("tests")
 def wrong_penalty(weight):
-    return 0.01 * keras.ops.sum(half_square(weight))
+    return 0.01 * ops.sum(half_square(weight))
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,8 @@ def _piece_of(
             for tensor, weight in zip(keras.tree.flatten(output), weights, strict=True):
                 if weight is not None:
                     tensor = keras.ops.cast(tensor, twin.dtype)
-                    total = total + keras.ops.sum(tensor * (weight * size))
+                    by = keras.ops.convert_to_tensor(weight * size, twin.dtype)
+                    total = total + keras.ops.sum(tensor * by)
             for loss in scope.losses:
                 total = total + keras.ops.cast(keras.ops.sum(loss), twin.dtype)
         return total

@@ -90,6 +90,7 @@ class Twin:
         inner = function
         if not self.eager:
             inner = self.backend.compiled(function, reads=self._all)
+        traces = inner is not function
         traced: list[bool] = []
 
         def run(*args: Any) -> Any:
@@ -97,7 +98,7 @@ class Twin:
                 return inner(*args)
             with random_numbers_kept():
                 found = inner(*args)
-            traced.extend([True] * (not self.eager))
+            traced.extend([True] * traces)
             return found
 
         return run

@@ -89,7 +89,7 @@ def _plain(value: Any) -> Any:
 
 def _connections(layer: Any) -> Any:
     """Returns, for a model with a graph, which operation takes what of which."""
-    graph = vars(layer).get("_functional") or layer
+    graph = getattr(layer, "_functional", None) or layer
     if not hasattr(graph, "_nodes_by_depth"):
         return None
     order = {id(op): i for i, op in enumerate(graph.operations)}

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.trainers.data_adapters import is_torch_dataloader
 
 from keras_babysit.ensemble.arguments import check_arrays, targets_of
 from keras_babysit.ensemble.distilling.mixed_loss import (
@@ -19,7 +20,7 @@ from keras_babysit.ensemble.distilling.mixed_loss import (
     only,
 )
 from keras_babysit.ensemble.distilling.soft_targets import POSITIVE, soft_loss_for
-from keras_babysit.errors import number, whole_or_none
+from keras_babysit.errors import number, rereadable, whole_or_none
 
 
 def distill(
@@ -57,9 +58,9 @@ def distill(
         student: a compiled model with one output of the teacher's shape. Its last layer
             and its loss say what it puts out: probabilities, logits or values.
         x: arrays, as for `fit`: the teacher's outputs are computed once for each
-            sample. Or a `tf.data.Dataset` or `PyDataset` with or without labels: the
-            teacher, which then must be a Keras model, is run on each batch as the
-            student sees it, so that both see the same augmented images.
+            sample. Or a `tf.data.Dataset`, `DataLoader` or `PyDataset` with or without
+            labels: the teacher, which then must be a Keras model, is run on each batch
+            as the student sees it, so that both see the same augmented images.
         y: labels, as for `fit`; none to learn from the teacher alone.
         temperature: T, a positive number.
         alpha: the teacher's share of the loss, from 0 to 1. By default 0.5, or 1 where
@@ -163,11 +164,10 @@ def _outputs(ensemble: Any, x: Any, batch_size: int | None) -> np.ndarray:
 def _first_inputs(ensemble: Any, student: keras.Model, x: Any, y: Any) -> Any:
     """Returns the inputs of the first batch."""
     in_batches = isinstance(x, keras.utils.PyDataset) or hasattr(x, "element_spec")
-    if not in_batches:
+    if not in_batches and not is_torch_dataloader(x):
         raise ValueError(
-            "`x` must be arrays, a tf.data.Dataset or a keras.utils.PyDataset. "
-            "Make an array of a list by `np.asarray`, a dataset of a generator by "
-            f"`tf.data.Dataset.from_generator`. Received: x={type(x).__name__}"
+            f"`x` must be {rereadable()}. Make an array of a list by `np.asarray`. "
+            f"Received: x={type(x).__name__}"
         )
     if y is not None:
         raise ValueError(

@@ -13,7 +13,7 @@ import numpy as np
 from keras.src.trainers.data_adapters.array_slicing import can_slice_array
 
 from keras_babysit.callbacks.babysitter import Babysitter
-from keras_babysit.errors import whole
+from keras_babysit.errors import rereadable, whole
 from keras_babysit.inspection.rows import leaves
 from keras_babysit.search.trials import Objective
 
@@ -66,9 +66,8 @@ def _check_can_begin_again(name: str, data: Any) -> None:
     if isinstance(data, Iterator):
         raise ValueError(
             f"`{name}` must be data that every trial can read from its beginning: "
-            "arrays, a `tf.data.Dataset` or a `keras.utils.PyDataset`. A generator or "
-            "iterator continues where the trial before has left it, or is used up by "
-            f"it. Received: {name}={data!r}"
+            f"{rereadable()}. A generator or iterator continues where the trial before "
+            f"has left it, or is used up by it. Received: {name}={data!r}"
         )
 
 

@@ -47,9 +47,13 @@ def classifiers():
     return [member(3, None, loss) for _ in range(4)]
 
 
+def of(model, x):
+    return keras.ops.convert_to_numpy(model(x)).astype(float)
+
+
 @pytest.fixture(scope="module")
 def probabilities(classifiers, data):
-    z = np.array([np.asarray(m(data[0]), float) for m in classifiers])
+    z = np.array([of(m, data[0]) for m in classifiers])
     return np.exp(z) / np.exp(z).sum(-1, keepdims=True)
 
 
@@ -114,7 +118,7 @@ def test_of_many_ensembles_some_are_drawn(classifiers, data):
 def test_binary_and_geometric(data):
     x, y = data[0], (data[1] > 0).astype(int)
     members = [member(1, "sigmoid", "binary_crossentropy") for _ in range(2)]
-    p = np.array([np.asarray(m(x), float) for m in members])
+    p = np.array([of(m, x) for m in members])
     for average in ("geometric", "logits"):
         found = Ensemble(members, average=average).report(x, y)
         z = np.log(np.clip(p, 1e-7, 1 - 1e-7))
@@ -128,7 +132,7 @@ def test_binary_and_geometric(data):
 def test_regression(data, rng):
     x, y = data[0], rng.normal(size=60)
     members = [member(1, None, "mse") for _ in range(3)]
-    values = np.array([np.asarray(m(x), float) for m in members])
+    values = np.array([of(m, x) for m in members])
     found = Ensemble(members).report(x, y)
     mean, std = values.mean(0), values.std(0)
     assert found.kind == "values"
@@ -201,7 +205,7 @@ def test_outputs_of_a_subclass_that_nothing_is_known_of(data):
 
     member = Two()
     member(x)
-    made = np.asarray(member(x)["size"], float)[:, 0]
+    made = keras.ops.convert_to_numpy(member(x)["size"]).astype(float)[:, 0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # It has no `get_config` that Keras can find.
         whole = Ensemble([member])
