@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_babysit.backend import load
-from keras_babysit.borrowing import attributes_kept
+from keras_babysit.borrowing import attributes_kept, attributes_set
 from keras_babysit.optimizers.objective import Objective, Point
 
 #: Two losses of the same weights differ by no more than rounding: as a share, or this.
@@ -162,12 +162,13 @@ class Run:
         model = self.model
         if self.objective.losses < 2 and len(model.metrics) < 2:
             return {}
-        model.make_test_function()
         model.reset_metrics()
-        logs: Any = {}
-        for batch in self.objective.batches:
-            logs = model.test_function(iter([batch]))
-        logs = model._get_metrics_result_or_logs(logs)
+        logs: dict[str, Any] = {}
+        # Over all batches: Keras would begin with each of them.
+        with attributes_set(model, reset_metrics=lambda: None):
+            for batch in self.objective.batches:
+                parts = keras.utils.unpack_x_y_sample_weight(batch)
+                logs = model.test_on_batch(*parts, return_dict=True)
         return {name: float(v) for name, v in logs.items() if name != "loss"}
 
 

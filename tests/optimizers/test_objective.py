@@ -1,5 +1,7 @@
 """The loss over the whole set is that of one batch of everything."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -21,8 +23,8 @@ def objective_of(model, x, y, weight=None, batch_size=20, dtype=None):
 
 def reference(model, x, y, weight=None):
     """Loss and gradient of one batch of everything, as Keras computes them."""
-    convert = keras.ops.convert_to_tensor
-    x, y, weight = (keras.tree.map_structure(convert, v) for v in (x, y, weight))
+    sample = sample_of(x, y, weight, n=N).tensors
+    x, y, weight = sample.x, sample.y, sample.sample_weight
 
     def value(_):
         y_pred = model(x, training=False)
@@ -209,7 +211,7 @@ def test_weights_go_there_and_back(rng):
     model, (x, y) = models.frozen_and_unused()
     models.compile_model(model)
     objective = objective_of(model, x, y)
-    assert objective.size == model.count_params()
+    assert objective.size == sum(math.prod(v.shape) for v in model.trainable_weights)
     weights = rng.normal(size=objective.size).astype("float32").astype(float)
     objective.assign(weights)
     np.testing.assert_array_equal(objective.weights(), weights)

@@ -14,6 +14,7 @@ from keras import ops
 
 import keras_babysit
 from keras_babysit import schedules
+from keras_babysit.backend import load
 from keras_babysit.schedules import (
     Chain,
     Constant,
@@ -38,7 +39,8 @@ def _fresh_keras():
 @pytest.fixture
 def float64():
     keras.config.set_floatx("float64")
-    yield
+    with load("autodiff").in_float64():
+        yield
     keras.config.set_floatx("float32")
 
 
