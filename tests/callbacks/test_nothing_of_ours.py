@@ -70,7 +70,6 @@ def test_no_thread_can_be_started(tmp_path, plain, monkeypatch):
         same(fit([Babysitter(tmp_path)]), plain)
 
 
-@pytest.mark.tensorflow
 def test_a_clock_that_stands_still(tmp_path, plain, monkeypatch):
     monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
     with warnings.catch_warnings():

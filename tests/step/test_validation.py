@@ -20,6 +20,7 @@ from tensorflow.python.eager import context
 from keras_babysit import Babysitter
 from keras_babysit.report.losses import class_tables
 from keras_babysit.step import validation
+from keras_babysit.step.derived import Derived
 
 N = 50  # The last of four batches is smaller.
 
@@ -330,7 +331,7 @@ def test_what_fails_of_ours_leaves_the_validation_as_it_is(tmp_path, monkeypatch
 
     expected = run()
     if at == "measuring":
-        monkeypatch.setattr(validation.ObservedStep, "_measure", fails)
+        monkeypatch.setattr(Derived, "measure", fails)
     elif at == "handing back":
         monkeypatch.setattr(validation.Validations, "end", fails)
     else:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import layers as L
 
+from keras_babysit.backend import load
 from support import own_steps
 
 N = 72  # Not a multiple of the batch size: the last batch is smaller.
@@ -197,7 +198,8 @@ def state(model):
     for value in vars(model).values():
         if isinstance(value, keras.optimizers.Optimizer):
             variables += value.variables
-    return [keras.ops.convert_to_numpy(v) for v in variables]
+    numpy_of = load("autodiff").numpy_of
+    return [numpy_of(v.value).copy() for v in variables]
 
 
 def Gan_and_data():  # noqa: N802

@@ -117,7 +117,9 @@ class _Batches:
 
     def __iter__(self) -> Iterator[tuple]:
         for batch in self._adapter.get_jax_iterator():
-            yield keras.tree.map_structure(_tensor, tuple(batch))
+            # Inputs alone may come without a tuple.
+            whole = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
+            yield keras.tree.map_structure(_tensor, whole)
 
 
 def _tensor(value: Any) -> Any:
