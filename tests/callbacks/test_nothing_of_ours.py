@@ -70,6 +70,8 @@ def test_no_thread_can_be_started(tmp_path, plain, monkeypatch):
         same(fit([Babysitter(tmp_path)]), plain)
 
 
+# With PyTorch, Keras's own conversion to NumPy warns.
+@pytest.mark.tensorflow
 def test_a_clock_that_stands_still(tmp_path, plain, monkeypatch):
     monkeypatch.setattr(time, "perf_counter", lambda: 1.0)
     with warnings.catch_warnings():
