@@ -253,16 +253,16 @@ def name(combination):
 
 def tried():
     """With XLA one for each model and one for each optimizer, or all of them."""
+    everything = bool(os.environ.get("KERAS_BABYSIT_FUZZ"))
+    if BACKEND == "jax" and not everything:  # Compiled for seconds, with XLA or not.
+        return COMBINATIONS[::12]
     compiled = [c for c in COMBINATIONS if c["jit"]]
     firsts = [
         next(c for c in compiled if c[factor] == choice)
         for factor, choices in (("model", MODELS), ("optimizer", OPTIMIZERS))
         for choice in choices
-        if compiled
+        if compiled and not everything
     ]
-    everything = bool(os.environ.get("KERAS_BABYSIT_FUZZ"))
-    if BACKEND == "jax" and not everything:  # Compiled for seconds, with XLA or not.
-        return COMBINATIONS[::6]
     return [c for c in COMBINATIONS if everything or not c["jit"] or c in firsts]
 
 
@@ -347,7 +347,8 @@ def test_frozen_late_is_as_plain(tmp_path, make, optimizer, watching, settings):
 
 
 def test_the_combinations_have_every_pair():
-    assert len(COMBINATIONS) >= 96
+    # JAX has fewer kinds of data, and no model with two optimizers.
+    assert len(COMBINATIONS) >= (80 if BACKEND == "jax" else 96)
     met = set().union(*map(pairs_of, COMBINATIONS))
     assert frozenset([("optimizer", "ema"), ("model", "attention")]) in met
     assert frozenset([("model", "recurrent"), ("data", "py dataset")]) in met
