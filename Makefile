@@ -29,7 +29,7 @@ NEUTRAL_jax := $(NEUTRAL) --deselect tests/step/test_numbers.py::test_updates
 test-backends: $(BACKENDS:%=test-%)
 
 $(BACKENDS:%=test-%): test-%: .venv-%/installed
-	KERAS_BACKEND=$* MPLBACKEND=agg .venv-$*/bin/python -m pytest -q -n auto \
+	KERAS_BACKEND=$* MPLBACKEND=agg OMP_NUM_THREADS=1 .venv-$*/bin/python -m pytest -q -n auto \
 	  -p no:cacheprovider --dist worksteal $(NEUTRAL_$*)
 
 $(BACKENDS:%=.venv-%/installed): .venv-%/installed: setup.py constraints.txt
